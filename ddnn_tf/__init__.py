@@ -1,0 +1,1 @@
+"""Train one network, cut it over machines, survive failures."""

@@ -1,0 +1,55 @@
+"""A Keras model under failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edge_runtime.failures import MOST_CONFIGURATIONS
+from edge_runtime.reliability import Fallback, Reliability, evaluate
+from edge_runtime.topology import Survival
+from export.split import KerasRunner
+
+from .model import ResilientModel
+
+__all__ = ["expected_accuracy", "named_survivabilities"]
+
+
+def expected_accuracy(
+    model: ResilientModel,
+    data: Any,
+    survival: Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
+    *,
+    fallback: Fallback = "prior",
+    limit: int = MOST_CONFIGURATIONS,
+) -> Reliability:
+    """Expected accuracy of a trained model, exactly, over all failure configurations.
+
+    Args:
+        model: from `build`, trained.
+        data: anything with `inputs` (per sensor, samples first) and integer `labels`, such as one
+            split of a data set.
+        survival: presets of the topology by name, or survivabilities by a name of your own.
+        fallback: the answer when nothing reaches the output node.
+        limit: the most configurations to enumerate.
+    """
+    return evaluate(
+        model.topology,
+        KerasRunner(model, model.topology),
+        data.inputs,
+        data.labels,
+        class_names=model.class_names,
+        prior=model.prior,
+        survivabilities=named_survivabilities(survival),
+        fallback=fallback,
+        limit=limit,
+    )
+
+
+def named_survivabilities(
+    survival: str | Sequence[str] | Mapping[str, Survival],
+) -> dict[str, Survival]:
+    """Survivabilities by name: presets stand for themselves."""
+    if isinstance(survival, Mapping):
+        return dict(survival)
+    return {name: name for name in ([survival] if isinstance(survival, str) else survival)}

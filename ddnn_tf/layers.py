@@ -1,0 +1,224 @@
+"""Failure as Keras layers: one draws, one says what then delivers, one applies it to a link.
+
+All are the identity at inference, and none of them is left in an exported section. Failure is an
+explicit mask throughout; it is never read off a tensor that happens to be zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from edge_runtime.errors import InputError
+from edge_runtime.topology import Survival, Topology
+
+__all__ = ["Answer", "Deliveries", "FailureMask", "NodeFailure"]
+
+PACKAGE = "ddnn_tf"
+
+
+class _ReplicaSeeds(keras.random.SeedGenerator):
+    """Seeds that differ between the replicas of `tf.distribute`, which share the state."""
+
+    def next(self, ordered: bool = True) -> Any:
+        seed = super().next(ordered)
+        if keras.backend.backend() != "tensorflow":
+            return seed
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        replica = context.replica_id_in_sync_group if context else 0
+        return seed + ops.cast(replica, seed.dtype)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FailureMask(keras.layers.Layer):
+    """Draws which elements of a topology work, for every sample anew.
+
+    Call it on any tensor of the batch; the result has shape (batch, elements) and holds 1 where an
+    element works and 0 where it failed. In training, each element is drawn from its own stream
+    with its survival probability; at inference all work. Within `given(mask)` that mask holds
+    instead, in training and at inference alike.
+
+    Args:
+        topology: a `Topology`, or its plain form.
+        survival: survivabilities to draw from: names of presets or mappings of element to
+            probability. With several, each sample draws one of them, which all elements share.
+            None draws no failures.
+        seed: of the random stream.
+    """
+
+    def __init__(
+        self,
+        topology: Topology | Mapping[str, Any],
+        survival: Sequence[Survival] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.topology = (
+            topology if isinstance(topology, Topology) else Topology.from_dict(topology)
+        )
+        if survival is not None and (isinstance(survival, str) or not len(survival)):
+            raise InputError(
+                f"expected a list of survivabilities or None, got {survival!r}; "
+                'give at least one, such as ["high"]'
+            )
+        self.survival = None if survival is None else list(survival)
+        self.seed = seed
+        self.seed_generator = _ReplicaSeeds(seed)
+        self._table = (
+            None
+            if survival is None
+            else np.stack([self.topology.survival(s) for s in survival]).astype("float32")
+        )
+        self._given: Any = None
+
+    @contextmanager
+    def given(self, mask: Any) -> Iterator[None]:
+        """Let `mask`, (batch, elements), hold for every call within the `with` block."""
+        self._given = mask
+        try:
+            yield
+        finally:
+            self._given = None
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if self._given is not None:
+            return ops.cast(self._given, "float32")
+        batch = ops.shape(inputs)[0]
+        shape = (batch, len(self.topology.elements))
+        if not training or self._table is None:
+            return ops.ones(shape)
+        survival: Any = self._table
+        if len(self._table) > 1:
+            preset = keras.random.uniform((batch,), seed=self.seed_generator) * len(self._table)
+            survival = ops.take(self._table, ops.cast(ops.floor(preset), "int32"), axis=0)
+        draw = keras.random.uniform(shape, seed=self.seed_generator)
+        return ops.cast(draw < survival, "float32")
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (input_shape[0], len(self.topology.elements))
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"topology": self.topology.to_dict(), "survival": self.survival, "seed": self.seed}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Deliveries(keras.layers.Layer):
+    """Which links deliver, given which elements work: (batch, elements) to (batch, links).
+
+    The same rule as `edge_runtime.failures.deliveries`: a link delivers when it is up and its
+    sender is alive and not silent.
+    """
+
+    def __init__(self, topology: Topology | Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.topology = (
+            topology if isinstance(topology, Topology) else Topology.from_dict(topology)
+        )
+
+    def call(self, inputs: Any) -> Any:
+        t = self.topology
+        works = dict(zip(t.elements, ops.unstack(inputs, len(t.elements), axis=1), strict=True))
+        sends = {sensor.name: works[sensor.name] for sensor in t.sensors}
+        delivers: dict[str, Any] = {}
+        for node in t.order:
+            for link in t.incoming(node):
+                delivers[link.name] = works[link.name] * sends[link.source]
+            heard = [delivers[link.name] for link in t.incoming(node)]
+            anything = heard[0] if len(heard) == 1 else ops.max(ops.stack(heard), axis=0)
+            sends[node] = works[node] * anything
+        return ops.stack([delivers[link.name] for link in t.links], axis=1)
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (input_shape[0], len(self.topology.links))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "topology": self.topology.to_dict()}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class NodeFailure(keras.layers.Layer):
+    """Layer-wise dropout: a whole output, not single units, is zero when its sender fails.
+
+    The *failout* of Yousefpour et al., *ResiliNet: Failure-Resilient Inference in Distributed
+    Neural Networks* (2020), section 3; nothing is rescaled, as a failed machine's absence is not
+    made up for by the others. Given a mask of shape (batch, columns) as second input, it applies
+    its `column` of it, in training and at inference alike. Used alone, it draws for itself in
+    training and is the identity at inference.
+
+    Args:
+        survival: probability that the sender works, 0 to 1; used when no mask is given.
+        column: of the mask.
+        seed: of the random stream used without a mask.
+    """
+
+    def __init__(
+        self, survival: float = 1.0, column: int = 0, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= survival <= 1:
+            raise InputError(
+                f"expected a survival probability from 0 to 1, got survival={survival}"
+            )
+        self.survival = survival
+        self.column = column
+        self.seed = seed
+        self.seed_generator = _ReplicaSeeds(seed)
+
+    def call(self, inputs: Any, works: Any = None, training: bool | None = None) -> Any:
+        if works is not None:
+            return self._apply(inputs, works[:, self.column])
+        if not training or self.survival == 1:
+            return inputs
+        draw = keras.random.uniform((ops.shape(inputs)[0],), seed=self.seed_generator)
+        return self._apply(inputs, draw < self.survival)
+
+    def _apply(self, inputs: Any, works: Any) -> Any:
+        # A product would turn a NaN of a dead sender into a NaN; a choice does not.
+        works = ops.reshape(works, (-1,) + (1,) * (len(inputs.shape) - 1))
+        return ops.where(ops.cast(works, "bool"), inputs, ops.zeros((), inputs.dtype))
+
+    def compute_output_spec(self, inputs: Any, works: Any = None, training: Any = None) -> Any:
+        return keras.KerasTensor(inputs.shape, inputs.dtype)  # bytes stay bytes
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"survival": self.survival, "column": self.column, "seed": self.seed}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Answer(keras.layers.Layer):
+    """The identity on the answer; carries what an answer means.
+
+    Args:
+        class_names: of the columns.
+        prior: training frequency of each class; None until the model has been fitted.
+    """
+
+    def __init__(
+        self, class_names: Sequence[str], prior: Sequence[float] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.class_names = tuple(class_names)
+        self.prior = None if prior is None else tuple(float(p) for p in prior)
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "class_names": list(self.class_names),
+            "prior": None if self.prior is None else list(self.prior),
+        }
+        return {**super().get_config(), **own}

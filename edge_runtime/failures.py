@@ -1,0 +1,141 @@
+"""What can fail, how probable each case is, and what then still gets through.
+
+A *mask* says which elements of a topology work: bool, shape (cases, elements), in the order of
+`Topology.elements`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .topology import Survival, Topology
+
+__all__ = ["Configurations", "deliveries", "draw", "enumerate_configurations", "output_states"]
+
+Mask = NDArray[np.bool_]
+
+#: 2^20 configurations take about 100 MB; above that, sampling is the better way.
+MOST_CONFIGURATIONS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Configurations:
+    """Failure configurations and how probable each is under every survivability asked for.
+
+    `masks`: bool (configurations, elements). `fallible`: the columns that vary.
+    `survivals`: per survivability, float64 (elements,).
+    """
+
+    masks: Mask
+    fallible: tuple[int, ...]
+    survivals: Mapping[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def probabilities(self, survivability: str, *, given: int | None = None) -> NDArray[np.float64]:
+        """Probability of each configuration, shape (configurations,).
+
+        With `given`, that column's own probability is left out: the weights with which the
+        configurations in which it works, or those in which it failed, sum to 1 each.
+        """
+        columns = [c for c in self.fallible if c != given]
+        survival, up = self.survivals[survivability][columns], self.masks[:, columns]
+        return np.asarray(np.where(up, survival, 1.0 - survival).prod(axis=1))
+
+    @property
+    def failures(self) -> NDArray[np.int64]:
+        """How many elements have failed in each configuration, shape (configurations,)."""
+        return np.asarray((~self.masks[:, list(self.fallible)]).sum(axis=1))
+
+
+def enumerate_configurations(
+    topology: Topology,
+    survivabilities: Mapping[str, Survival],
+    *,
+    also: Iterable[str] = (),
+    limit: int = MOST_CONFIGURATIONS,
+) -> Configurations:
+    """All 2^n failure configurations, the one without failures first.
+
+    n counts the elements whose survival is below 1 in one of the survivabilities, and those
+    named in `also`. Raises `InputError` above `limit` configurations.
+    """
+    survivals = {name: topology.survival(value) for name, value in survivabilities.items()}
+    if not survivals:
+        raise InputError("expected at least one survivability, got none; name a preset")
+    varies = np.any([s < 1.0 for s in survivals.values()], axis=0)
+    varies[[topology.index[name] for name in also]] = True
+    fallible = tuple(int(i) for i in np.flatnonzero(varies))
+    n = len(fallible)
+    if 1 << n > limit:
+        raise InputError(
+            f"{n} elements of {topology.name!r} can fail, which makes 2^{n} = {1 << n:,} "
+            f"configurations, more than the limit of {limit:,}; raise the limit, or set the "
+            "survival of elements that hardly ever fail to 1"
+        )
+    masks = np.ones((1 << n, len(topology.elements)), bool)
+    masks[:, fallible] = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1 == 0
+    return Configurations(masks, fallible, survivals)
+
+
+def draw(
+    topology: Topology, survivability: Survival, count: int, rng: np.random.Generator
+) -> Mask:
+    """Draw `count` masks, each element independently; bool (count, elements)."""
+    survival = topology.survival(survivability)
+    return rng.random((count, len(survival))) < survival
+
+
+def deliveries(topology: Topology, masks: Mask) -> Mask:
+    """Which links deliver: up, and the sender alive and not silent. Shape (cases, links)."""
+    masks = np.asarray(masks, bool)
+    delivers = np.zeros((len(masks), len(topology.links)), bool)
+    position = {link.name: i for i, link in enumerate(topology.links)}
+
+    def send(name: str, sends: Mask) -> None:
+        for link in topology.outgoing(name):
+            delivers[:, position[link.name]] = sends & masks[:, topology.index[link.name]]
+
+    for sensor in topology.sensors:
+        send(sensor.name, masks[:, topology.index[sensor.name]])
+    for name in topology.order:
+        heard = delivers[:, [position[x.name] for x in topology.incoming(name)]].any(axis=1)
+        send(name, heard & masks[:, topology.index[name]])
+    return delivers
+
+
+def output_states(topology: Topology, masks: Mask) -> Mask:
+    """The delivered-links state of the output node in each case, shape (cases, links).
+
+    All false where the output node is dead or silent: the fallback answers.
+    """
+    delivers = deliveries(topology, masks)
+    wanted = np.zeros_like(delivers)
+    # From the top down: a link belongs to the state if it delivers to a node that is heard.
+    heard = {topology.output: np.asarray(masks, bool)[:, topology.index[topology.output]]}
+    position = {link.name: i for i, link in enumerate(topology.links)}
+    for name in reversed(topology.order):
+        for link in topology.incoming(name):
+            column = position[link.name]
+            wanted[:, column] = delivers[:, column] & heard[name]
+            heard[link.source] = heard.get(link.source, False) | wanted[:, column]
+    return wanted
+
+
+def names_to_mask(topology: Topology, down: Sequence[str]) -> Mask:
+    """The mask, shape (elements,), in which exactly the elements named have failed."""
+    mask = np.ones(len(topology.elements), bool)
+    for name in down:
+        if name not in topology.index:
+            raise InputError(
+                f"unknown element {name!r}: topology {topology.name!r} has "
+                f"{', '.join(topology.elements)}"
+            )
+        mask[topology.index[name]] = False
+    return mask

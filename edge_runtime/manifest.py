@@ -1,0 +1,176 @@
+"""What a bundle says of itself, read strictly.
+
+Layout of a bundle:
+
+    manifest.json                the whole: topology, classes, prior, reliability
+    nodes/NODE/node.json         one device's part: its links, its files
+    nodes/NODE/model.tflite      its section
+    nodes/NODE/golden.npz        inputs and outputs that prove its numbers
+    nodes/NODE/saved_model/1/    the section for TensorFlow, where it was asked for
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from .errors import InputError
+from .files import read_checked
+from .gather import TensorSpec
+from .topology import Topology
+
+__all__ = [
+    "BundleManifest",
+    "IncomingLink",
+    "NodeManifest",
+    "Quantization",
+    "ReliabilityTable",
+    "read_bundle",
+    "read_node",
+]
+
+SCHEMA = 1
+BUNDLE_FILE, NODE_FILE, MODEL_FILE, GOLDEN_FILE = (
+    "manifest.json",
+    "node.json",
+    "model.tflite",
+    "golden.npz",
+)
+
+Quantization = Literal["none", "float16", "dynamic", "int8"]
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class ReliabilityTable(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an answer is worth.
+
+    `states`: accuracy by delivered-links state, a bit mask in hexadecimal (bit i stands for the
+    topology's link i; "0" is the fallback). `expected`: expected accuracy by survivability.
+    Fractions of 1, measured on `samples` held-out samples with the artifacts themselves.
+    """
+
+    samples: int
+    states: dict[str, float]
+    expected: dict[str, float]
+
+
+class IncomingLink(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A link that ends at the node; `bit` is its place in a delivered-links state."""
+
+    source: str
+    bit: int
+    sensor: bool
+
+
+class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`node.json`: all that one device needs to know.
+
+    `fingerprint` is the model's: nodes of one deployment share it. `files`: sha256 by name.
+    `tolerance`: by how much the device's outputs may differ from the golden ones, times
+    max(1, max|golden|). What an answer needs is there on the output node only.
+    """
+
+    schema: int = SCHEMA
+    node: str
+    tier: str
+    fingerprint: str
+    quantization: Quantization
+    incoming: tuple[IncomingLink, ...]
+    outgoing: tuple[str, ...]
+    inputs: dict[str, TensorSpec]
+    outputs: tuple[TensorSpec, ...]
+    files: dict[str, str]
+    tolerance: float
+    class_names: tuple[str, ...] | None = None
+    prior: tuple[float, ...] | None = None
+    reliability: ReliabilityTable | None = None
+
+    @property
+    def senders(self) -> tuple[str, ...]:
+        """Of the incoming links, in topology order."""
+        return tuple(link.source for link in self.incoming)
+
+
+class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`manifest.json`: what describes the whole. `nodes`: sha256 of each node's `node.json`."""
+
+    schema: int = SCHEMA
+    fingerprint: str
+    topology: Topology
+    class_names: tuple[str, ...]
+    prior: tuple[float, ...]
+    quantization: Quantization
+    reliability: ReliabilityTable | None = None
+    nodes: dict[str, str]
+
+
+def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManifest]]:
+    """The manifest of a bundle and of each of its nodes, checked against each other."""
+    folder = Path(folder)
+    path = folder / BUNDLE_FILE
+    manifest = _decode(_read(path), BundleManifest, path)
+    expected = {n.name for n in manifest.topology.nodes}
+    if set(manifest.nodes) != expected:
+        raise InputError(
+            f"{path}: expected nodes {', '.join(sorted(expected))}, got "
+            f"{', '.join(sorted(manifest.nodes))} (at $.nodes); export the bundle again"
+        )
+    if not len(manifest.class_names) == len(manifest.prior) > 1:
+        raise InputError(
+            f"{path}: expected one prior a class, got {len(manifest.prior)} for "
+            f"{len(manifest.class_names)} classes (at $.prior); export the bundle again"
+        )
+    nodes = {}
+    for name, digest in manifest.nodes.items():
+        node_file = folder / "nodes" / name / NODE_FILE
+        nodes[name] = _decode(read_checked(node_file, digest), NodeManifest, node_file)
+        if nodes[name].node != name or nodes[name].fingerprint != manifest.fingerprint:
+            raise InputError(
+                f"{node_file}: expected node {name!r} of model {manifest.fingerprint[:12]}, got "
+                f"{nodes[name].node!r} of {nodes[name].fingerprint[:12]}; export the bundle again"
+            )
+    return manifest, nodes
+
+
+def read_node(folder: str | Path) -> NodeManifest:
+    """The manifest of one node's folder."""
+    path = Path(folder) / NODE_FILE
+    return _decode(_read(path), NodeManifest, path)
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """Readable JSON."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+
+
+_T = TypeVar("_T", BundleManifest, NodeManifest)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected a folder that export wrote"
+        ) from error
+
+
+def _decode(data: bytes, kind: type[_T], path: Path) -> _T:
+    try:
+        plain: Any = msgspec.json.decode(data)
+        schema = plain.get("schema") if isinstance(plain, dict) else None
+        if schema != SCHEMA:
+            raise InputError(
+                f"{path}: expected schema {SCHEMA}, got {schema!r} (at $.schema); "
+                "export it again, or install the version that wrote it"
+            )
+        return msgspec.convert(plain, kind)
+    except InputError:
+        raise
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"{path}: {error}; export it again") from error

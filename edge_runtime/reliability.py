@@ -1,0 +1,312 @@
+"""How accurate a deployment is over everything that can fail.
+
+The arithmetic exists here once, over anything that can run a node: sections cut from a Keras
+model, LiteRT artifacts, or a test's counting runner. Exact, and quick, because what a node
+computes depends on its delivered-links state alone: the 256 failure configurations of the
+poster's residual topology need 102 section evaluations, not 2304.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .failures import (
+    MOST_CONFIGURATIONS,
+    Configurations,
+    Mask,
+    enumerate_configurations,
+    output_states,
+)
+from .topology import Survival, Topology
+
+__all__ = ["Fallback", "Reliability", "Runner", "SectionMemo", "evaluate", "fallback_answer"]
+
+Array = NDArray[Any]
+Vector = NDArray[np.float64]
+Fallback = Literal["prior", "prior-random", "uniform"]
+FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
+
+
+class Runner(Protocol):
+    """Anything that evaluates one node's section on a batch."""
+
+    def run(self, node: str, inputs: Mapping[str, Array]) -> Array | tuple[Array, ...]:
+        """Evaluate `node`'s section.
+
+        `inputs` holds what was delivered, by sender (`sender__k` where a sender's section has
+        several outputs), each with the batch first. What is missing counts as zeros and, to a
+        section with presence flags, as absent.
+        """
+
+
+class SectionMemo:
+    """Section outputs on one batch, each distinct (node, delivered-links state) evaluated once.
+
+    `evaluations` counts them.
+    """
+
+    def __init__(self, topology: Topology, runner: Runner, inputs: Mapping[str, Array]) -> None:
+        self.topology = topology
+        self._runner = runner
+        self._inputs = inputs
+        self._bit = {link.name: 1 << i for i, link in enumerate(topology.links)}
+        self._outputs: dict[tuple[str, int], tuple[Array, ...]] = {}
+
+    @property
+    def evaluations(self) -> int:
+        return len(self._outputs)
+
+    def answer(self, state: int) -> Array:
+        """The output node's answer in a delivered-links state of its own that is not empty."""
+        outputs: dict[str, tuple[Array, ...]] = {}
+        own: dict[str, int] = {}
+        for node in self.topology.order:
+            delivering = [x for x in self.topology.incoming(node) if state & self._bit[x.name]]
+            if not delivering:
+                continue
+            own[node] = 0
+            delivered: dict[str, Array] = {}
+            for link in delivering:
+                own[node] |= self._bit[link.name] | own.get(link.source, 0)
+                if link.source in outputs:
+                    delivered.update(named(link.source, outputs[link.source]))
+                else:
+                    delivered[link.source] = self._inputs[link.source]
+            outputs[node] = self._section(node, own[node], delivered)
+        return outputs[self.topology.output][0]
+
+    def _section(self, node: str, state: int, delivered: dict[str, Array]) -> tuple[Array, ...]:
+        key = node, state
+        if key not in self._outputs:
+            result = self._runner.run(node, delivered)
+            self._outputs[key] = result if isinstance(result, tuple) else (result,)
+        return self._outputs[key]
+
+
+def named(sender: str, outputs: tuple[Array, ...]) -> dict[str, Array]:
+    """A sender's tensors under the names by which its receivers know them."""
+    if len(outputs) == 1:
+        return {sender: outputs[0]}
+    return {f"{sender}__{k}": output for k, output in enumerate(outputs)}
+
+
+def state_keys(states: Mask) -> tuple[list[int], NDArray[np.intp]]:
+    """Distinct delivered-links states as bit masks, and which of them each case is in."""
+    packed = np.packbits(states, axis=1, bitorder="little")
+    rows = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
+    distinct, inverse = np.unique(rows, return_inverse=True)
+    return [int.from_bytes(row.tobytes(), "little") for row in distinct], inverse
+
+
+def fallback_answer(fallback: Fallback, prior: Sequence[float]) -> Vector:
+    """Probability with which the fallback answers each class, shape (classes,).
+
+    `prior` is the training frequency of each class. `prior-random` is kept as a distribution, so
+    that what follows from it is an expectation and not a draw.
+    """
+    p = np.asarray(prior, np.float64)
+    if fallback == "prior":
+        return np.asarray(np.eye(len(p))[p.argmax()])
+    if fallback == "prior-random":
+        return np.asarray(p / p.sum())
+    if fallback == "uniform":
+        return np.full(len(p), 1.0 / len(p))
+    raise InputError(f"unknown fallback {fallback!r}; expected one of {', '.join(FALLBACKS)}")
+
+
+class _Recalls:
+    """Recall of every class in every case, from section outputs that are computed as needed."""
+
+    def __init__(
+        self, memo: SectionMemo, labels: NDArray[np.int64], fallback: Vector, classes: int
+    ) -> None:
+        self._memo = memo
+        self._labels = labels
+        self._one_hot = np.eye(classes)[labels]
+        self._counts = np.maximum(self._one_hot.sum(axis=0), 1)
+        self._by_state: dict[int, Vector] = {0: fallback}
+
+    def of_state(self, state: int) -> Vector:
+        if state not in self._by_state:
+            right = self._memo.answer(state).argmax(axis=1) == self._labels
+            self._by_state[state] = right @ self._one_hot / self._counts
+        return self._by_state[state]
+
+    def of_masks(self, masks: Mask) -> NDArray[np.float64]:
+        states, inverse = state_keys(output_states(self._memo.topology, masks))
+        return np.stack([self.of_state(s) for s in states])[inverse]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What an exact evaluation found.
+
+    `recalls`: float64 (configurations, classes), the recall of each class in each configuration.
+    `counts`: int64 (classes,), samples of each class. `answered`: bool (configurations,), whether
+    anything reached the output node. All accuracies are fractions of 1.
+    """
+
+    topology: Topology
+    configurations: Configurations
+    class_names: tuple[str, ...]
+    fallback: Fallback
+    counts: NDArray[np.int64]
+    recalls: NDArray[np.float64]
+    answered: Mask
+    section_evaluations: int
+    _case: _Recalls
+
+    @property
+    def survivabilities(self) -> tuple[str, ...]:
+        return tuple(self.configurations.survivals)
+
+    @property
+    def accuracies(self) -> Vector:
+        """Accuracy in each configuration, shape (configurations,)."""
+        return np.asarray(self._accuracy(self.recalls))
+
+    @property
+    def all_alive(self) -> float:
+        """Accuracy when nothing has failed."""
+        return float(self.accuracies[0])
+
+    @property
+    def absent_classes(self) -> tuple[str, ...]:
+        """Classes without a sample, which no balanced accuracy can speak of."""
+        return tuple(n for n, c in zip(self.class_names, self.counts, strict=True) if not c)
+
+    def expected_accuracy(self, survivability: str) -> float:
+        """Accuracy in each configuration, weighted by its probability."""
+        return float(self.configurations.probabilities(survivability) @ self.accuracies)
+
+    def class_recalls(self, survivability: str) -> dict[str, float]:
+        """Expected recall of each class present."""
+        expected = self.configurations.probabilities(survivability) @ self.recalls
+        present = zip(self.class_names, expected, self.counts, strict=True)
+        return {name: float(recall) for name, recall, count in present if count}
+
+    def balanced_accuracy(self, survivability: str) -> float:
+        """Mean expected recall over the classes present."""
+        return float(np.mean(list(self.class_recalls(survivability).values())))
+
+    def reach_probability(self, survivability: str) -> float:
+        """Probability that information reaches the output node."""
+        return float(self.configurations.probabilities(survivability) @ self.answered)
+
+    def by_failures(self, survivability: str) -> list[dict[str, float]]:
+        """For each number of failures: its probability and the accuracy expected then."""
+        p, failures = self.configurations.probabilities(survivability), self.configurations.failures
+        rows = []
+        for count in range(int(failures.max()) + 1):
+            weight = p * (failures == count)
+            total = float(weight.sum())
+            # A number of failures that cannot occur has no expectation; count configurations.
+            mean = weight @ self.accuracies / total if total else self._mean(failures == count)
+            rows.append({"failures": count, "probability": total, "accuracy": float(mean)})
+        return rows
+
+    def worst(self, failures: int) -> tuple[tuple[str, ...], float]:
+        """The `failures` elements whose joint failure costs most, and the accuracy left."""
+        cases = np.flatnonzero(self.configurations.failures == failures)
+        if not len(cases):
+            raise InputError(
+                f"expected 0 to {len(self.configurations.fallible)} failures, got {failures}"
+            )
+        case = cases[self.accuracies[cases].argmin()]
+        return self.failed(int(case)), float(self.accuracies[case])
+
+    def failed(self, case: int) -> tuple[str, ...]:
+        """Names of the elements that have failed in a configuration."""
+        down = ~self.configurations.masks[case]
+        return tuple(n for n, d in zip(self.topology.elements, down, strict=True) if d)
+
+    def importance(self, survivability: str) -> dict[str, float]:
+        """Birnbaum importance of every sensor, node and link, whether or not it can fail.
+
+        Expected accuracy while the element works for sure minus expected accuracy once it has
+        failed (Birnbaum, *On the importance of different components in a multicomponent system*,
+        1969). May evaluate further sections, which `section_evaluations` does not count.
+        """
+        found = {}
+        for column, name in enumerate(self.topology.elements):
+            works = self.configurations.masks[:, column]
+            weights = self.configurations.probabilities(survivability, given=column)[works]
+            down = self.configurations.masks[works].copy()
+            down[:, column] = False
+            failed = self._accuracy(self._case.of_masks(down))
+            found[name] = float(weights @ (self.accuracies[works] - failed))
+        return found
+
+    def states(self) -> dict[int, float]:
+        """Accuracy in each delivered-links state that occurs; bit i stands for `links[i]`.
+
+        State 0 is the fallback.
+        """
+        keys, _ = state_keys(output_states(self.topology, self.configurations.masks))
+        return {key: float(self._accuracy(self._case.of_state(key))) for key in {0, *keys}}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `evaluate --json` prints."""
+        return {
+            "samples": int(self.counts.sum()),
+            "configurations": len(self.configurations),
+            "section_evaluations": self.section_evaluations,
+            "all_alive": self.all_alive,
+            "expected_accuracy": {s: self.expected_accuracy(s) for s in self.survivabilities},
+            "balanced_accuracy": {s: self.balanced_accuracy(s) for s in self.survivabilities},
+            "class_recalls": {s: self.class_recalls(s) for s in self.survivabilities},
+            "absent_classes": list(self.absent_classes),
+            "reach_probability": {s: self.reach_probability(s) for s in self.survivabilities},
+            "fallback": self.fallback,
+        }
+
+    def _accuracy(self, recalls: Array) -> Any:
+        return recalls @ self.counts / self.counts.sum()
+
+    def _mean(self, cases: Mask) -> float:
+        return float(self.accuracies[cases].mean())
+
+
+def evaluate(
+    topology: Topology,
+    runner: Runner,
+    inputs: Mapping[str, Array],
+    labels: NDArray[np.int64],
+    *,
+    class_names: Sequence[str],
+    prior: Sequence[float],
+    survivabilities: Mapping[str, Survival],
+    fallback: Fallback = "prior",
+    limit: int = MOST_CONFIGURATIONS,
+) -> Reliability:
+    """Expected accuracy, exactly, over all failure configurations.
+
+    `inputs`: per sensor, an array with the samples first; `labels`: int (samples,);
+    `prior`: training frequency of each class. Raises `InputError` for data that do not fit and
+    above `limit` configurations.
+    """
+    answer = fallback_answer(fallback, prior)
+    configurations = enumerate_configurations(topology, survivabilities, limit=limit)
+    classes = len(class_names)
+    if len(answer) != classes:
+        raise InputError(f"expected a prior of {classes} classes, got {len(answer)}")
+    memo = SectionMemo(topology, runner, inputs)
+    case = _Recalls(memo, labels, answer, classes)
+    states = output_states(topology, configurations.masks)
+    return Reliability(
+        topology=topology,
+        configurations=configurations,
+        class_names=tuple(class_names),
+        fallback=fallback,
+        counts=np.bincount(labels, minlength=classes),
+        recalls=case.of_masks(configurations.masks),
+        answered=states.any(axis=1),
+        section_evaluations=memo.evaluations,
+        _case=case,
+    )

@@ -1,0 +1,428 @@
+"""The nodes of a deployment and the links between them.
+
+The topology that trains is the topology that deploys: `ddnn_tf` builds a model from it, `export`
+cuts the model along it, and a device reads its own place in it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+__all__ = ["Link", "Node", "Sensor", "Survival", "Topology"]
+
+SCHEMA = 1
+SHIPPED = Path(__file__).parent / "topologies"
+
+Tier = Literal["iot", "edge", "fog", "cloud"]
+TIERS: tuple[Tier, ...] = ("iot", "edge", "fog", "cloud")
+
+#: A survivability: the name of a preset, probabilities by element, or None for the topology's own.
+Survival = str | Mapping[str, float] | None
+
+
+class _Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    pass
+
+
+class Sensor(_Base):
+    """An `iot` node without a section, hosted by the nodes that read it.
+
+    `shape` is one sample's, without the batch axis; `dtype` is how the samples are stored.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Literal["uint8", "float32"] = "uint8"
+    survival: float = 1.0
+
+    @property
+    def tier(self) -> Tier:
+        return "iot"
+
+
+class Node(_Base):
+    """A machine that runs one section."""
+
+    name: str
+    tier: Tier
+    survival: float = 1.0
+
+
+class Link(_Base):
+    """A directed physical connection; `residual` runs beside the primary path."""
+
+    source: str
+    target: str
+    kind: Literal["primary", "residual"] = "primary"
+    survival: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}->{self.target}"
+
+
+class Topology(_Base):
+    """An acyclic graph with sensors at the bottom and one output node at the top.
+
+    The *elements* of a topology are all that can fail: its sensors, its nodes and its links, in
+    the order in which they are listed. A failure mask has one column an element; a delivered-links
+    state has one bit a link (bit i stands for `links[i]`).
+
+    Raises `InputError` at construction, with the path of the fault and a remedy.
+    """
+
+    name: str
+    sensors: tuple[Sensor, ...]
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+    survivabilities: dict[str, dict[str, float]] = {}
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    # -- reading and writing ---------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, source: str | Path) -> Topology:
+        """Read a topology that ships with the package, by name, or a .json, .yaml or .yml file."""
+        shipped = SHIPPED / f"{source}.json"
+        path = shipped if shipped.is_file() else Path(source)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.json")))
+            raise InputError(
+                f"expected a topology file, or one of the shipped ones ({names}), "
+                f"but cannot read {str(source)!r}: {error}"
+            ) from error
+        decode = _decode_yaml if path.suffix in {".yaml", ".yml"} else json.loads
+        try:
+            data = decode(text)
+        except ValueError as error:
+            raise InputError(f"{path}: not a well-formed {path.suffix[1:]} file: {error}") from error
+        return cls.from_dict(data, where=str(path))
+
+    @classmethod
+    def from_dict(cls, data: Any, *, where: str = "topology") -> Topology:
+        """Build a topology from plain dicts and lists; `where` names their origin in errors."""
+        schema = data.get("schema", SCHEMA) if isinstance(data, dict) else SCHEMA
+        if schema != SCHEMA:
+            raise InputError(
+                f"{where}: expected topology schema {SCHEMA}, got {schema!r} (at $.schema); "
+                "write it again with this version, or install the version that wrote it"
+            )
+        try:
+            return msgspec.convert(data, cls)
+        except msgspec.ValidationError as error:
+            raise InputError(f"{where}: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and lists, as in the file."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    def save(self, path: str | Path) -> None:
+        """Write JSON, or YAML where the name ends so."""
+        path = Path(path)
+        if path.suffix in {".yaml", ".yml"}:
+            text = msgspec.yaml.encode(self).decode()
+        else:
+            text = json.dumps(self.to_dict(), indent=1) + "\n"
+        path.write_text(text, encoding="utf-8")
+
+    # -- the graph -------------------------------------------------------------------------------
+
+    @cached_property
+    def elements(self) -> tuple[str, ...]:
+        """Names of all that can fail: sensors, nodes, links."""
+        return tuple(x.name for x in (*self.sensors, *self.nodes, *self.links))
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        """Column of each element in a failure mask."""
+        return {name: i for i, name in enumerate(self.elements)}
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Node names, every sender before its receivers."""
+        return tuple(_sorted(self))
+
+    @cached_property
+    def output(self) -> str:
+        """The one node that sends to no other."""
+        return next(iter(_outputs(self)))
+
+    @cached_property
+    def sensor_names(self) -> frozenset[str]:
+        return frozenset(s.name for s in self.sensors)
+
+    @cached_property
+    def _incoming(self) -> Mapping[str, tuple[Link, ...]]:
+        return {n.name: tuple(x for x in self.links if x.target == n.name) for n in self.nodes}
+
+    @cached_property
+    def _outgoing(self) -> Mapping[str, tuple[Link, ...]]:
+        names = [x.name for x in (*self.sensors, *self.nodes)]
+        return {name: tuple(x for x in self.links if x.source == name) for name in names}
+
+    def incoming(self, node: str) -> tuple[Link, ...]:
+        """Links that end at `node`, in topology order."""
+        return self._incoming[node]
+
+    def outgoing(self, name: str) -> tuple[Link, ...]:
+        """Links that begin at a node or a sensor, in topology order."""
+        return self._outgoing[name]
+
+    def node(self, name: str) -> Node:
+        """The node called `name`."""
+        return next(n for n in self.nodes if n.name == name)
+
+    def primary(self) -> Topology:
+        """The same topology without its residual links."""
+        links = tuple(x for x in self.links if x.kind == "primary")
+        gone = {x.name for x in self.links} - {x.name for x in links}
+        presets = {
+            preset: {k: v for k, v in table.items() if k not in gone}
+            for preset, table in self.survivabilities.items()
+        }
+        name = self.name if len(links) == len(self.links) else f"{self.name}-primary"
+        return Topology(
+            name=name,
+            sensors=self.sensors,
+            nodes=self.nodes,
+            links=links,
+            survivabilities=presets,
+        )
+
+    # -- survival --------------------------------------------------------------------------------
+
+    def survival(self, survivability: Survival = None) -> NDArray[np.float64]:
+        """Probability that each element works, shape (elements,).
+
+        A preset or a mapping overrides the topology's own values for the elements that it names.
+        Raises `InputError` for an unknown preset or element, or a value outside 0..1.
+        """
+        table: Mapping[str, float]
+        if survivability is None:
+            table = {}
+        elif isinstance(survivability, str):
+            try:
+                table = self.survivabilities[survivability]
+            except KeyError:
+                known = ", ".join(self.survivabilities) or "none"
+                raise InputError(
+                    f"unknown survivability {survivability!r}: topology {self.name!r} has {known}; "
+                    "use one of these, or add it to the topology"
+                ) from None
+        else:
+            table = survivability
+            _check_survivability(self, table, "survival")
+        own = (x.survival for x in (*self.sensors, *self.nodes, *self.links))
+        return np.array(
+            [table.get(name, p) for name, p in zip(self.elements, own, strict=True)], np.float64
+        )
+
+
+def _decode_yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "reading YAML needs PyYAML, which a device does not carry: "
+            'pip install "ddnn-tf[train]", or give the topology as JSON'
+        ) from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+# -- checks: each fault has its path and a remedy ------------------------------------------------
+
+
+def _check(t: Topology) -> None:
+    _check_names(t)
+    _check_values(t)
+    _check_links(t)
+    _check_graph(t)
+    for preset, table in t.survivabilities.items():
+        _check_survivability(t, table, f"$.survivabilities[{preset!r}]")
+    for i, link in enumerate(t.links):
+        if link.kind == "residual" and not _skips(t, link):
+            warnings.warn(
+                f"residual link {link.name} skips nothing: no longer path leads from "
+                f"{link.source} to {link.target} (at $.links[{i}]); make it primary or remove it",
+                stacklevel=4,
+            )
+
+
+def _members(t: Topology) -> Iterator[tuple[str, Sensor | Node]]:
+    for i, sensor in enumerate(t.sensors):
+        yield f"$.sensors[{i}]", sensor
+    for i, node in enumerate(t.nodes):
+        yield f"$.nodes[{i}]", node
+
+
+def _check_names(t: Topology) -> None:
+    for kind, members in (("sensor", t.sensors), ("node", t.nodes)):
+        if not members:
+            raise InputError(f"expected at least one {kind}, got none (at $.{kind}s); add one")
+    seen: dict[str, str] = {}
+    for path, member in _members(t):
+        name = member.name
+        if not name.isidentifier() or "__" in name or name == "present":
+            raise InputError(
+                f"expected a name of letters, digits and single underscores other than 'present', "
+                f"got {name!r} (at {path}.name); rename it"
+            )
+        if name in seen:
+            raise InputError(
+                f"duplicate name {name!r} (at {path}.name, first at {seen[name]}.name); "
+                "rename one of the two"
+            )
+        seen[name] = path
+
+
+def _check_values(t: Topology) -> None:
+    for i, sensor in enumerate(t.sensors):
+        if not sensor.shape or any(d < 1 for d in sensor.shape):
+            raise InputError(
+                f"expected a shape of positive sizes, got {list(sensor.shape)} "
+                f"(at $.sensors[{i}].shape); give one sample's shape, without the batch"
+            )
+    for path, member in _members(t):
+        _check_probability(member.survival, f"{path}.survival")
+    for i, link in enumerate(t.links):
+        _check_probability(link.survival, f"$.links[{i}].survival")
+
+
+def _check_probability(value: Any, path: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise InputError(f"expected a probability, got {value!r} (at {path}); give 0 to 1")
+    if math.isnan(value) or not 0 <= value <= 1:
+        raise InputError(
+            f"expected a survival probability from 0 to 1, got {value} (at {path}); "
+            "give the probability that it works"
+        )
+
+
+def _check_survivability(t: Topology, table: Mapping[str, float], path: str) -> None:
+    for name, value in table.items():
+        if name not in t.index:
+            raise InputError(
+                f"unknown element {name!r} (at {path}); expected a sensor, a node or a link "
+                f"such as {t.links[0].name!r}"
+            )
+        _check_probability(value, f"{path}.{name}")
+
+
+def _check_links(t: Topology) -> None:
+    names = {m.name for _, m in _members(t)}
+    seen: dict[str, int] = {}
+    for i, link in enumerate(t.links):
+        for end in ("source", "target"):
+            if getattr(link, end) not in names:
+                raise InputError(
+                    f"unknown node {getattr(link, end)!r} (at $.links[{i}].{end}); "
+                    "declare it under sensors or nodes, or correct the name"
+                )
+        if link.source == link.target:
+            raise InputError(
+                f"link from {link.source!r} to itself (at $.links[{i}]); remove it"
+            )
+        if link.target in t.sensor_names:
+            raise InputError(
+                f"link into the sensor {link.target!r} (at $.links[{i}].target); sensors only "
+                "send: turn the link around, or make it a node of tier iot"
+            )
+        if link.name in seen:
+            raise InputError(
+                f"duplicate link {link.name} (at $.links[{i}], first at "
+                f"$.links[{seen[link.name]}]); remove one"
+            )
+        seen[link.name] = i
+
+
+def _check_graph(t: Topology) -> None:
+    for i, sensor in enumerate(t.sensors):
+        if not any(x.source == sensor.name for x in t.links):
+            raise InputError(
+                f"sensor {sensor.name!r} has no reader (at $.sensors[{i}]); "
+                "link it to a node, or remove it"
+            )
+    for i, node in enumerate(t.nodes):
+        if not any(x.target == node.name for x in t.links):
+            raise InputError(
+                f"node {node.name!r} has no incoming link (at $.nodes[{i}]); "
+                "link a sensor or a node to it, or declare it as a sensor"
+            )
+    if len(list(_sorted(t))) < len(t.nodes):
+        stuck = sorted({n.name for n in t.nodes} - set(_sorted(t)))
+        raise InputError(
+            f"the links form a cycle among {', '.join(stuck)} (at $.links); "
+            "a topology is acyclic: remove a link of the cycle"
+        )
+    outputs = _outputs(t)
+    tiers = [t.node(name).tier for name in outputs]
+    top = max(tiers, key=TIERS.index)
+    if tiers.count(top) > 1:
+        raise InputError(
+            f"expected one output node, got {len(outputs)}: {', '.join(outputs)} (at $.nodes); "
+            "link all but one of them onward, or remove them"
+        )
+    output = outputs[tiers.index(top)]
+    for i, node in enumerate(t.nodes):
+        if node.name in outputs and node.name != output:
+            raise InputError(
+                f"from node {node.name!r} the output node {output!r} cannot be reached "
+                f"(at $.nodes[{i}]); link it onward, or remove it"
+            )
+
+
+def _outputs(t: Topology) -> list[str]:
+    """Nodes that send to no other. With one of them, every node of an acyclic graph reaches it."""
+    sources = {x.source for x in t.links}
+    return [n.name for n in t.nodes if n.name not in sources]
+
+
+def _sorted(t: Topology) -> Iterator[str]:
+    """Kahn's algorithm, in order of declaration; nodes on a cycle are left out."""
+    done = set(t.sensor_names)
+    waiting = [n.name for n in t.nodes]
+    while waiting:
+        ready = [
+            n for n in waiting if all(x.source in done for x in t.links if x.target == n)
+        ]
+        if not ready:
+            return
+        yield from ready
+        done.update(ready)
+        waiting = [n for n in waiting if n not in done]
+
+
+def _skips(t: Topology, link: Link) -> bool:
+    """Whether another path leads from the link's source to its target."""
+    frontier = [x.target for x in t.links if x.source == link.source and x != link]
+    seen: set[str] = set()
+    while frontier:
+        name = frontier.pop()
+        if name == link.target:
+            return True
+        if name not in seen:
+            seen.add(name)
+            frontier += [x.target for x in t.links if x.source == name]
+    return False
+

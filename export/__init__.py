@@ -1,0 +1,10 @@
+"""Cuts a trained Keras model into one artifact per node.
+
+Takes any Keras model whose nested sub-models are named after the nodes of a topology and hold
+their merges.
+"""
+
+from .bundle import ExportReport, export_bundle
+from .parity import ParityError
+
+__all__ = ["ExportReport", "ParityError", "export_bundle"]

@@ -1,0 +1,61 @@
+"""A section into a `.tflite`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from edge_runtime.errors import InputError
+from edge_runtime.manifest import Quantization
+
+__all__ = ["convert"]
+
+Array = NDArray[Any]
+
+
+def convert(
+    section: keras.Model,
+    quantization: Quantization = "none",
+    *,
+    representative: Mapping[str, Array] | None = None,
+) -> bytes:
+    """Convert a section, with a batch axis that can be resized and built-in operations only.
+
+    Args:
+        section: inputs named; the names become the signature's.
+        quantization: `float16` stores weights in 16 bits, `dynamic` weights in 8; `int8` computes
+            in 8 bits throughout. Inputs and outputs keep their types.
+        representative: for `int8`: inputs as they occur, by name, samples first; their ranges fix
+            the scales, so they should include what failures bring about.
+    """
+    options: dict[str, Any] = {
+        "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
+    }
+    if quantization != "none":
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if quantization == "float16":
+        options["target_spec"]["supported_types"] = [tf.float16]
+    if quantization == "int8":
+        if not representative:
+            raise InputError(
+                f"int8 of section {section.name!r} needs representative inputs; "
+                "give calibration data"
+            )
+        options["representative_dataset"] = lambda: _one_by_one(representative)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "section.tflite"
+        section.export(path, format="litert", verbose=False, **options)
+        return path.read_bytes()
+
+
+def _one_by_one(inputs: Mapping[str, Array]) -> Any:
+    samples = len(next(iter(inputs.values())))
+    for i in range(samples):
+        yield {name: np.ascontiguousarray(x[i : i + 1]) for name, x in inputs.items()}

@@ -1,0 +1,105 @@
+"""Artifacts against Keras, numerically."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.failures import Configurations, Mask, output_states
+from edge_runtime.reliability import Runner, SectionMemo, state_keys
+from edge_runtime.topology import Topology
+
+from .split import KerasRunner
+
+__all__ = ["BundleParity", "ParityError", "Reference", "check_chain", "relative_error", "whole"]
+
+Array = NDArray[Any]
+
+#: `reference(inputs, masks)`: what the whole model answers when sample i fails as `masks[i]` says.
+Reference = Callable[[Mapping[str, Array], Mask], Array]
+
+#: Float32 artifacts must agree with Keras to this, times max(1, max|reference|): a few roundings
+#: of 2^-24 over some thousand additions in another order.
+FLOAT32_TOLERANCE = 1e-5
+
+
+class ParityError(RuntimeError):
+    """An artifact does not compute what the model computes."""
+
+
+def relative_error(got: Array, reference: Array) -> float:
+    """Largest absolute difference over max(1, max|reference|); infinite for unequal shapes."""
+    if got.shape != reference.shape or not np.isfinite(got).all():
+        return float("inf")
+    scale = max(1.0, float(np.abs(reference).max(initial=0.0)))
+    return float(np.abs(got.astype(np.float64) - reference).max(initial=0.0)) / scale
+
+
+def check_chain(model: keras.Model, runner: KerasRunner, inputs: Mapping[str, Array]) -> None:
+    """Check that the sections one after the other compute what the whole model computes.
+
+    What lies between the sections must be the identity at inference. Raises `ParityError` with the
+    name of the first node that differs.
+    """
+    nodes = runner.topology.order
+    alive = np.ones((len(next(iter(inputs.values()))), len(runner.topology.elements)), bool)
+    traces = runner.trace(inputs, alive)
+    # A nested model's own `output` belongs to its inner graph; what it gives as a part of the whole
+    # stands in the whole's graph, which Keras keeps under no public name.
+    calls = [call for depth in model._nodes_by_depth.values() for call in depth]
+    called = {call.operation.name: call.output_tensors for call in calls}
+    probe = keras.Model(model.inputs, [list(called[node]) for node in nodes])
+    expected = probe([inputs[x.name] for x in model.inputs], training=False)
+    for node, reference in zip(nodes, expected, strict=True):
+        for got, tensor in zip(traces[node].outputs, reference, strict=True):
+            error = relative_error(got, np.asarray(tensor))
+            if error > FLOAT32_TOLERANCE:
+                raise ParityError(
+                    f"the sections of {model.name!r}, run one after the other, differ from the "
+                    f"whole model first at node {node!r} (relative error {error:.2g}); between "
+                    "sections there may be nothing but layers that are the identity at inference"
+                )
+
+
+@dataclass(frozen=True)
+class BundleParity:
+    """A bundle against the reference, over failure configurations.
+
+    `max_error`: see `relative_error`; `label_agreement`: share of (configuration, sample) pairs
+    with the same class; `configurations`: how many of them were compared.
+    """
+
+    configurations: int
+    max_error: float
+    label_agreement: float
+
+
+def whole(
+    topology: Topology,
+    runner: Runner,
+    reference: Reference,
+    inputs: Mapping[str, Array],
+    configurations: Configurations,
+) -> BundleParity:
+    """Compare a bundle's answers with the reference under every configuration that answers.
+
+    `inputs`: per sensor, samples first; a few are enough, as every configuration sees them all.
+    """
+    memo = SectionMemo(topology, runner, inputs)
+    samples = len(next(iter(inputs.values())))
+    states, inverse = state_keys(output_states(topology, configurations.masks))
+    error, agreeing, compared = 0.0, 0, 0
+    for mask, state in zip(configurations.masks, (states[i] for i in inverse), strict=True):
+        if state:
+            expected = reference(inputs, np.tile(mask, (samples, 1)))
+            got = memo.answer(state)
+            error = max(error, relative_error(got, expected))
+            agreeing += int((got.argmax(axis=1) == expected.argmax(axis=1)).sum())
+            compared += 1
+    agreement = agreeing / (compared * samples) if compared else 1.0
+    return BundleParity(compared, error, agreement)

@@ -1,0 +1,120 @@
+"""A Keras model into its sections, and the sections as something that can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from edge_runtime.errors import InputError
+from edge_runtime.failures import deliveries
+from edge_runtime.gather import PRESENT, TensorSpec, complete
+from edge_runtime.reliability import named
+from edge_runtime.topology import Topology
+
+__all__ = ["KerasRunner", "NodeTrace", "split"]
+
+Array = NDArray[Any]
+
+
+def split(model: keras.Model, topology: Topology) -> dict[str, keras.Model]:
+    """The sub-model of every node, by name, in the order in which they run.
+
+    Raises `InputError` where a node has no sub-model, or one whose inputs are not its senders'.
+    """
+    sections: dict[str, keras.Model] = {}
+    names = {layer.name for layer in model.layers}
+    for node in topology.order:
+        section = model.get_layer(node) if node in names else None
+        if not isinstance(section, keras.Model):
+            raise InputError(
+                f"model {model.name!r} has no sub-model for node {node!r}; "
+                "name a nested keras.Model after each node of the topology"
+            )
+        senders = [link.source for link in topology.incoming(node)]
+        heard = {x.name.partition("__")[0] for x in section.inputs} - {PRESENT}
+        if heard != set(senders):
+            raise InputError(
+                f"sub-model {node!r}: expected inputs named after its senders "
+                f"({', '.join(senders)}), got {', '.join(x.name for x in section.inputs)}"
+            )
+        sections[node] = section
+    return sections
+
+
+class KerasRunner:
+    """Runs the sections of a Keras model: a `Runner` for `edge_runtime.reliability`."""
+
+    def __init__(self, model: keras.Model, topology: Topology) -> None:
+        self.topology = topology
+        self.sections = split(model, topology)
+        self._senders = {
+            node: tuple(x.source for x in topology.incoming(node)) for node in topology.order
+        }
+        self._specs = {
+            node: {x.name: _spec(x) for x in section.inputs}
+            for node, section in self.sections.items()
+        }
+        self._functions = {node: _function(section) for node, section in self.sections.items()}
+
+    def run(self, node: str, inputs: Mapping[str, Array]) -> Array | tuple[Array, ...]:
+        """One node's section on what was delivered to it; see `Runner.run`."""
+        outputs = self.call(node, complete(inputs, self._specs[node], self._senders[node]))
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def call(self, node: str, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        """One node's section on all its inputs."""
+        outputs = self._functions[node](dict(inputs))
+        several = isinstance(outputs, (list, tuple))
+        return tuple(np.asarray(x) for x in (outputs if several else [outputs]))
+
+    def trace(self, inputs: Mapping[str, Array], masks: NDArray[np.bool_]) -> dict[str, NodeTrace]:
+        """What every node receives and sends when each sample fails in its own way.
+
+        `inputs`: per sensor, (samples, …); `masks`: bool (samples, elements).
+        """
+        delivers = deliveries(self.topology, masks)
+        column = {link.name: i for i, link in enumerate(self.topology.links)}
+        sent: dict[str, Array] = dict(inputs)
+        traces: dict[str, NodeTrace] = {}
+        for node in self.topology.order:
+            links = self.topology.incoming(node)
+            flags = delivers[:, [column[x.name] for x in links]]
+            up = dict(zip(self._senders[node], flags.T, strict=True))
+            received = {
+                name: flags.astype(np.float32)
+                if name == PRESENT
+                else _zeroed(sent[name], up[name.partition("__")[0]])
+                for name in self._specs[node]
+            }
+            outputs = self.call(node, received)
+            sent.update(named(node, outputs))
+            traces[node] = NodeTrace(received, outputs, ~flags.any(axis=1))
+        return traces
+
+
+@dataclass(frozen=True)
+class NodeTrace:
+    """A section's inputs, by name, and outputs, samples first; `silent`: bool (samples,)."""
+
+    inputs: dict[str, Array]
+    outputs: tuple[Array, ...]
+    silent: NDArray[np.bool_]
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    return TensorSpec(tuple(tensor.shape[1:]), keras.backend.standardize_dtype(tensor.dtype))
+
+
+def _zeroed(tensor: Array, up: NDArray[np.bool_]) -> Array:
+    return np.where(up.reshape(-1, *[1] * (tensor.ndim - 1)), tensor, tensor.dtype.type(0))
+
+
+def _function(section: keras.Model) -> Any:
+    signature = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in section.inputs}
+    return tf.function(lambda inputs: section(inputs, training=False), input_signature=[signature])
