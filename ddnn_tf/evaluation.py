@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_runtime.failures import MOST_CONFIGURATIONS
-from edge_runtime.reliability import Fallback, Reliability, evaluate
+from edge_runtime.reliability import Fallback, evaluate
 from edge_runtime.topology import Survival
 from export.split import KerasRunner
 
 from .model import ResilientModel
+from .report import Report
 
 __all__ = ["expected_accuracy", "named_survivabilities"]
 
@@ -22,7 +23,7 @@ def expected_accuracy(
     *,
     fallback: Fallback = "prior",
     limit: int = MOST_CONFIGURATIONS,
-) -> Reliability:
+) -> Report:
     """Expected accuracy of a trained model, exactly, over all failure configurations.
 
     Args:
@@ -33,7 +34,7 @@ def expected_accuracy(
         fallback: the answer when nothing reaches the output node.
         limit: the most configurations to enumerate.
     """
-    return evaluate(
+    found = evaluate(
         model.topology,
         KerasRunner(model, model.topology),
         data.inputs,
@@ -44,6 +45,7 @@ def expected_accuracy(
         fallback=fallback,
         limit=limit,
     )
+    return Report.of(found)
 
 
 def named_survivabilities(

@@ -61,9 +61,7 @@ class FailureMask(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.topology = (
-            topology if isinstance(topology, Topology) else Topology.from_dict(topology)
-        )
+        self.topology = topology if isinstance(topology, Topology) else Topology.from_dict(topology)
         if survival is not None and (isinstance(survival, str) or not len(survival)):
             raise InputError(
                 f"expected a list of survivabilities or None, got {survival!r}; "
@@ -82,11 +80,11 @@ class FailureMask(keras.layers.Layer):
     @contextmanager
     def given(self, mask: Any) -> Iterator[None]:
         """Let `mask`, (batch, elements), hold for every call within the `with` block."""
-        self._given = mask
+        before, self._given = self._given, mask
         try:
             yield
         finally:
-            self._given = None
+            self._given = before
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         if self._given is not None:
@@ -120,9 +118,7 @@ class Deliveries(keras.layers.Layer):
 
     def __init__(self, topology: Topology | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.topology = (
-            topology if isinstance(topology, Topology) else Topology.from_dict(topology)
-        )
+        self.topology = topology if isinstance(topology, Topology) else Topology.from_dict(topology)
 
     def call(self, inputs: Any) -> Any:
         t = self.topology

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InputError
 from edge_runtime.failures import output_states
 from edge_runtime.gather import PRESENT
-from edge_runtime.reliability import Fallback, fallback_answer
+from edge_runtime.reliability import Fallback, fallback_answer, named
 from edge_runtime.topology import Survival, Topology
 
 from .layers import PACKAGE, Answer, Deliveries, FailureMask, NodeFailure
-from .sections import SECTIONS, Section, SectionName, Site
+from .names import SectionName
+from .sections import SECTIONS, Section, Site
 
 __all__ = ["ResilientModel", "build"]
 
@@ -26,6 +28,9 @@ Array = NDArray[Any]
 
 #: Samples that `simulate` puts through the model at once.
 SIMULATED = 256
+
+# Names of our own layers hold `__`, which no node or sensor may have.
+FAILURES, DELIVERIES, ANSWER = "ddnn__failures", "ddnn__deliveries", "ddnn__answer"
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -37,32 +42,31 @@ class ResilientModel(keras.Model):
 
     @property
     def topology(self) -> Topology:
-        topology: Topology = self.get_layer("failures").topology
+        topology: Topology = self.get_layer(FAILURES).topology
         return topology
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        names: tuple[str, ...] = self.get_layer("answer").class_names
+        names: tuple[str, ...] = self.get_layer(ANSWER).class_names
         return names
 
     @property
     def prior(self) -> tuple[float, ...]:
         """Training frequency of each class; uniform until the model has been fitted."""
-        prior: tuple[float, ...] | None = self.get_layer("answer").prior
+        prior: tuple[float, ...] | None = self.get_layer(ANSWER).prior
         classes = len(self.class_names)
         return prior or (1.0 / classes,) * classes
 
     @prior.setter
-    def prior(self, value: Sequence[float]) -> None:
-        self.get_layer("answer").prior = tuple(float(p) for p in value)
+    def prior(self, value: Iterable[float]) -> None:
+        self.get_layer(ANSWER).prior = tuple(float(p) for p in value)
 
-    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.fit`; remembers the frequency of each class for the fallback."""
         labels = getattr(x, "labels", y)
         if labels is not None:
-            counts = np.bincount(np.asarray(labels).ravel(), minlength=len(self.class_names))
-            self.prior = counts / counts.sum()
-        return super().fit(x, y, **kwargs)
+            self.prior = _frequencies(np.asarray(labels), len(self.class_names))
+        return super().fit(x, y, *args, **kwargs)
 
     def simulate(
         self, inputs: Mapping[str, Array], mask: Array, *, fallback: Fallback = "prior"
@@ -74,7 +78,12 @@ class ResilientModel(keras.Model):
         reaches the output node they are the fallback's.
         """
         samples = len(next(iter(inputs.values())))
-        masks = np.broadcast_to(np.asarray(mask, bool), (samples, len(self.topology.elements)))
+        shape = samples, len(self.topology.elements)
+        if np.shape(mask) not in (shape, shape[1:]):
+            raise InputError(
+                f"expected a mask of shape {shape[1:]} or {shape}, got {np.shape(mask)}"
+            )
+        masks = np.broadcast_to(np.asarray(mask, bool), shape)
         answers = np.concatenate(
             [
                 self._under_mask(
@@ -90,7 +99,7 @@ class ResilientModel(keras.Model):
 
     @tf.function(reduce_retracing=True)
     def _under_mask(self, inputs: Mapping[str, Any], mask: Any) -> Any:
-        with self.get_layer("failures").given(mask):
+        with self.get_layer(FAILURES).given(mask):
             return self(inputs, training=False)
 
 
@@ -125,28 +134,30 @@ def build(
     """
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise InputError(f"expected two or more distinct class names, got {list(classes)}")
-    unknown = set(merge_weights or {}) - set(topology.index)
+    unknown = set(merge_weights or {}) - {link.name for link in topology.links}
     if unknown:
         raise InputError(f"merge weights for unknown links: {', '.join(sorted(unknown))}")
     make = _sections_by_node(topology, sections)
     inputs = {s.name: keras.Input(s.shape, dtype=s.dtype, name=s.name) for s in topology.sensors}
-    works = FailureMask(topology, dropout, seed, name="failures")(next(iter(inputs.values())))
-    delivers = Deliveries(topology, name="deliveries")(works)
+    works = FailureMask(topology, dropout, seed, name=FAILURES)(next(iter(inputs.values())))
+    delivers = Deliveries(topology, name=DELIVERIES)(works)
 
-    sent: dict[str, Any] = dict(inputs)
+    sent: dict[str, tuple[Any, ...]] = {name: (view,) for name, view in inputs.items()}
     for name in topology.order:
         received: dict[str, Any] = {}
         columns = []
         for link in topology.incoming(name):
             columns.append(topology.links.index(link))
-            for key, tensor in _named(link.source, sent[link.source]).items():
+            for key, tensor in named(link.source, sent[link.source]).items():
                 failure = NodeFailure(column=columns[-1], name=f"{key}__to__{name}")
                 received[key] = failure(tensor, delivers)
         weights = merge_weights or {}
         site = Site(
             node=topology.node(name),
             links=topology.incoming(name),
-            inputs={k: keras.Input(x.shape[1:], dtype=x.dtype, name=k) for k, x in received.items()},
+            inputs={
+                k: keras.Input(x.shape[1:], dtype=x.dtype, name=k) for k, x in received.items()
+            },
             sensors=topology.sensor_names,
             weights={x.source: weights.get(x.name, 1.0) for x in topology.incoming(name)},
             classes=len(classes) if name == topology.output else None,
@@ -154,16 +165,23 @@ def build(
         section = _section(site, make[name])
         if PRESENT in section.input:
             received[PRESENT] = ops.take(delivers, np.array(columns), axis=1)
-        sent[name] = section(received)
-    answer = Answer(tuple(classes), name="answer")(sent[topology.output])
-    return ResilientModel(inputs, answer, name=topology.name.replace("-", "_"))
+        output = section(received)
+        sent[name] = tuple(output) if isinstance(output, (list, tuple)) else (output,)
+    answer = Answer(tuple(classes), name=ANSWER)(sent[topology.output][0])
+    # Keras forbids `/` in a name, TensorFlow more; a topology may be called anything.
+    name = re.sub("[^A-Za-z0-9]+", "_", topology.name).strip("_") or "model"
+    return ResilientModel(inputs, answer, name=name)
 
 
-def _named(sender: str, tensors: Any) -> dict[str, Any]:
-    """A sender's tensors under the names by which receivers know them."""
-    if not isinstance(tensors, (list, tuple)):
-        return {sender: tensors}
-    return {f"{sender}__{k}": tensor for k, tensor in enumerate(tensors)}
+def _frequencies(labels: Array, classes: int) -> NDArray[np.float64]:
+    """Share of each class among labels, by number or one-hot."""
+    if labels.ndim == 2 and labels.shape[1] == classes:
+        counts = labels.sum(axis=0, dtype=np.float64)
+    else:
+        counts = np.bincount(labels.ravel().astype(np.int64), minlength=classes).astype(np.float64)
+    if len(counts) > classes:
+        raise InputError(f"expected labels from 0 to {classes - 1}, got {len(counts) - 1}")
+    return np.asarray(counts / counts.sum())
 
 
 def _sections_by_node(topology: Topology, sections: Any) -> dict[str, Any]:
@@ -201,6 +219,11 @@ def _section(site: Site, make: Any) -> keras.Model:
     inputs = dict(site.inputs)
     if "present" in vars(site):
         inputs[PRESENT] = site.present
+    if isinstance(output, Mapping):
+        raise InputError(
+            f"section of {site.node.name!r}: expected a tensor or a list of tensors, got a mapping "
+            f"with {', '.join(output)}; its receivers know tensors by their place"
+        )
     section = keras.Model(inputs, output, name=site.node.name)
     if site.classes is not None and tuple(section.output_shape) != (None, site.classes):
         raise InputError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import layers
@@ -223,5 +223,3 @@ def _visible(view: Tensor) -> Tensor:
 
 #: The sets that `build` and the command line know by name; called, each gives a new set.
 SECTIONS: Mapping[str, Callable[[], Section]] = {"conv": Convolutional, "fc32": FullyConnected}
-
-SectionName = Literal["conv", "fc32"]

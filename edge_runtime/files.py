@@ -30,8 +30,8 @@ def read_checked(path: Path, digest: str) -> bytes:
         ) from error
     if sha256(data) != digest:
         raise InputError(
-            f"{path}: expected sha256 {digest[:12]}…, got {sha256(data)[:12]}… ({len(data)} bytes); "
-            "the file is damaged or was edited: copy or export it again"
+            f"{path}: expected sha256 {digest[:12]}…, got {sha256(data)[:12]}… "
+            f"({len(data)} bytes); the file is damaged or was edited: copy or export it again"
         )
     return data
 
@@ -59,8 +59,10 @@ def new_folder(path: str | Path, *, replaces: str) -> Iterator[Path]:
     what this writes.
     """
     path = Path(path)
-    if path.exists() and not (path / replaces).is_file() and (
-        not path.is_dir() or any(path.iterdir())
+    if (
+        path.exists()
+        and not (path / replaces).is_file()
+        and (not path.is_dir() or any(path.iterdir()))
     ):
         raise InputError(
             f"{path} exists and has no {replaces}, so it is not ours to replace; "

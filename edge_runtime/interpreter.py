@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .gather import TensorSpec
+from .quiet import quiet
 
 __all__ = ["LiteRTSection"]
 
@@ -34,7 +35,9 @@ class LiteRTSection:
                 'running an artifact needs LiteRT: pip install "ddnn-tf[edge]"'
             ) from error
         try:
-            self._interpreter = Interpreter(model_content=model, num_threads=1)
+            with quiet():
+                self._interpreter = Interpreter(model_content=model, num_threads=1)
+                self._interpreter.allocate_tensors()
             signatures = self._interpreter.get_signature_list()
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{where}: not a LiteRT model: {error}; export it again") from error

@@ -172,5 +172,5 @@ def _decode(data: bytes, kind: type[_T], path: Path) -> _T:
         return msgspec.convert(plain, kind)
     except InputError:
         raise
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: {error}; export it again") from error

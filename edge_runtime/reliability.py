@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,19 @@ from .failures import (
 )
 from .topology import Survival, Topology
 
-__all__ = ["Fallback", "Reliability", "Runner", "SectionMemo", "evaluate", "fallback_answer"]
+__all__ = [
+    "Fallback",
+    "Reliability",
+    "Runner",
+    "SectionMemo",
+    "evaluate",
+    "fallback_answer",
+    "reachability_bound",
+]
 
 Array = NDArray[Any]
 Vector = NDArray[np.float64]
+_T = TypeVar("_T")
 Fallback = Literal["prior", "prior-random", "uniform"]
 FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
 
@@ -60,6 +69,7 @@ class SectionMemo:
 
     @property
     def evaluations(self) -> int:
+        """How many distinct section evaluations there were so far."""
         return len(self._outputs)
 
     def answer(self, state: int) -> Array:
@@ -89,7 +99,7 @@ class SectionMemo:
         return self._outputs[key]
 
 
-def named(sender: str, outputs: tuple[Array, ...]) -> dict[str, Array]:
+def named(sender: str, outputs: tuple[_T, ...]) -> dict[str, _T]:
     """A sender's tensors under the names by which its receivers know them."""
     if len(outputs) == 1:
         return {sender: outputs[0]}
@@ -164,6 +174,7 @@ class Reliability:
 
     @property
     def survivabilities(self) -> tuple[str, ...]:
+        """Names of what was asked for."""
         return tuple(self.configurations.survivals)
 
     @property
@@ -296,6 +307,7 @@ def evaluate(
     classes = len(class_names)
     if len(answer) != classes:
         raise InputError(f"expected a prior of {classes} classes, got {len(answer)}")
+    _check_data(topology, inputs, labels, classes)
     memo = SectionMemo(topology, runner, inputs)
     case = _Recalls(memo, labels, answer, classes)
     states = output_states(topology, configurations.masks)
@@ -306,7 +318,55 @@ def evaluate(
         fallback=fallback,
         counts=np.bincount(labels, minlength=classes),
         recalls=case.of_masks(configurations.masks),
-        answered=states.any(axis=1),
+        answered=np.asarray(states.any(axis=1)),
         section_evaluations=memo.evaluations,
         _case=case,
     )
+
+
+def _check_data(
+    topology: Topology, inputs: Mapping[str, Array], labels: NDArray[np.int64], classes: int
+) -> None:
+    missing = [s.name for s in topology.sensors if s.name not in inputs]
+    if missing:
+        raise InputError(f"no data for sensor {', '.join(missing)}; got {', '.join(inputs)}")
+    samples = {s.name: len(inputs[s.name]) for s in topology.sensors}
+    if not len(labels) or set(samples.values()) != {len(labels)}:
+        raise InputError(
+            f"expected as many samples, one at least, of each sensor as there are labels "
+            f"({len(labels)}), got {samples}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InputError(
+            f"expected labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
+        )
+
+
+def reachability_bound(
+    topology: Topology,
+    visible: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    survivabilities: Mapping[str, Survival],
+    *,
+    limit: int = MOST_CONFIGURATIONS,
+) -> dict[str, float]:
+    """Expected accuracy that no stateless deterministic model can beat, by survivability.
+
+    Right whenever a sensor that sees the object reaches the output node; else the best constant of
+    that configuration. `visible`: bool (samples, sensors), in the topology's order of sensors.
+    A measured accuracy above it means a fault.
+    """
+    configurations = enumerate_configurations(topology, survivabilities, limit=limit)
+    states = output_states(topology, configurations.masks)
+    classes = int(labels.max()) + 1
+    reached = np.zeros((len(states), len(topology.sensors)), bool)
+    for i, sensor in enumerate(topology.sensors):
+        own = [k for k, link in enumerate(topology.links) if link.source == sensor.name]
+        reached[:, i] = states[:, own].any(axis=1)
+    ways, inverse = np.unique(reached, axis=0, return_inverse=True)
+    best = np.empty(len(ways))
+    for i, way in enumerate(ways):
+        seen = visible[:, way].any(axis=1)
+        unseen = np.bincount(labels[~seen], minlength=classes)
+        best[i] = (seen.sum() + unseen.max()) / len(labels)
+    return {s: float(configurations.probabilities(s) @ best[inverse]) for s in survivabilities}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
+from .files import new_file
 
 __all__ = ["Samples"]
 
@@ -137,23 +138,17 @@ class Samples:
 
         The file appears, complete, by a rename. Raises InputError where it cannot be written.
         """
-        target = Path(path)
-        beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         arrays: dict[str, Any] = {
             **self.inputs,
             _LABEL: self.labels,
             _CLASS_NAMES: np.array(self.class_names, dtype=np.str_),
         }
         try:
-            try:
+            with new_file(Path(path)) as beside:
                 _write_arrays(beside, arrays)
-                os.replace(beside, target)
-            finally:
-                beside.unlink(missing_ok=True)
         except OSError as error:
-            reason = error.strerror or str(error)
             raise InputError(
-                f"cannot write {target}: {reason}. Choose a folder that exists and is writable"
+                f"cannot write {path}: {error.strerror or error}. Choose a place with room"
             ) from error
 
     @classmethod

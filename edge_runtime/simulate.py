@@ -1,21 +1,25 @@
-"""A whole bundle in one process."""
+"""A whole bundle in one process: run, checked, and replayed under failures."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import InputError
+from .failures import Mask, output_states
 from .files import read_checked
 from .gather import complete
 from .interpreter import LiteRTSection
-from .manifest import MODEL_FILE, NodeManifest, read_bundle
+from .manifest import GOLDEN_FILE, MODEL_FILE, NodeManifest, read_bundle, read_node
+from .reliability import SectionMemo, fallback_answer, state_keys
 
-__all__ = ["Bundle", "load_section"]
+__all__ = ["Answers", "Bundle", "GoldenCheck", "check_node", "load_section"]
 
 Array = NDArray[Any]
 
@@ -23,7 +27,30 @@ Array = NDArray[Any]
 def load_section(folder: str | Path, manifest: NodeManifest) -> LiteRTSection:
     """A node's artifact, its hash checked before LiteRT sees a byte."""
     path = Path(folder) / MODEL_FILE
-    return LiteRTSection(read_checked(path, manifest.files[MODEL_FILE]), where=path)
+    section = LiteRTSection(_file(folder, manifest, MODEL_FILE), where=path)
+    if section.inputs != manifest.inputs:
+        raise InputError(
+            f"{path}: expected inputs {', '.join(sorted(manifest.inputs))} as in node.json, got "
+            f"{', '.join(sorted(section.inputs))}; export the bundle again"
+        )
+    return section
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to a series of frames.
+
+    `probabilities`: float32 (frames, classes), the fallback's where nothing reached the output
+    node; `states`: each frame's delivered-links state, 0 for the fallback.
+    """
+
+    probabilities: Array
+    states: list[int]
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """The class answered, int64 (frames,)."""
+        return np.asarray(self.probabilities.argmax(axis=1))
 
 
 class Bundle:
@@ -42,3 +69,63 @@ class Bundle:
         section = self._sections[node]
         outputs = section(complete(inputs, section.inputs, self.nodes[node].senders))
         return outputs if len(outputs) > 1 else outputs[0]
+
+    def answer(self, inputs: Mapping[str, Array], masks: Mask) -> Answers:
+        """Answer frame i under the failures of `masks[i]`.
+
+        `inputs`: per sensor, frames first; `masks`: bool (frames, elements).
+        """
+        topology = self.manifest.topology
+        keys, which = state_keys(output_states(topology, masks))
+        prior = self.manifest.prior
+        answers = np.tile(fallback_answer("prior", prior).astype(np.float32), (len(masks), 1))
+        for i, state in enumerate(keys):
+            rows = np.flatnonzero(which == i)
+            if state and len(rows):
+                memo = SectionMemo(topology, self, {n: x[rows] for n, x in inputs.items()})
+                answers[rows] = memo.answer(state)
+        return Answers(answers, [keys[i] for i in which])
+
+
+@dataclass(frozen=True)
+class GoldenCheck:
+    """A device's numbers beside the golden ones: errors are relative to max(1, max|golden|)."""
+
+    node: str
+    samples: int
+    max_error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance."""
+        return self.max_error <= self.tolerance
+
+
+def check_node(folder: str | Path) -> GoldenCheck:
+    """Prove on this machine that a node's artifact gives the numbers it gave when exported.
+
+    Raises `InputError` for a damaged folder; a deviation is in the result.
+    """
+    folder = Path(folder)
+    manifest = read_node(folder)
+    section = load_section(folder, manifest)
+    inputs, golden = _read_golden(folder, manifest)
+    error = 0.0
+    for got, expected in zip(section(inputs), golden, strict=True):
+        scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
+        deviation = float(np.abs(got.astype(np.float64) - expected).max(initial=0.0))
+        error = max(error, deviation / scale if np.isfinite(got).all() else float("inf"))
+    return GoldenCheck(manifest.node, len(golden[0]), error, manifest.tolerance)
+
+
+def _read_golden(folder: Path, manifest: NodeManifest) -> tuple[dict[str, Array], list[Array]]:
+    with np.load(io.BytesIO(_file(folder, manifest, GOLDEN_FILE)), allow_pickle=False) as file:
+        inputs = {name: file[f"input/{name}"] for name in manifest.inputs}
+        return inputs, [file[f"output/{k}"] for k in range(len(manifest.outputs))]
+
+
+def _file(folder: str | Path, manifest: NodeManifest, name: str) -> bytes:
+    if name not in manifest.files:
+        raise InputError(f"{folder}: node.json names no {name} (at $.files); export it again")
+    return read_checked(Path(folder) / name, manifest.files[name])

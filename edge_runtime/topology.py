@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -19,11 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .files import new_file
 
 __all__ = ["Link", "Node", "Sensor", "Survival", "Topology"]
 
 SCHEMA = 1
 SHIPPED = Path(__file__).parent / "topologies"
+
+#: Names become those of layers, signatures, files and arrays; `__` joins two of them.
+NAME = re.compile("[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
+#: An input of a section; arrays of a data file that are no sensor's.
+RESERVED = frozenset({"present", "label", "class_names"})
 
 Tier = Literal["iot", "edge", "fog", "cloud"]
 TIERS: tuple[Tier, ...] = ("iot", "edge", "fog", "cloud")
@@ -32,11 +39,7 @@ TIERS: tuple[Tier, ...] = ("iot", "edge", "fog", "cloud")
 Survival = str | Mapping[str, float] | None
 
 
-class _Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    pass
-
-
-class Sensor(_Base):
+class Sensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An `iot` node without a section, hosted by the nodes that read it.
 
     `shape` is one sample's, without the batch axis; `dtype` is how the samples are stored.
@@ -49,10 +52,11 @@ class Sensor(_Base):
 
     @property
     def tier(self) -> Tier:
+        """Sensors are `iot`."""
         return "iot"
 
 
-class Node(_Base):
+class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A machine that runs one section."""
 
     name: str
@@ -60,7 +64,7 @@ class Node(_Base):
     survival: float = 1.0
 
 
-class Link(_Base):
+class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A directed physical connection; `residual` runs beside the primary path."""
 
     source: str
@@ -70,10 +74,11 @@ class Link(_Base):
 
     @property
     def name(self) -> str:
+        """As in `fog2->fog4`: how failures and survivabilities name a link."""
         return f"{self.source}->{self.target}"
 
 
-class Topology(_Base):
+class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """An acyclic graph with sensors at the bottom and one output node at the top.
 
     The *elements* of a topology are all that can fail: its sensors, its nodes and its links, in
@@ -111,8 +116,10 @@ class Topology(_Base):
         decode = _decode_yaml if path.suffix in {".yaml", ".yml"} else json.loads
         try:
             data = decode(text)
-        except ValueError as error:
-            raise InputError(f"{path}: not a well-formed {path.suffix[1:]} file: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{path}: not a well-formed {path.suffix[1:]} file: {error}"
+            ) from error
         return cls.from_dict(data, where=str(path))
 
     @classmethod
@@ -141,14 +148,19 @@ class Topology(_Base):
             text = msgspec.yaml.encode(self).decode()
         else:
             text = json.dumps(self.to_dict(), indent=1) + "\n"
-        path.write_text(text, encoding="utf-8")
+        with new_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     # -- the graph -------------------------------------------------------------------------------
 
     @cached_property
     def elements(self) -> tuple[str, ...]:
         """Names of all that can fail: sensors, nodes, links."""
-        return tuple(x.name for x in (*self.sensors, *self.nodes, *self.links))
+        return (
+            *(s.name for s in self.sensors),
+            *(n.name for n in self.nodes),
+            *(x.name for x in self.links),
+        )
 
     @cached_property
     def index(self) -> Mapping[str, int]:
@@ -167,6 +179,7 @@ class Topology(_Base):
 
     @cached_property
     def sensor_names(self) -> frozenset[str]:
+        """Names of the sensors."""
         return frozenset(s.name for s in self.sensors)
 
     @cached_property
@@ -175,7 +188,7 @@ class Topology(_Base):
 
     @cached_property
     def _outgoing(self) -> Mapping[str, tuple[Link, ...]]:
-        names = [x.name for x in (*self.sensors, *self.nodes)]
+        names = [*(s.name for s in self.sensors), *(n.name for n in self.nodes)]
         return {name: tuple(x for x in self.links if x.source == name) for name in names}
 
     def incoming(self, node: str) -> tuple[Link, ...]:
@@ -227,10 +240,19 @@ class Topology(_Base):
                     f"unknown survivability {survivability!r}: topology {self.name!r} has {known}; "
                     "use one of these, or add it to the topology"
                 ) from None
-        else:
+        elif isinstance(survivability, Mapping):
             table = survivability
             _check_survivability(self, table, "survival")
-        own = (x.survival for x in (*self.sensors, *self.nodes, *self.links))
+        else:
+            raise InputError(
+                f"expected a survivability, got {survivability!r}; give the name of a preset, a "
+                "mapping from element to probability, or None for the topology's own values"
+            )
+        own = (
+            *(s.survival for s in self.sensors),
+            *(n.survival for n in self.nodes),
+            *(x.survival for x in self.links),
+        )
         return np.array(
             [table.get(name, p) for name, p in zip(self.elements, own, strict=True)], np.float64
         )
@@ -254,6 +276,8 @@ def _decode_yaml(text: str) -> Any:
 
 
 def _check(t: Topology) -> None:
+    if t.schema != SCHEMA:
+        raise InputError(f"expected topology schema {SCHEMA}, got {t.schema!r} (at $.schema)")
     _check_names(t)
     _check_values(t)
     _check_links(t)
@@ -283,10 +307,11 @@ def _check_names(t: Topology) -> None:
     seen: dict[str, str] = {}
     for path, member in _members(t):
         name = member.name
-        if not name.isidentifier() or "__" in name or name == "present":
+        if not NAME.fullmatch(name) or name in RESERVED:
             raise InputError(
-                f"expected a name of letters, digits and single underscores other than 'present', "
-                f"got {name!r} (at {path}.name); rename it"
+                f"expected a name of letters, digits and single underscores between them, first a "
+                f"letter, other than {', '.join(sorted(RESERVED))}; got {name!r} (at {path}.name); "
+                "rename it"
             )
         if name in seen:
             raise InputError(
@@ -340,9 +365,7 @@ def _check_links(t: Topology) -> None:
                     "declare it under sensors or nodes, or correct the name"
                 )
         if link.source == link.target:
-            raise InputError(
-                f"link from {link.source!r} to itself (at $.links[{i}]); remove it"
-            )
+            raise InputError(f"link from {link.source!r} to itself (at $.links[{i}]); remove it")
         if link.target in t.sensor_names:
             raise InputError(
                 f"link into the sensor {link.target!r} (at $.links[{i}].target); sensors only "
@@ -403,9 +426,7 @@ def _sorted(t: Topology) -> Iterator[str]:
     done = set(t.sensor_names)
     waiting = [n.name for n in t.nodes]
     while waiting:
-        ready = [
-            n for n in waiting if all(x.source in done for x in t.links if x.target == n)
-        ]
+        ready = [n for n in waiting if all(x.source in done for x in t.links if x.target == n)]
         if not ready:
             return
         yield from ready
@@ -425,4 +446,3 @@ def _skips(t: Topology, link: Link) -> bool:
             seen.add(name)
             frontier += [x.target for x in t.links if x.source == name]
     return False
-

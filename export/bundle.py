@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.failures import (
-    MOST_CONFIGURATIONS,
     Configurations,
     draw,
     enumerate_configurations,
@@ -85,6 +83,23 @@ class ExportReport:
     parity: BundleParity
     accuracy_change: dict[str, float] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {len(self.bytes)} artifacts, quantization {self.quantization}"]
+        lines += [
+            f"  {node:<12} {size:>9,} bytes   relative error {self.node_errors[node]:.1e}"
+            for node, size in self.bytes.items()
+        ]
+        lines.append(
+            f"  {'in all':<12} {sum(self.bytes.values()):>9,} bytes   over "
+            f"{self.parity.configurations} configurations at most {self.parity.max_error:.1e}, "
+            f"{100 * self.parity.label_agreement:.2f} % the same class"
+        )
+        lines += [
+            f"  accuracy at {name}: {100 * change:+.2f} points against Keras"
+            for name, change in self.accuracy_change.items()
+        ]
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `ddnn export --json` prints them."""
         return {
@@ -125,8 +140,11 @@ def export_bundle(
             what each answer is worth; without it the bundle has none.
         quantize: `none`, `float16`, `dynamic` or `int8`.
         saved_models: nodes that also get a SavedModel.
-        topology, class_names, prior, reference: taken from the model if it carries them
-            (attributes of these names, and `simulate` for the reference).
+        topology: of the deployment; taken from the model's attribute if it carries one.
+        class_names: likewise.
+        prior: training frequency of each class; likewise.
+        reference: what the whole model answers under failures; by default the model's `simulate`,
+            or else its sections one after the other.
         seed: of the failures drawn for calibration.
         progress: called with each node's name before its conversion.
 
@@ -135,13 +153,14 @@ def export_bundle(
         ParityError: where an artifact, or the chain of them, does not compute what the model does.
     """
     topology = topology or _carried(model, "topology")
-    class_names = tuple(class_names or _carried(model, "class_names"))
-    prior = tuple(float(p) for p in (prior or _carried(model, "prior")))
+    class_names = tuple(_carried(model, "class_names") if class_names is None else class_names)
+    prior = tuple(float(p) for p in (_carried(model, "prior") if prior is None else prior))
     reference = reference or getattr(model, "simulate", None)
     inputs = _inputs(calibration, topology)
     _check_options(quantize, saved_models, topology)
 
     runner = KerasRunner(model, topology)
+    _check_classes(runner, class_names, prior)
     check_chain(model, runner, _first(inputs, COMPARED))
     survivabilities = _survivabilities(topology)
     rng = np.random.default_rng(seed)
@@ -247,7 +266,7 @@ def _write_artifact(
     (folder / MODEL_FILE).write_bytes(content)
     golden = {f"input/{name}": x[:GOLDEN] for name, x in inputs.items()}
     golden |= {f"output/{k}": x[:GOLDEN] for k, x in enumerate(got)}
-    np.savez_compressed(folder / GOLDEN_FILE, **golden)
+    np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **golden)
     if saved:
         saved_model.write(section, folder / "saved_model" / "1")
     return _Artifact(
@@ -347,6 +366,9 @@ def _inputs(data: Any, topology: Topology) -> dict[str, Array]:
                 f"{', '.join(map(str, sensor.shape))}), got {x.dtype} {x.shape}"
             )
         inputs[sensor.name] = x
+    counts = {name: len(x) for name, x in inputs.items()}
+    if len(set(counts.values())) > 1 or not all(counts.values()):
+        raise InputError(f"expected as many samples, one at least, of each sensor, got {counts}")
     return inputs
 
 
@@ -368,6 +390,16 @@ def _check_options(quantize: str, saved_models: Sequence[str], topology: Topolog
         )
 
 
+def _check_classes(runner: KerasRunner, class_names: Sequence[str], prior: Sequence[float]) -> None:
+    output = runner.topology.output
+    shape = tuple(runner.sections[output].outputs[0].shape)
+    if not shape == (None, len(class_names)) == (None, len(prior)):
+        raise InputError(
+            f"expected one class name and one prior for each output of {output!r}, which has "
+            f"shape {shape}; got {len(class_names)} class names and {len(prior)} priors"
+        )
+
+
 def _survivabilities(topology: Topology) -> dict[str, Survival]:
     """The topology's presets, or its own values where it has none."""
     return {name: name for name in topology.survivabilities} or {"own": None}
@@ -379,10 +411,15 @@ def _masks(
     samples: int,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Failures for calibration: every survivability, and nothing failed, in equal parts."""
+    """Failures for calibration: every survivability, and nothing failed, in equal parts.
+
+    In the first sample nothing has failed, so that every node has something to compute.
+    """
     choices = [np.ones((samples, len(topology.elements)), bool)]
     choices += [draw(topology, s, samples, rng) for s in survivabilities.values()]
-    return np.stack(choices)[rng.integers(len(choices), size=samples), np.arange(samples)]
+    choice = rng.integers(len(choices), size=samples)
+    choice[0] = 0
+    return np.stack(choices)[choice, np.arange(samples)]
 
 
 def _comparable(topology: Topology, survivabilities: Mapping[str, Survival]) -> Configurations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.manifest import Quantization
+from edge_runtime.quiet import quiet
 
 __all__ = ["convert"]
 
@@ -51,7 +53,9 @@ def convert(
         options["representative_dataset"] = lambda: _one_by_one(representative)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "section.tflite"
-        section.export(path, format="litert", verbose=False, **options)
+        # The calibrator uses TensorFlow's own interpreter, which warns that it is deprecated.
+        with quiet(), warnings.catch_warnings(action="ignore"):
+            section.export(path, format="litert", verbose=False, **options)
         return path.read_bytes()
 
 

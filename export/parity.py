@@ -53,8 +53,8 @@ def check_chain(model: keras.Model, runner: KerasRunner, inputs: Mapping[str, Ar
     # stands in the whole's graph, which Keras keeps under no public name.
     calls = [call for depth in model._nodes_by_depth.values() for call in depth]
     called = {call.operation.name: call.output_tensors for call in calls}
-    probe = keras.Model(model.inputs, [list(called[node]) for node in nodes])
-    expected = probe([inputs[x.name] for x in model.inputs], training=False)
+    probe = keras.Model(model.inputs, [*(list(called[node]) for node in nodes), model.outputs])
+    *expected, answer = probe([inputs[x.name] for x in model.inputs], training=False)
     for node, reference in zip(nodes, expected, strict=True):
         for got, tensor in zip(traces[node].outputs, reference, strict=True):
             error = relative_error(got, np.asarray(tensor))
@@ -64,6 +64,13 @@ def check_chain(model: keras.Model, runner: KerasRunner, inputs: Mapping[str, Ar
                     f"whole model first at node {node!r} (relative error {error:.2g}); between "
                     "sections there may be nothing but layers that are the identity at inference"
                 )
+    output = runner.topology.output
+    answers = [relative_error(traces[output].outputs[0], np.asarray(x)) for x in answer]
+    if len(answers) != 1 or answers[0] > FLOAT32_TOLERANCE:
+        raise ParityError(
+            f"the output of {model.name!r} is not that of its output node {output!r}; "
+            f"move what follows it into the sub-model {output!r}"
+        )
 
 
 @dataclass(frozen=True)

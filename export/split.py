@@ -28,6 +28,7 @@ def split(model: keras.Model, topology: Topology) -> dict[str, keras.Model]:
     Raises `InputError` where a node has no sub-model, or one whose inputs are not its senders'.
     """
     sections: dict[str, keras.Model] = {}
+    sends = {s.name: {s.name: TensorSpec(s.shape, s.dtype)} for s in topology.sensors}
     names = {layer.name for layer in model.layers}
     for node in topology.order:
         section = model.get_layer(node) if node in names else None
@@ -37,13 +38,21 @@ def split(model: keras.Model, topology: Topology) -> dict[str, keras.Model]:
                 "name a nested keras.Model after each node of the topology"
             )
         senders = [link.source for link in topology.incoming(node)]
-        heard = {x.name.partition("__")[0] for x in section.inputs} - {PRESENT}
-        if heard != set(senders):
+        sent = {n: spec for sender in senders for n, spec in sends[sender].items()}
+        got = {x.name: _spec(x) for x in section.inputs if x.name != PRESENT}
+        if set(got) != set(sent):
             raise InputError(
                 f"sub-model {node!r}: expected inputs named after its senders "
-                f"({', '.join(senders)}), got {', '.join(x.name for x in section.inputs)}"
+                f"({', '.join(sent)}), got {', '.join(x.name for x in section.inputs)}"
             )
+        for name, spec in got.items():
+            if sent[name] != spec:
+                raise InputError(
+                    f"sub-model {node!r}: its input {name!r} is {spec.dtype} {list(spec.shape)}, "
+                    f"but {sent[name].dtype} {list(sent[name].shape)} is sent; make the two agree"
+                )
         sections[node] = section
+        sends[node] = named(node, tuple(_spec(x) for x in section.outputs))
     return sections
 
 
@@ -94,7 +103,7 @@ class KerasRunner:
             }
             outputs = self.call(node, received)
             sent.update(named(node, outputs))
-            traces[node] = NodeTrace(received, outputs, ~flags.any(axis=1))
+            traces[node] = NodeTrace(received, outputs, np.asarray(~flags.any(axis=1)))
         return traces
 
 
@@ -117,4 +126,12 @@ def _zeroed(tensor: Array, up: NDArray[np.bool_]) -> Array:
 
 def _function(section: keras.Model) -> Any:
     signature = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in section.inputs}
-    return tf.function(lambda inputs: section(inputs, training=False), input_signature=[signature])
+
+    def call(inputs: Mapping[str, Any]) -> Any:
+        # A model made from a single tensor does not take a mapping.
+        several = isinstance(section.input, (list, tuple, dict))
+        return section(inputs if several else next(iter(inputs.values())), training=False)
+
+    # Concrete, because TensorFlow takes a function for each section for one traced too often.
+    concrete = tf.function(call).get_concrete_function(signature)
+    return lambda inputs: concrete({name: tf.constant(x) for name, x in inputs.items()})

@@ -1,0 +1,22 @@
+"""Labelled pictures from several cameras: readers, splits, and a generated street."""
+
+from .batches import Batches
+from .crops import read_crops
+from .dataset import Dataset
+from .loading import load
+from .npz import read_npz
+from .raw import read_raw
+from .street import read_street, write_street
+from .summary import Summary
+
+__all__ = [
+    "Batches",
+    "Dataset",
+    "Summary",
+    "load",
+    "read_crops",
+    "read_npz",
+    "read_raw",
+    "read_street",
+    "write_street",
+]

@@ -1,0 +1,167 @@
+"""A data set: everything that was read, and its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import InputError
+from edge_runtime.samples import Samples
+
+from .batches import Batches
+from .splits import Table, rows_of, split_names, training_split
+from .summary import Summary
+
+__all__ = ["Dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """All samples of a source, with what is known about each.
+
+    Use `train`, `validation` and `test`, or `split(name)`; see `split_names`.
+
+    Attributes:
+        samples: Everything that was read.
+        visible: `(N, sensors)`, bool: the camera sees the object; else its view is blank.
+        table: Class, folder, object and frame of each sample.
+        source: Where it came from.
+        form: In which form it came.
+        family: The splits that `train`, `validation` and `test` mean, such as `"time"`,
+            `"train_dir"` or `"npz"`.
+        events: What the reader merged, dropped, filled or skipped, and how often.
+        notes: The same in sentences.
+        seed: Seed of the order of the training samples.
+        batch_size: Samples per batch.
+    """
+
+    samples: Samples
+    visible: NDArray[np.bool_]
+    table: Table
+    source: str
+    form: str
+    family: str
+    events: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    seed: int = 0
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        expected = (len(self.samples), len(self.samples.inputs))
+        if self.visible.shape != expected:
+            raise InputError(f"visible must have shape {expected}; came {self.visible.shape}")
+        families = {name.partition(":")[0] for name in self.split_names}
+        family = self.family.partition(":")[0]
+        if family not in families:
+            raise InputError(
+                f"there is no split '{self.family}': this data has {', '.join(self.split_names)}"
+            )
+        object.__setattr__(self, "family", family)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, by label; sorted by name in folders, as stored in an `.npz`."""
+        return self.samples.class_names
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """The sensors' names, in the order of the columns of `visible`."""
+        return tuple(self.samples.inputs)
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The names that `split` understands."""
+        return split_names(self.table)
+
+    @cached_property
+    def train(self) -> Batches:
+        """The training split, shuffled anew every epoch."""
+        return self.split("all" if self.family == "all" else f"{self.family}:train", shuffle=True)
+
+    @cached_property
+    def validation(self) -> Batches:
+        """The split to choose on."""
+        return self.split("all" if self.family == "all" else f"{self.family}:validation")
+
+    @cached_property
+    def test(self) -> Batches:
+        """The split to report; for a folder with its own splits, `test_dir`."""
+        if self.family == "all":
+            return self.split("all")
+        return self.split("test_dir" if self.family.endswith("_dir") else f"{self.family}:test")
+
+    def split(self, name: str, *, shuffle: bool = False, batch_size: int | None = None) -> Batches:
+        """The samples of a named split.
+
+        Args:
+            name: One of `split_names`; `ddnn_tf.datasets.splits` has the rules.
+            shuffle: Whether the order changes every epoch, from `seed`.
+            batch_size: Samples per batch; the data set's own by default.
+
+        Raises:
+            InputError: There is no such split, or it is empty.
+        """
+        rows = rows_of(name, self.table)
+        return Batches(
+            self.samples.take(rows),
+            visible=self.visible[rows],
+            prior=self._prior(name),
+            name=name,
+            batch_size=self.batch_size if batch_size is None else batch_size,
+            shuffle=shuffle,
+            rng=np.random.default_rng(self.seed),
+        )
+
+    def batched(self, size: int) -> Dataset:
+        """The same data in batches of another size."""
+        return replace(self, batch_size=size)
+
+    def _prior(self, name: str) -> NDArray[np.float64]:
+        try:
+            rows = rows_of(training_split(name, self.table), self.table)
+        except InputError:  # a short sequence may have no training part
+            rows = rows_of(name, self.table)
+        counts = np.bincount(self.table.labels[rows], minlength=len(self.class_names))
+        return counts.astype(np.float64) / len(rows)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """What was read, merged, dropped or filled, and the size of every split."""
+        splits: dict[str, dict[str, int]] = {}
+        for name in self.split_names:
+            try:
+                rows = rows_of(name, self.table)
+            except InputError:  # an empty split is no news in a summary
+                continue
+            if name != "all":
+                splits[name] = self._counts(rows)
+        return Summary(
+            source=self.source,
+            form=self.form,
+            samples=len(self),
+            sensors={
+                name: f"{'x'.join(map(str, values.shape[1:])) or 'scalar'} {values.dtype}"
+                for name, values in self.samples.inputs.items()
+            },
+            seen={
+                name: int(count)
+                for name, count in zip(self.sensors, self.visible.sum(axis=0), strict=True)
+            },
+            classes=self._counts(slice(None)),
+            splits=splits,
+            events={what: count for what, count in self.events.items() if count},
+            notes=self.notes,
+        )
+
+    def _counts(self, rows: Any) -> dict[str, int]:
+        labels = self.table.labels[rows]
+        return {name: int((labels == i).sum()) for i, name in enumerate(self.class_names)}

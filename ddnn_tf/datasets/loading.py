@@ -1,0 +1,79 @@
+"""One door to all forms of data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edge_runtime.errors import InputError
+
+from .crops import is_crops, read_crops
+from .dataset import Dataset
+from .npz import read_npz
+from .raw import is_raw, read_raw
+from .street import read_street
+
+__all__ = ["load"]
+
+_FORMS = (
+    "expected 'street' (the generated scene), a folder of crops "
+    "(train_dir/CLASS_images/cCAMERA_OBJECT_FRAME.jpg), a folder in the raw form of the EPFL set "
+    "(multiclass_ground_truth_images/ and bounding_boxes_EPFL_cross/), or an .npz file"
+)
+
+
+def load(
+    source: str | os.PathLike[str] = "street",
+    *,
+    split: str | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    size: int | tuple[int, int] | None = None,
+    margin: float | None = None,
+    scene: int = 0,
+    cache: str | os.PathLike[str] | None = None,
+    fill_missing: bool | None = None,
+) -> Dataset:
+    """Read data in any accepted form.
+
+    Args:
+        source: `"street"` for the generated scene; a folder of crops (`read_crops`); a folder in
+            the raw form of the EPFL set (`read_raw`); or an `.npz` file (`read_npz`).
+        split: The splits that `train`, `validation` and `test` stand for, such as `"time"`; by
+            default `train_dir` for crops, `time` for whole pictures, and `npz` for a file.
+        seed: Seed of the order of the training samples.
+        batch_size: Samples per batch.
+        size: Height and width of a view, for whole pictures only; 32 by default.
+        margin: Width of a view relative to its box, for whole pictures only; 1 by default.
+        scene: Which street to generate.
+        cache: Where generated streets are kept; see `read_street`.
+        fill_missing: Whether crops may be missing; see `read_crops`.
+
+    Raises:
+        InputError: The source has none of these forms, is incomplete or damaged, or an option
+            does not apply to it.
+    """
+    path = Path(source)
+    street = str(source) == "street"
+    if not (street or path.exists()):
+        raise InputError(f"there is no {source}: {_FORMS}")
+    whole = street or is_raw(path)
+    if not whole and (size is not None or margin is not None):
+        raise InputError(f"{source} holds views as they are: size and margin need whole pictures")
+    shape, wider = 32 if size is None else size, 1.0 if margin is None else margin
+    if street:
+        return read_street(
+            split=split, seed=seed, batch_size=batch_size, size=shape, margin=wider,
+            scene=scene, cache=cache,
+        )  # fmt: skip
+    if whole:
+        return read_raw(
+            path, split=split, seed=seed, batch_size=batch_size, size=shape, margin=wider
+        )
+    if path.suffix == ".npz":
+        return read_npz(path, split=split, seed=seed, batch_size=batch_size)
+    if is_crops(path):
+        return read_crops(
+            path, split=split, seed=seed, batch_size=batch_size, fill_missing=fill_missing
+        )
+    raise InputError(f"{source} has none of the accepted forms: {_FORMS}")

@@ -1,0 +1,231 @@
+"""The raw form of the EPFL multi-view multi-class set: whole pictures and boxes.
+
+    multiclass_ground_truth_images/c{camera}/{frame:08d}.jpg
+    bounding_boxes_EPFL_cross/gt_files{n}_{class}/visible_frame/det_frame{n}_cam{camera}.txt
+
+Each line of a box file is `xmin ymin xmax ymax` in pixels; row r is object r of that class and
+frame, for every camera. A camera without the row, or whose box has no area inside the picture
+(such as `0 0 0 0`), does not see the object: its view is black.
+
+In the EPFL set itself a row is no identity: cameras may show different objects of the class in
+the same row. The class holds.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.errors import InputError
+from edge_runtime.samples import Samples
+
+from .dataset import Dataset
+from .pictures import Box, crop, read_picture
+from .splits import Table
+
+__all__ = ["BOXES", "PICTURES", "is_raw", "read_raw"]
+
+FORM = "raw"
+PICTURES = "multiclass_ground_truth_images"
+BOXES = "bounding_boxes_EPFL_cross"
+_CAMERA = re.compile(r"c(\d+)")
+_PICTURE = re.compile(r"(\d+)\.(?:jpg|jpeg|png)", re.IGNORECASE)
+_CLASS = re.compile(r"gt_files\d*_(.+)")
+_BOX_FILE = re.compile(r"det_frame(\d+)_cam(\d+)\.txt")
+
+_Key = tuple[str, int, int]  # class, frame, object
+_Views = dict[int, Box]
+
+
+def is_raw(source: Path) -> bool:
+    """Whether a folder has this form: it holds the folders of pictures and of boxes."""
+    return (source / PICTURES).is_dir() or (source / BOXES).is_dir()
+
+
+def read_raw(
+    source: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    size: int | tuple[int, int] = 32,
+    margin: float = 1.0,
+) -> Dataset:
+    """Read pictures and boxes, and cut out what the boxes hold.
+
+    Classes are sorted by name; sensors are `cam0`, `cam1`, … by camera number. What was skipped
+    or dropped is reported in `Dataset.summary`.
+
+    Args:
+        source: The folder that holds the two folders above.
+        split: The splits that `train`, `validation` and `test` stand for; `time` by default.
+        seed: Seed of the order of the training samples.
+        batch_size: Samples per batch.
+        size: Height and width of a view in pixels; one number for a square.
+        margin: How much wider and higher than its box a view is; 1.5 shows half as much again.
+
+    Raises:
+        InputError: A folder or file is missing, empty or not of the form, a picture is corrupt
+            or has another size than its camera's others, a line is no box,
+            or `size` or `margin` is out of range.
+    """
+    root = Path(source)
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise InputError(f"size must be at least 1 pixel; came {size}")
+    if not (math.isfinite(margin) and margin >= 1):
+        raise InputError(f"margin must be a number of at least 1; came {margin}")
+    pictures = _listed_pictures(root)
+    cameras = sorted(pictures)
+    boxes = _listed_boxes(root, set(cameras))
+    class_names = tuple(sorted({key[0] for key in boxes}))
+    events: Counter[str] = Counter()
+    keys = _with_pictures(boxes, pictures, events)
+    if not keys:
+        raise InputError(f"{root}: no box belongs to a picture: the frame numbers do not meet")
+    views = {c: np.zeros((len(keys), height, width, 3), dtype=np.uint8) for c in cameras}
+    visible = np.zeros((len(keys), len(cameras)), dtype=bool)
+    for column, camera in enumerate(cameras):
+        by_frame: dict[int, list[int]] = defaultdict(list)
+        for row, key in enumerate(keys):
+            if camera in boxes[key]:
+                by_frame[key[1]].append(row)
+        shape: tuple[int, ...] | None = None
+        for frame, rows in sorted(by_frame.items()):
+            path = pictures[camera][frame]
+            picture = read_picture(path)
+            if shape is not None and picture.shape != shape:
+                raise InputError(
+                    f"{path} has the wrong size: expected {shape[1]}x{shape[0]} pixels as the "
+                    f"camera's others; came {picture.shape[1]}x{picture.shape[0]}"
+                )
+            shape = picture.shape
+            for row in rows:
+                view = crop(picture, boxes[keys[row]][camera], (height, width), margin)
+                if view is None:
+                    events["views with an empty box"] += 1
+                else:
+                    views[camera][row] = view
+                    visible[row, column] = True
+    seen = np.flatnonzero(visible.any(axis=1))
+    events["dropped objects no camera sees"] += len(keys) - len(seen)
+    if not len(seen):
+        raise InputError(f"{root}: no box has an area inside its picture")
+    keys = [keys[row] for row in seen]
+    labels = np.array([class_names.index(key[0]) for key in keys], dtype=np.int64)
+    frames = sorted(pictures[cameras[0]])
+    events["frames without pictures"] = frames[-1] - frames[0] + 1 - len(frames)
+    return Dataset(
+        samples=Samples({f"cam{c}": views[c][seen] for c in cameras}, labels, class_names),
+        visible=visible[seen],
+        table=Table(
+            labels=labels,
+            objects=np.array([key[2] for key in keys], dtype=np.int64),
+            frames=np.array([key[1] for key in keys], dtype=np.int64),
+            span=(frames[0], frames[-1]),
+        ),
+        source=str(root),
+        form=FORM,
+        family="time" if split is None else split,
+        events=dict(events),
+        seed=seed,
+        batch_size=batch_size,
+    )
+
+
+def _listed_pictures(root: Path) -> dict[int, dict[int, Path]]:
+    """Camera to frame to picture; every camera has the same frames."""
+    pictures: dict[int, dict[int, Path]] = {}
+    for folder in _visible_entries(root / PICTURES):
+        match = _CAMERA.fullmatch(folder.name)
+        if match is None or not folder.is_dir():
+            raise InputError(f"{folder} does not belong here: expected folders c0, c1, …")
+        frames: dict[int, Path] = {}
+        for path in _visible_entries(folder):
+            found = _PICTURE.fullmatch(path.name)
+            if found is None:
+                raise InputError(
+                    f"{path} has an unexpected name: expected FRAME.jpg, such as 00000042.jpg"
+                )
+            frames[int(found[1])] = path
+        pictures[int(match[1])] = frames
+    every = set().union(*pictures.values())
+    for camera, frames in pictures.items():
+        missing = sorted(every - set(frames))
+        if missing:
+            shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+            raise InputError(
+                f"{root / PICTURES}: camera {camera} has no picture of {len(missing)} frames that "
+                f"other cameras have ({shown}). Restore the view files, or remove these frames "
+                "from every camera"
+            )
+    return pictures
+
+
+def _listed_boxes(root: Path, cameras: set[int]) -> dict[_Key, _Views]:
+    boxes: dict[_Key, _Views] = defaultdict(dict)
+    for folder in _visible_entries(root / BOXES):
+        match = _CLASS.fullmatch(folder.name)
+        if match is None or not folder.is_dir():
+            raise InputError(f"{folder} does not belong here: expected folders gt_filesN_CLASS")
+        for path in _visible_entries(folder / "visible_frame"):
+            found = _BOX_FILE.fullmatch(path.name)
+            if found is None:
+                raise InputError(
+                    f"{path} has an unexpected name: expected det_frameFRAME_camCAMERA.txt"
+                )
+            frame, camera = int(found[1]), int(found[2])
+            if camera not in cameras:
+                raise InputError(
+                    f"{path} is of camera {camera}, which has no pictures: expected the folder "
+                    f"{root / PICTURES / f'c{camera}'}. Restore it, or remove the camera's boxes"
+                )
+            for number, box in enumerate(_read_boxes(path)):
+                boxes[match[1], frame, number][camera] = box
+    return dict(boxes)
+
+
+def _visible_entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing: expected a folder. See the raw EPFL form")
+    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    if not entries:
+        raise InputError(f"{folder} is empty. Fill the folder or remove it")
+    return entries
+
+
+def _read_boxes(path: Path) -> list[Box]:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    boxes: list[Box] = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            xmin, ymin, xmax, ymax = map(float, words)
+        except ValueError:
+            xmin = ymin = xmax = ymax = math.nan
+        if not all(map(math.isfinite, (xmin, ymin, xmax, ymax))):
+            raise InputError(
+                f"{path}, line {number}: expected four finite numbers, xmin ymin xmax ymax in "
+                f"pixels; came '{line.strip()}'"
+            )
+        boxes.append((xmin, ymin, xmax, ymax))
+    return boxes
+
+
+def _with_pictures(
+    boxes: dict[_Key, _Views], pictures: dict[int, dict[int, Path]], events: Counter[str]
+) -> list[_Key]:
+    frames = set().union(*pictures.values())
+    keys = sorted(key for key in boxes if key[1] in frames)
+    events["dropped objects without pictures"] += len(boxes) - len(keys)
+    return keys

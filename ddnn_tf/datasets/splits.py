@@ -1,0 +1,174 @@
+"""Named splits: which samples belong to `train_dir`, `time:test`, `frame:validation`, ….
+
+Every rule is deterministic and depends on the samples' class, object and frame alone, never on
+the order in which files were listed.
+
+`NAME_dir`
+    A folder's own split, as it stands on disk.
+`NAME_dir:train`, `NAME_dir:validation`
+    The same in two parts. Per class, about 15 % of the frames (at least one), evenly spaced over
+    the frames in which the class occurs, are for validation. A class with one frame but several
+    objects is divided by object; a class with one sample stays in the training part.
+`time:train`, `time:validation`, `time:test`
+    Past, present, future. For 242 frames: up to 165, 171 to 195, from 201; the gaps keep
+    neighbouring frames apart. Other lengths are divided in the same proportions.
+`time-backward:train`, `time-backward:validation`, `time-backward:test`
+    The other way round. For 242 frames: test up to 111; validation 118 to 136, between the two
+    as above; train from 143.
+`frame:train`, `frame:validation`, `frame:test`
+    Interleaved: of every five frames the last (divisible by five) is test, the third validation
+    (frame modulo 5 is 3), the others train. Neighbouring frames are alike, so this split is easy.
+`npz:train`, `npz:validation`, `npz:test`
+    For data without frames: per class, 70 %, 15 % and 15 % of its samples, mixed by position
+    (`_mixed`), so that neither a sorted nor a periodic file biases a part.
+`all`
+    Everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import InputError
+
+__all__ = ["Table", "rows_of", "split_names", "training_split"]
+
+_VALIDATION_SHARE = 0.15
+_NPZ_SHARES = {"train": (0.0, 0.70), "validation": (0.70, 0.85), "test": (0.85, 1.0)}
+
+# First and last frame of each part of a 242-frame sequence; None is open.
+_SPAN = 242
+_TIME: dict[str, dict[str, tuple[int | None, int | None]]] = {
+    "time": {"train": (None, 165), "validation": (171, 195), "test": (201, None)},
+    "time-backward": {"train": (143, None), "validation": (118, 136), "test": (None, 111)},
+}
+_FRAME = {"train": (1, 2, 4), "validation": (3,), "test": (0,)}
+_PARTS = ("train", "validation", "test")
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What splits are made from; each array has one entry per sample.
+
+    Attributes:
+        labels: int64.
+        folders: The `*_dir` folder of each sample, or None.
+        objects: Object number within class and frame, or None.
+        frames: Frame number, or None.
+        span: First and last frame of the whole sequence, or None.
+    """
+
+    labels: NDArray[np.int64]
+    folders: NDArray[np.str_] | None = None
+    objects: NDArray[np.int64] | None = None
+    frames: NDArray[np.int64] | None = None
+    span: tuple[int, int] | None = None
+
+
+def split_names(table: Table) -> tuple[str, ...]:
+    """The names `rows_of` understands for this table, also of splits that are empty."""
+    names: list[str] = []
+    if table.folders is not None:
+        for folder in _folder_names(table):
+            names += [folder, f"{folder}:train", f"{folder}:validation"]
+    if table.frames is not None:
+        names += [f"{family}:{part}" for family in (*_TIME, "frame") for part in _PARTS]
+    else:
+        names += [f"npz:{part}" for part in _PARTS]
+    return (*names, "all")
+
+
+def training_split(name: str, table: Table) -> str:
+    """The split a model is trained on where `name` is used; its frequencies are the prior."""
+    family, _, _ = name.partition(":")
+    if family.endswith("_dir"):
+        folders = _folder_names(table)
+        return "train_dir" if "train_dir" in folders else family
+    return name if family == "all" else f"{family}:train"
+
+
+def rows_of(name: str, table: Table) -> Rows:
+    """Positions of the samples of a split, ascending.
+
+    Raises:
+        InputError: The data has no split of that name, or it is empty.
+    """
+    names = split_names(table)
+    if name not in names:
+        raise InputError(f"there is no split '{name}': this data has {', '.join(names)}")
+    family, _, part = name.partition(":")
+    if family == "all":
+        rows = np.arange(len(table.labels))
+    elif family == "npz":
+        rows = _npz_rows(table.labels, part)
+    elif family in _TIME:
+        rows = np.flatnonzero(_in_time(table, *_TIME[family][part]))
+    elif family == "frame":
+        assert table.frames is not None  # split_names offers it only then
+        rows = np.flatnonzero(np.isin(table.frames % 5, _FRAME[part]))
+    else:
+        rows = _folder_rows(table, family, part)
+    if rows.size == 0:
+        raise InputError(
+            f"split '{name}' is empty: none of the {len(table.labels)} samples belongs to it. "
+            f"Choose another of {', '.join(names)}"
+        )
+    return rows
+
+
+def _folder_names(table: Table) -> list[str]:
+    return [] if table.folders is None else sorted({str(name) for name in table.folders})
+
+
+def _in_time(table: Table, first: int | None, last: int | None) -> NDArray[np.bool_]:
+    assert table.frames is not None  # split_names offers it only then
+    start, end = table.span or (int(table.frames.min()), int(table.frames.max()))
+    # In 242nds of the sequence; in integers, so that a sequence of 242 is divided exactly.
+    length = end - start + 1
+    position = (table.frames - start + 1) * _SPAN
+    inside = np.ones(len(table.frames), dtype=bool)
+    if first is not None:
+        inside &= position >= first * length
+    if last is not None:
+        inside &= position <= last * length
+    return inside
+
+
+def _folder_rows(table: Table, folder: str, part: str) -> Rows:
+    assert table.folders is not None  # split_names offers it only then
+    rows = np.flatnonzero(table.folders == folder)
+    if not part:
+        return rows
+    held_out = np.zeros(len(rows), dtype=bool)
+    labels = table.labels[rows]
+    for label in np.unique(labels):
+        mine = np.flatnonzero(labels == label)
+        for keys in (table.frames, table.objects):
+            if keys is None:
+                continue
+            values = np.unique(keys[rows[mine]])
+            if len(values) > 1:
+                count = max(1, round(_VALIDATION_SHARE * len(values)))
+                chosen = values[((np.arange(count) + 0.5) * len(values) / count).astype(np.intp)]
+                held_out[mine] = np.isin(keys[rows[mine]], chosen)
+                break
+    return rows[held_out] if part == "validation" else rows[~held_out]
+
+
+def _npz_rows(labels: NDArray[np.int64], part: str) -> Rows:
+    low, high = _NPZ_SHARES[part]
+    rows: list[Rows] = []
+    for label in np.unique(labels):
+        mine = _mixed(np.flatnonzero(labels == label))
+        rows.append(mine[round(low * len(mine)) : round(high * len(mine))])
+    return np.sort(np.concatenate(rows)).astype(np.intp)
+
+
+def _mixed(rows: Rows) -> Rows:
+    """A fixed shuffle: the same file gives the same parts on every machine."""
+    return np.asarray(np.random.default_rng(242).permutation(rows))

@@ -1,0 +1,69 @@
+"""What was read, merged, dropped or filled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Summary"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The account a reader gives of its source; `print` it, or store `as_dict()` as JSON.
+
+    Attributes:
+        source: The folder, file or generator that was read.
+        form: Which of the accepted forms it has.
+        samples: Number of samples.
+        sensors: Sensor name to shape and type of one sample, such as `"32x32x3 uint8"`.
+        seen: Sensor name to the number of samples it sees (its view is not blank).
+        classes: Class name to number of samples.
+        splits: Split name to class name to number of samples.
+        events: What was merged, dropped, filled or skipped, to how often. Zeros are left out.
+        notes: The same in sentences that name files; for people.
+    """
+
+    source: str
+    form: str
+    samples: int
+    sensors: Mapping[str, str]
+    seen: Mapping[str, int]
+    classes: Mapping[str, int]
+    splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """A dictionary of strings, integers, lists and dictionaries only."""
+        return {
+            "source": self.source,
+            "form": self.form,
+            "samples": self.samples,
+            "sensors": dict(self.sensors),
+            "seen": dict(self.seen),
+            "classes": dict(self.classes),
+            "splits": {name: dict(counts) for name, counts in self.splits.items()},
+            "events": dict(self.events),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        """A few lines for a terminal."""
+        lines = [
+            f"{self.source} ({self.form}): {self.samples} samples, {len(self.sensors)} sensors",
+            "  sees the object: "
+            + ", ".join(f"{s} {100 * n / self.samples:.0f}%" for s, n in self.seen.items()),
+            f"  {'split':<24}{'samples':>8}" + "".join(f"{c:>10}" for c in self.classes),
+        ]
+        rows = {"all": self.classes, **self.splits}
+        for name, counts in rows.items():
+            lines.append(
+                f"  {name:<24}{sum(counts.values()):>8}"
+                + "".join(f"{counts.get(c, 0):>10}" for c in self.classes)
+            )
+        if self.events:
+            lines.append("  " + ", ".join(f"{what}: {n}" for what, n in self.events.items()))
+        lines += [f"  {note}" for note in self.notes]
+        return "\n".join(lines)

@@ -1,0 +1,162 @@
+"""The poster's experiment from end to end, as a newcomer first meets it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from edge_runtime.errors import InputError
+from edge_runtime.files import new_file
+from edge_runtime.simulate import check_node
+from edge_runtime.topology import Topology
+from export import ExportReport, export_bundle
+
+from .datasets import load
+from .evaluation import expected_accuracy
+from .model import ResilientModel
+from .names import SectionName
+from .progress import epoch_bar, progress_bar
+from .report import Report, write_report
+from .training import METHODS, Recipe, train
+
+__all__ = ["run"]
+
+TOPOLOGY = "poster-residual"
+SURVIVABILITIES = ("high", "medium", "low")
+
+
+def run(
+    data: str, out: Path, *, epochs: int, seed: int, sections: SectionName, console: Console
+) -> None:
+    """Train the three methods, report them, and deploy the best one.
+
+    The best is chosen on validation data; the table is of test data. Writes `model.keras`,
+    `bundle/`, `test.npz` and the report into `out`.
+    """
+    topology = Topology.load(TOPOLOGY)
+    with console.status(f"reading {data}"):
+        cameras = load(data, seed=seed)
+    cameras.samples.check({s.name: (s.shape, s.dtype) for s in topology.sensors})
+    console.print(str(cameras.summary).splitlines()[0])
+
+    models: dict[str, ResilientModel] = {}
+    with progress_bar(console) as bar:
+        for method in METHODS:
+            models[method] = train(
+                topology,
+                cameras.train,
+                method=method,
+                survival=SURVIVABILITIES,
+                sections=sections,
+                recipe=Recipe(epochs=epochs),
+                seed=seed,
+                callbacks=[epoch_bar(bar, method, epochs)],
+            )
+    scores = {
+        method: np.mean(
+            [expected_accuracy(m, cameras.validation).expected_accuracy(s) for s in SURVIVABILITIES]
+        )
+        for method, m in models.items()
+    }
+    best = max(scores, key=lambda method: scores[method])
+    reports = {method: expected_accuracy(model, cameras.test) for method, model in models.items()}
+    console.print(_table(reports))
+
+    _save(models[best], out / "model.keras")
+    cameras.test.samples.save_npz(out / "test.npz")
+    with progress_bar(console) as bar:
+        task = bar.add_task("export", total=len(topology.nodes))
+        exported = export_bundle(
+            models[best],
+            out / "bundle",
+            cameras.train,
+            cameras.validation,
+            progress=lambda node: bar.update(task, advance=1, description=f"export {node}"),
+        )
+    _check(out / "bundle", exported, console)
+    deployed = _evaluate_without_tensorflow(out)
+    console.print(
+        "the bundle, with LiteRT alone: "
+        + ", ".join(f"{s} {100 * deployed['expected_accuracy'][s]:.2f} %" for s in SURVIVABILITIES)
+    )
+    write_report(
+        out,
+        reports,
+        title="Failure-resilient inference from edge to cloud",
+        best=best,
+        facts=_facts(data, cameras, epochs=epochs, seed=seed, sections=sections),
+        export=exported.to_dict(),
+        bundle=deployed,
+    )
+    console.print(f"wrote {out / 'report.html'}, {out / 'report.json'} and {out / 'bundle'}")
+
+
+def _table(reports: dict[str, Report]) -> Table:
+    table = Table(title="expected accuracy, % (balanced in brackets)")
+    table.add_column("method")
+    for name in SURVIVABILITIES:
+        table.add_column(name, justify="right")
+    for method, report in reports.items():
+        cells = (
+            f"{100 * report.expected_accuracy(s):.1f} ({100 * report.balanced_accuracy(s):.0f})"
+            for s in SURVIVABILITIES
+        )
+        table.add_row(method, *cells)
+    return table
+
+
+def _save(model: ResilientModel, path: Path) -> None:
+    with new_file(path) as temporary:
+        model.save(temporary)
+
+
+def _check(bundle: Path, exported: ExportReport, console: Console) -> None:
+    """What `ddnn-edge check` does on each device."""
+    checks = [check_node(bundle / "nodes" / node) for node in exported.bytes]
+    wrong = [check.node for check in checks if not check.passed]
+    if wrong:
+        raise RuntimeError(f"artifacts do not give their golden numbers: {', '.join(wrong)}")
+    console.print(
+        f"{len(checks)} artifacts checked, {sum(exported.bytes.values()) / 1e3:.0f} kB in all; "
+        f"largest difference from Keras in {exported.parity.configurations} failure "
+        f"configurations {exported.parity.max_error:.1g}"
+    )
+
+
+def _evaluate_without_tensorflow(out: Path) -> dict[str, Any]:
+    """`ddnn-edge evaluate` in a process of its own, as on a device."""
+    command = ["evaluate", str(out / "bundle"), "--data", str(out / "test.npz"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_runtime.cli", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise InputError(f"ddnn-edge evaluate failed: {done.stderr.strip()}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _facts(data: str, cameras: Any, *, epochs: int, seed: int, sections: str) -> dict[str, str]:
+    return {
+        "data": data,
+        "samples": f"{len(cameras.train.labels)} to train, {len(cameras.validation.labels)} "
+        f"to choose, {len(cameras.test.labels)} to report",
+        "splits": f"{cameras.train.name}, {cameras.validation.name}, {cameras.test.name}",
+        "topology": TOPOLOGY,
+        "sections": sections,
+        "training": f"{epochs} epochs, seed {seed}; one model per method for all survivabilities",
+        "fallback": "prior",
+        "command": f"ddnn demo --data {data} --sections {sections} --epochs {epochs} --seed {seed}",
+        "versions": f"Keras {keras.__version__}, Python {platform.python_version()}",
+    }

@@ -1,0 +1,31 @@
+"""Progress bars for work that takes a while."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["epoch_bar", "progress_bar"]
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar with a description, a count and the time that remains; use it in a `with`."""
+    return Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def epoch_bar(bar: Progress, description: str, epochs: int) -> Any:
+    """A Keras callback that moves `bar` epoch by epoch, also where a training goes on."""
+    import keras
+
+    task = bar.add_task(description, total=epochs)
+    return keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: bar.update(task, completed=epoch + 1)
+    )

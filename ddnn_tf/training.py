@@ -1,0 +1,186 @@
+"""The poster's methods as one function: what fails in training, and how the weights are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import keras
+import numpy as np
+
+from edge_runtime.errors import InputError
+from edge_runtime.reliability import Reliability
+from edge_runtime.topology import Survival, Topology
+
+from .augmentation import Augmented
+from .datasets import Batches
+from .evaluation import expected_accuracy, named_survivabilities
+from .model import ResilientModel, build
+from .names import Method, SectionName
+from .sections import Section, survival_weights
+
+__all__ = ["ExpectedAccuracy", "Recipe", "Spread", "class_weights", "spread", "train"]
+
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how to train.
+
+    Args:
+        epochs: passes over the data.
+        batch_size: samples at once, before repeats.
+        learning_rate: of Adam at the start; it falls to zero along a cosine.
+        repeats: how often each sample stands in a batch, each time varied and failing otherwise.
+        balance: classes weigh (most frequent / own frequency) ** balance: 0 for all alike, 1 for
+            every class together alike.
+        shift, gain, mirror: variation of images, see `Augmented`.
+    """
+
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    repeats: int = 1
+    balance: float = 0.5
+    shift: int = 2
+    gain: float = 0.2
+    mirror: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "repeats"):
+            if getattr(self, name) < 1:
+                raise InputError(f"expected {name} of at least 1, got {getattr(self, name)}")
+
+
+def train(
+    topology: Topology,
+    data: Batches,
+    *,
+    method: Method = "dropout",
+    survival: str | Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
+    sections: SectionName | Section | Mapping[str, Section | keras.Model] = "fc32",
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> ResilientModel:
+    """Build and train one model.
+
+    Args:
+        topology: with its residual links; `baseline` leaves them out.
+        data: the training split.
+        method: what is trained, see `Method`.
+        survival: presets, or survivabilities by name. With a single one, links that are added are
+            weighted by their senders' survival, normalised; with several, by one. `dropout` draws
+            its failures from all of them.
+        sections: see `build`.
+        recipe: how; the default suits a few thousand small images.
+        seed: of weights, order, variations and failures.
+        checkpoint: folder for the state after each epoch. A training that was interrupted goes on
+            from there when called again in the same way; it is emptied at the end.
+        callbacks: of `fit`.
+
+    Returns:
+        The trained model, with the training prior.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
+    recipe = recipe or Recipe()
+    survivabilities = list(named_survivabilities(survival).values())
+    if not survivabilities:
+        raise InputError("expected at least one survivability to train for, got none")
+    if method == "baseline":
+        topology = topology.primary()
+    keras.utils.set_random_seed(seed)
+    model = build(
+        topology,
+        sections,
+        classes=data.class_names,
+        dropout=survivabilities if method == "dropout" else None,
+        merge_weights=survival_weights(topology, survivabilities[0])
+        if len(survivabilities) == 1
+        else None,
+        seed=seed,
+    )
+    varied = Augmented(
+        data,
+        np.random.default_rng(seed),
+        repeats=recipe.repeats,
+        shift=recipe.shift,
+        gain=recipe.gain,
+        mirror=recipe.mirror,
+    )
+    rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * len(varied))
+    model.compile(
+        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    resume = [keras.callbacks.BackupAndRestore(str(checkpoint))] if checkpoint else []
+    model.fit(
+        varied,
+        epochs=recipe.epochs,
+        class_weight=class_weights(data, recipe.balance),
+        callbacks=[*resume, *callbacks],
+        verbose=0,
+    )
+    return model
+
+
+def class_weights(data: Batches, balance: float) -> dict[int, float]:
+    """Weight of each class in the loss, see `Recipe.balance`; classes without a sample weigh 1."""
+    counts = np.bincount(data.labels, minlength=len(data.class_names))
+    return {i: float((counts.max() / n) ** balance) if n else 1.0 for i, n in enumerate(counts)}
+
+
+class ExpectedAccuracy(keras.callbacks.Callback):
+    """Logs expected accuracy on validation data, as `expected_accuracy_<survivability>`.
+
+    Args:
+        data: with `inputs` and `labels`.
+        survival: presets, or survivabilities by name.
+        every: epochs between two measurements; the last one is always measured.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        survival: str | Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
+        *,
+        every: int = 10,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.survival = named_survivabilities(survival)
+        self.every = every
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure and log."""
+        if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
+            return
+        found = expected_accuracy(self.model, self.data, self.survival)
+        if logs is not None:
+            for name in self.survival:
+                logs[f"expected_accuracy_{name}"] = found.expected_accuracy(name)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over several seeds: mean, and half the distance from least to greatest."""
+
+    mean: float
+    half_range: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.2f} ± {100 * self.half_range:.2f}"
+
+
+def spread(reports: Sequence[Reliability], survivability: str, *, balanced: bool = False) -> Spread:
+    """Expected (or balanced) accuracy of one method's models, trained from several seeds."""
+    values = [
+        r.balanced_accuracy(survivability) if balanced else r.expected_accuracy(survivability)
+        for r in reports
+    ]
+    return Spread(float(np.mean(values)), float(max(values) - min(values)) / 2, len(values))

@@ -1,0 +1,253 @@
+"""`ddnn-edge`: what a device, or any machine without TensorFlow, does with a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from .errors import InputError
+from .failures import FailureTrace, draw
+from .files import new_file
+from .reliability import FALLBACKS, Reliability, evaluate
+from .samples import Samples
+from .simulate import Bundle, check_node
+from .topology import Survival, Topology
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0 done, 1 proved wrong, 2 bad input, 130 stopped."""
+    options = _parser().parse_args(arguments)
+    return guarded("ddnn-edge", lambda: int(options.command(options)))
+
+
+def guarded(program: str, command: Callable[[], int]) -> int:
+    """Run a command; what the user can mend becomes one line and exit code 2."""
+    try:
+        return command()
+    except InputError as error:
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+
+
+def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]:
+    """Parse `--survival`: presets and .json files of probabilities by element, with commas.
+
+    Without it, all of the topology's presets, or its own values where it has none.
+    """
+    if text is None:
+        return {name: name for name in topology.survivabilities} or {"own": None}
+    found: dict[str, Survival] = {}
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        if word.endswith(".json"):
+            try:
+                table = msgspec.json.decode(Path(word).read_bytes(), type=dict[str, float])
+            except (OSError, msgspec.DecodeError) as error:
+                raise InputError(f"--survival {word}: {error}; expected probabilities") from error
+            topology.survival(table)
+            found[Path(word).stem] = table
+        else:
+            topology.survival(word)
+            found[word] = word
+    if not found:
+        raise InputError("--survival is empty; name a preset such as high, or a .json file")
+    return found
+
+
+def samples_for(topology: Topology, path: str | Path) -> Samples:
+    """Read an .npz and check it against the topology's sensors."""
+    samples = Samples.load_npz(path)
+    samples.check({s.name: (s.shape, s.dtype) for s in topology.sensors})
+    return samples
+
+
+def check_classes(samples: Any, class_names: Sequence[str]) -> None:
+    """Labels mean the same in the data and in the model, or `InputError`."""
+    if tuple(samples.class_names) != tuple(class_names):
+        raise InputError(
+            f"expected data with the model's classes {', '.join(class_names)}, in this order; "
+            f"got {', '.join(samples.class_names)}"
+        )
+
+
+def evaluate_bundle(
+    bundle: Bundle, samples: Any, survival: str | None, fallback: Any
+) -> Reliability:
+    """Expected accuracy of a bundle's artifacts on samples with `inputs` and `labels`."""
+    manifest = bundle.manifest
+    check_classes(samples, manifest.class_names)
+    return evaluate(
+        manifest.topology,
+        bundle,
+        samples.inputs,
+        samples.labels,
+        class_names=manifest.class_names,
+        prior=manifest.prior,
+        survivabilities=survivabilities(survival, manifest.topology),
+        fallback=fallback,
+    )
+
+
+def print_json(record: Any) -> None:
+    """One object on stdout, and nothing else there."""
+    print(json.dumps(record))
+
+
+def print_reliability(found: Reliability) -> None:
+    """A table for people."""
+    print(
+        f"{found.counts.sum()} samples, {len(found.configurations)} failure configurations, "
+        f"{found.section_evaluations} section evaluations, fallback {found.fallback}"
+    )
+    print(f"all alive   {100 * found.all_alive:6.2f} %")
+    for name in found.survivabilities:
+        print(
+            f"{name:<11} {100 * found.expected_accuracy(name):6.2f} %   "
+            f"(balanced {100 * found.balanced_accuracy(name):.2f} %)"
+        )
+    if found.absent_classes:
+        print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    bundle = Bundle(options.bundle)
+    samples = samples_for(bundle.manifest.topology, options.data)
+    found = evaluate_bundle(bundle, samples, options.survival, options.fallback)
+    if options.json:
+        print_json(found.to_dict())
+    else:
+        print_reliability(found)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    found = check_node(options.node)
+    if options.json:
+        print_json(
+            {
+                "node": found.node,
+                "passed": found.passed,
+                "samples": found.samples,
+                "max_error": found.max_error,
+                "tolerance": found.tolerance,
+            }
+        )
+    else:
+        verdict = "the numbers it was exported with" if found.passed else "OTHER NUMBERS"
+        print(
+            f"{found.node}: {verdict} on {found.samples} golden samples "
+            f"(relative error {found.max_error:.2g}, allowed {found.tolerance:g})"
+        )
+    return 0 if found.passed else 1
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    bundle = Bundle(options.bundle)
+    topology = bundle.manifest.topology
+    samples = samples_for(topology, options.data)
+    check_classes(samples, bundle.manifest.class_names)
+    trace = _trace(options, topology)
+    masks = trace.masks(options.frames or len(samples))
+    frames = np.arange(len(masks)) % len(samples)
+    answers = bundle.answer({n: x[frames] for n, x in samples.inputs.items()}, masks)
+    right = answers.classes == samples.labels[frames]
+    if options.save_trace:
+        trace.save(options.save_trace)
+    if options.record:
+        with new_file(options.record) as temporary, temporary.open("w") as file:
+            for i, state in enumerate(answers.states):
+                answer = bundle.manifest.class_names[answers.classes[i]]
+                line = {
+                    "frame": i,
+                    "answer": answer,
+                    "probabilities": [round(float(p), 6) for p in answers.probabilities[i]],
+                    "state": f"{state:x}",
+                    "fallback": state == 0,
+                    "right": bool(right[i]),
+                }
+                file.write(json.dumps(line) + "\n")
+    result = {
+        "frames": len(masks),
+        "answered": sum(state != 0 for state in answers.states),
+        "changes": len(trace.changes),
+        "measured_accuracy": float(right.mean()),
+    }
+    if options.json:
+        print_json(result)
+    else:
+        print(
+            f"{result['frames']} frames, {result['changes']} changes of what had failed, "
+            f"{result['answered']} frames answered by the network, the others by the fallback; "
+            f"accuracy {100 * float(right.mean()):.2f} %"
+        )
+    return 0
+
+
+def _trace(options: argparse.Namespace, topology: Topology) -> FailureTrace:
+    """The trace to replay: recorded, or drawn anew every `--hold` frames."""
+    if options.trace:
+        return FailureTrace.load(options.trace, topology)
+    if options.survival is None:
+        raise InputError("nothing to simulate; give --trace FILE, or --survival NAME to draw one")
+    if options.hold < 1:
+        raise InputError(f"expected --hold of at least 1 frame, got {options.hold}")
+    (survival,) = _one(survivabilities(options.survival, topology))
+    frames = options.frames or len(Samples.load_npz(options.data))
+    count = -(-frames // options.hold)
+    drawn = draw(topology, survival, count, np.random.default_rng(options.seed))
+    return FailureTrace.of(topology, np.repeat(drawn, options.hold, axis=0)[:frames])
+
+
+def _one(found: dict[str, Survival]) -> tuple[Survival]:
+    if len(found) != 1:
+        raise InputError(f"expected one survivability to draw from, got {', '.join(found)}")
+    return (next(iter(found.values())),)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ddnn-edge", description="Run, check and evaluate exported bundles with LiteRT."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
+        found = commands.add_parser(name, help=text, description=text)
+        found.set_defaults(command=run)
+        found.add_argument("--json", action="store_true", help="print one JSON object")
+        return found
+
+    add = command("evaluate", _evaluate, "Expected accuracy of a bundle over all failures.")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
+    add.add_argument("--survival", help="presets or .json files, with commas; default all presets")
+    add.add_argument("--fallback", choices=FALLBACKS, default="prior")
+
+    add = command("check", _check, "Prove that a node's artifact gives its golden numbers here.")
+    add.add_argument("node", type=Path, metavar="NODE_DIR")
+
+    add = command("simulate", _simulate, "Replay a failure trace on a bundle, frame by frame.")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
+    add.add_argument("--trace", type=Path, metavar="FILE", help="a recorded trace")
+    add.add_argument("--survival", help="draw a trace from this survivability instead")
+    add.add_argument("--seed", type=int, default=0, help="of the trace drawn")
+    add.add_argument("--hold", type=int, default=1, help="frames that a drawn configuration lasts")
+    add.add_argument("--frames", type=int, help="how many; default once through the data")
+    add.add_argument("--save-trace", type=Path, metavar="FILE", help="write the trace drawn")
+    add.add_argument("--record", type=Path, metavar="FILE", help="write each answer, a line each")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""Which folders make up the one distribution `ddnn-tf`; everything else is in pyproject.toml.
+
+Each package and sub-package is named here: `find_packages()` would ship `tests` as well.
+`tests/test_distribution.py` compares this list with the tree and with the built wheel.
+"""
+
+from setuptools import setup
+
+setup(
+    packages=[
+        "ddnn_tf",
+        "ddnn_tf.datasets",
+        "ddnn_tf.datasets.street",
+        "edge_runtime",
+        "export",
+    ],
+    package_data={
+        "ddnn_tf": ["py.typed", "templates/*"],
+        "edge_runtime": ["py.typed", "topologies/*.json", "topologies/*.yaml"],
+        "export": ["py.typed"],
+    },
+    # Data files are those listed above, whatever git or MANIFEST.in also knows.
+    include_package_data=False,
+)
