@@ -34,8 +34,8 @@ class Augmented(keras.utils.PyDataset):
         rng: np.random.Generator,
         *,
         repeats: int = 1,
-        shift: int = 2,
-        gain: float = 0.2,
+        shift: int = 3,
+        gain: float = 0.3,
         mirror: bool = True,
     ) -> None:
         super().__init__()

@@ -11,21 +11,20 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle, islice, product
+from itertools import cycle, groupby, islice, product
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Curve
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from edge_runtime.topology import TIERS, Link, Topology
+from edge_runtime.topology import TIERS, Link, Node, Sensor, Tier, Topology
 
 from .report import MOST_LISTED, Report
 
@@ -33,7 +32,6 @@ __all__ = [
     "by_failures",
     "configurations",
     "expected",
-    "formats",
     "importance",
     "inline_svg",
     "overview",
@@ -66,7 +64,7 @@ CSS = {
     **{colour: f"--survival{i}" for i, colour in enumerate(SURVIVABILITIES)},
 }
 
-STYLE = {
+STYLE: Mapping[Any, Any] = {
     "font.size": 11,
     "axes.titlesize": 11,
     "axes.labelcolor": INK,
@@ -82,7 +80,11 @@ STYLE = {
     "xtick.labelcolor": INK,
     "ytick.color": SOFT,
     "ytick.labelcolor": INK,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
     "legend.frameon": False,
+    # A name may hold a dollar sign.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     # Without a salt of our own the identifiers inside an SVG differ from run to run.
     "svg.hashsalt": "ddnn-tf",
@@ -102,11 +104,6 @@ def _styled() -> Iterator[None]:
 
 
 # -- writing ---------------------------------------------------------------------------------------
-
-
-def formats() -> tuple[str, ...]:
-    """The kinds of file that `render` knows, as suffixes without the dot."""
-    return tuple(sorted(FigureCanvasBase.get_supported_filetypes()))
 
 
 @_styled()
@@ -183,8 +180,7 @@ def by_failures(methods: Methods, best: str) -> Figure:
     for (name, report), colour, marker in zip(
         methods.items(), _series(METHODS, methods), _series(MARKERS, methods), strict=True
     ):
-        own = weights if weights in report.survivabilities else report.harshest
-        rows = report.by_failures(own)
+        rows = report.by_failures(_similar(report, weights))
         above.plot(
             [r["failures"] for r in rows],
             [100 * r["accuracy"] for r in rows],
@@ -235,9 +231,9 @@ def share_of_time(methods: Methods, best: str) -> Figure:
     for (name, report), colour, style in zip(
         methods.items(), _series(METHODS, methods), _series(("-", "--", "-."), methods), strict=True
     ):
-        own = survivability if survivability in report.survivabilities else report.harshest
+        weights = report.configurations.probabilities(_similar(report, survivability))
         order = np.argsort(-report.accuracies, kind="stable")
-        share = np.cumsum(report.configurations.probabilities(own)[order])
+        share = np.cumsum(weights[order])
         accuracies = report.accuracies[order]
         axes.step(
             100 * np.concatenate([[0.0], share]),
@@ -269,6 +265,11 @@ def importance(report: Report) -> Figure:
 
 def _series(values: Sequence[str], of: Mapping[str, object]) -> list[str]:
     return list(islice(cycle(values), len(of)))
+
+
+def _similar(report: Report, survivability: str) -> str:
+    """This survivability, or where the report has it not, its own harshest."""
+    return survivability if survivability in report.survivabilities else report.harshest
 
 
 def _legend(axes: Axes, columns: int = 0, *, equal: bool = False) -> None:
@@ -351,9 +352,7 @@ def _probability_bars(axes: Axes, report: Report) -> None:
     for i, (name, colour) in enumerate(zip(names, shades, strict=True)):
         rows = report.by_failures(name)
         places = [r["failures"] + width * (i - (len(names) - 1) / 2) for r in rows]
-        axes.bar(
-            places, [100 * r["probability"] for r in rows], width, color=colour, label=name
-        )
+        axes.bar(places, [100 * r["probability"] for r in rows], width, color=colour, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x", visible=False)
     axes.set_xlabel("number of failures")
@@ -378,7 +377,7 @@ def _importances(
     """Elements worth a bar, most important first, and their importance by survivability."""
     found = {s: report.importance(s) for s in report.survivabilities}
     t = report.topology
-    names = [x.name for x in (*t.nodes, *t.sensors)]
+    names = [*t.order, *(x.name for x in t.sensors)]
     names += [x.name for x in t.links if residual and x.kind == "residual"]
     judged = found[report.harshest]
     return sorted(names, key=lambda name: -judged[name]), found
@@ -391,11 +390,9 @@ def _importance(axes: Axes, report: Report, *, residual: bool) -> None:
     values = np.array([[100 * found[s][n] for s in found] for n in names])
     axes.hlines(rows, np.minimum(values.min(1), 0), np.maximum(values.max(1), 0), GRID, lw=3)
     axes.axvline(0, color=SOFT, linewidth=1)
-    for survivability, column, colour, marker in zip(
-        found, values.T, _series(SURVIVABILITIES, found), _series(("o", "s", "^"), found),
-        strict=True,
-    ):
-        axes.plot(column, rows, marker, color=colour, markersize=7, label=survivability)
+    colours, markers = _series(SURVIVABILITIES, found), _series(("o", "s", "^"), found)
+    for name, column, colour, marker in zip(found, values.T, colours, markers, strict=True):
+        axes.plot(column, rows, marker, color=colour, markersize=7, label=name)
     axes.set_yticks(rows, [n.replace("->", " → ") for n in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
@@ -407,6 +404,7 @@ def _importance(axes: Axes, report: Report, *, residual: bool) -> None:
 
 #: Sizes in inches: a box's height, from row to row, and the room between two boxes.
 BOX, ROW, GAP = 0.44, 0.92, 0.26
+DASHES = (0.0, (4.0, 2.5))
 
 
 @_styled()
@@ -437,7 +435,7 @@ def topology(t: Topology, importances: Mapping[str, float]) -> Figure:
     most = max(*(importances[name] for name in rows), 1e-9)
     for name, place in places.items():
         _draw_node(axes, name, place, box, importances[name], importances[name] / most)
-    _draw_key(axes, left + 0.12, bottom - 0.24)
+    _draw_key(axes, t, left + 0.12, bottom - 0.24)
     return figure
 
 
@@ -446,7 +444,7 @@ def _rows(t: Topology) -> dict[str, int]:
 
     Longest-path depth; where no link leads to a lower tier, each tier also begins above the last.
     """
-    tiers = {x.name: TIERS.index(x.tier) for x in (*t.sensors, *t.nodes)}
+    tiers = {name: TIERS.index(tier) for name, tier in _tiers(t).items()}
     if any(tiers[x.source] > tiers[x.target] for x in t.links):
         tiers = dict.fromkeys(tiers, 0)
     rows = {s.name: 0 for s in t.sensors}
@@ -457,6 +455,11 @@ def _rows(t: Topology) -> dict[str, int]:
                 below = max(rows[x.source] for x in t.incoming(name)) + 1
                 rows[name] = max(base, below) if tier else below
     return rows
+
+
+def _tiers(t: Topology) -> dict[str, Tier]:
+    members: tuple[Sensor | Node, ...] = (*t.sensors, *t.nodes)
+    return {x.name: x.tier for x in members}
 
 
 def _columns(t: Topology, rows: Mapping[str, int]) -> dict[str, float]:
@@ -508,16 +511,18 @@ def _route(t: Topology, places: Places, box: float) -> dict[str, Vector]:
     taken: list[Vector] = []
     for link in sorted(t.links, key=lambda x: x.kind == "residual"):
         below, above = np.array(places[link.source]), np.array(places[link.target])
-        choices = list(_around(below, above, box))
-        if link.kind == "primary":
-            start = below + (sent[link.source][link.name], BOX / 2)
-            end = above + (heard[link.target][link.name], -BOX / 2)
-            choices.insert(0, np.linspace(start, end, 4))
-        others = np.array([p for n, p in places.items() if n not in (link.source, link.target)])
-        own = np.stack([below, above])
-        costs = [_cost(_sampled(c), others.reshape(-1, 2), own, taken, box) for c in choices]
-        curves[link.name] = choices[int(np.argmin(costs))]
-        taken.append(_sampled(curves[link.name]))
+        others = [p for n, p in places.items() if n not in (link.source, link.target)]
+        blocked = np.array(others).reshape(-1, 2)
+        start = below + np.array([sent[link.source].get(link.name, 0.0), BOX / 2])
+        end = above - np.array([-heard[link.target].get(link.name, 0.0), BOX / 2])
+        curve = np.linspace(start, end, 4)
+        if link.kind == "residual" or _covered(_sampled(curve), blocked, box, margin=0.07):
+            choices = list(_around(below, above, box))
+            own = np.stack([below, above])
+            costs = [_cost(_sampled(c), blocked, own, taken, box) for c in choices]
+            curve = choices[int(np.argmin(costs))]
+        curves[link.name] = curve
+        taken.append(_sampled(curve))
     return curves
 
 
@@ -531,52 +536,59 @@ def _ports(links: Sequence[Link], end: str, places: Places, box: float) -> dict[
 
 def _around(below: Vector, above: Vector, box: float) -> Iterator[Vector]:
     """Curves from either side of one box to either side of the other, nearer ones first."""
-    rise = above[1] - below[1]
+    rise = float(above[1] - below[1])
     for reach, height, leaves, enters in product(
-        np.arange(1, 13) * box / 3, (-0.11, 0.0, 0.11), (1, -1), (1, -1)
+        np.arange(1, 9) * box / 2.5, (-0.11, 0.0, 0.11), (1, -1), (1, -1)
     ):
-        start, end = below + (leaves * box / 2, 0.11), above + (enters * box / 2, height)
-        yield np.stack(
-            [start, start + (leaves * reach, 0.25 * rise), end + (enters * reach, -0.15 * rise), end]
-        )
+        start = below + np.array([leaves * box / 2, 0.11])
+        end = above + np.array([enters * box / 2, height])
+        first = start + np.array([leaves * reach, 0.25 * rise])
+        second = end + np.array([enters * reach, -0.15 * rise])
+        yield np.stack([start, first, second, end])
 
 
 def _sampled(curve: Vector) -> Vector:
-    u = np.linspace(0, 1, 41)[:, None]
+    u = np.linspace(0, 1, 25)[:, None]
     a, b, c, d = curve
     return np.asarray(
         (1 - u) ** 3 * a + 3 * u * (1 - u) ** 2 * b + 3 * u**2 * (1 - u) * c + u**3 * d
     )
 
 
-def _cost(points: Vector, others: Vector, own: Vector, taken: Sequence[Vector], box: float) -> float:
+def _covered(points: Vector, boxes: Vector, box: float, margin: float) -> int:
+    """How many of the points lie on a box, or nearer to it than `margin`."""
+    half = np.array([box / 2, BOX / 2]) + margin
+    return int((np.abs(points[:, None] - boxes) < half).all(axis=2).sum())
+
+
+def _cost(
+    points: Vector, others: Vector, own: Vector, taken: Sequence[Vector], box: float
+) -> float:
     """A curve's length, and more for each point over a box, which is worst, or on another link."""
-    half = np.array([box / 2, BOX / 2])
-    over = (np.abs(points[:, None] - others) < half + (0.09, 0.07)).all(axis=2).sum()
-    over += (np.abs(points[1:-1, None] - own) < half).all(axis=2).sum()
-    near = [np.linalg.norm(points[:, None] - other, axis=2).min(axis=1) < 0.08 for other in taken]
+    over = _covered(points, others, box, margin=0.08) + _covered(points[1:-1], own, box, margin=0)
+    other = np.concatenate([points[:0], *taken])
+    near = (np.linalg.norm(points[:, None] - other, axis=2) < 0.1).any(axis=1).sum()
     length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
-    return float(length + 10 * over + 0.12 * np.sum(near))
+    return float(length + 10 * over + 0.2 * near)
 
 
 def _draw_tiers(
     axes: Axes, t: Topology, rows: Mapping[str, int], left: float, right: float
 ) -> None:
-    """A band behind each tier, where every row belongs to one; else nothing can be said."""
-    tiers = {x.name: x.tier for x in (*t.sensors, *t.nodes)}
-    found = {row: {tiers[n] for n in rows if rows[n] == row} for row in rows.values()}
-    if any(len(found[row]) > 1 for row in found):
+    """A band behind the rows of each tier, where every row belongs to one."""
+    tiers = _tiers(t)
+    found = [{tiers[n] for n in rows if rows[n] == row} for row in range(max(rows.values()) + 1)]
+    if any(len(names) > 1 for names in found):
         return
-    for i, tier in enumerate(TIERS):
-        own = [row for row, names in found.items() if names == {tier}]
-        if not own:
-            continue
-        low, high = (min(own) - 0.46) * ROW, (max(own) + 0.46) * ROW
-        axes.add_patch(
-            Rectangle((left, low), right - left, high - low, fc=BAND, ec="none", zorder=0)
-        )
-        label = "sensors" if tier == "iot" and own == [0] else TIERS[i]
-        axes.text(left + 0.12, high - 0.1, label, va="top", color=SOFT, fontsize=10.5)
+    low = 0
+    for (tier,), run in groupby(found):
+        high = low + len(list(run)) - 1
+        bottom, top = (low - 0.46) * ROW, (high + 0.46) * ROW
+        band = Rectangle((left, bottom), right - left, top - bottom, fc=BAND, ec="none", zorder=0)
+        axes.add_patch(band)
+        label = "sensors" if low == high == 0 else tier
+        axes.text(left + 0.12, top - 0.1, label, va="top", color=SOFT, fontsize=10.5)
+        low = high + 1
 
 
 def _draw_link(axes: Axes, link: Link, curve: Vector) -> None:
@@ -588,7 +600,7 @@ def _draw_link(axes: Axes, link: Link, curve: Vector) -> None:
             arrowstyle="-|>",
             mutation_scale=9,
             color=METHODS[1] if residual else SOFT,
-            linestyle=(0, (4, 2.5)) if residual else "-",
+            linestyle=DASHES if residual else "-",
             linewidth=1.6 if residual else 1.2,
             shrinkA=0,
             shrinkB=0,
@@ -618,13 +630,12 @@ def _draw_node(
     )
 
 
-def _draw_key(axes: Axes, x: float, y: float) -> None:
-    for offset, colour, style, label in (
-        (0.0, SOFT, "-", "primary link"),
-        (1.85, METHODS[1], (0, (4, 2.5)), "residual link"),
-    ):
-        axes.add_line(
-            Line2D([x + offset, x + offset + 0.4], [y, y], color=colour, linestyle=style)
-        )
-        axes.text(x + offset + 0.5, y, label, va="center", fontsize=10)
-    axes.text(x + 3.75, y, "number: points lost", va="center", fontsize=10)
+def _draw_key(axes: Axes, t: Topology, x: float, y: float) -> None:
+    axes.text(x, y, "number: points lost", va="center", fontsize=10)
+    x += 1.75
+    for kind, label in (("primary", "primary link"), ("residual", "residual link")):
+        if any(link.kind == kind for link in t.links):
+            colour, style = (SOFT, "-") if kind == "primary" else (METHODS[1], DASHES)
+            axes.plot([x, x + 0.4], [y, y], color=colour, linestyle=style)
+            axes.text(x + 0.5, y, label, va="center", fontsize=10)
+            x += 1.85

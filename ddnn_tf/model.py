@@ -206,6 +206,11 @@ def _sections_by_node(topology: Topology, sections: Any) -> dict[str, Any]:
 def _section(site: Site, make: Any) -> keras.Model:
     """One node's section as a sub-model named after the node."""
     if isinstance(make, keras.Model):
+        if not getattr(make, "inputs", None):
+            raise InputError(
+                f"section of {site.node.name!r}: expected a Keras model with named inputs, got "
+                f"{type(make).__name__} {make.name!r} without; give a functional one, or a function"
+            )
         given = {x.name for x in make.inputs}
         if given - {PRESENT} != set(site.inputs):
             raise InputError(
@@ -213,7 +218,9 @@ def _section(site: Site, make: Any) -> keras.Model:
                 f"({', '.join(site.inputs)}; {PRESENT} if wanted), got {', '.join(sorted(given))}"
             )
         feed = {n: site.present if n == PRESENT else site.inputs[n] for n in given}
-        output = make([feed[x.name] for x in make.inputs])
+        # In the structure in which the model was made, or Keras warns.
+        own = make.inputs[0] if isinstance(make, keras.Sequential) else make.input
+        output = make(keras.tree.map_structure(lambda x: feed[x.name], own))
     else:
         output = make(site)
     inputs = dict(site.inputs)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
+from textwrap import wrap
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ __all__ = ["Report", "write_report"]
 SCHEMA = 1
 TEMPLATES = Path(__file__).parent / "templates"
 
+FORMATS = ("jpg", "pdf", "png", "svg")
 #: Columns of a terminal.
 TERMINAL = 80
 #: Numbers of failures of which the worst case is sought.
@@ -75,16 +77,15 @@ class Report(Reliability):
     def plot(self, path: str | Path) -> None:
         """Write one figure: expected accuracy, accuracy by number of failures, importance.
 
-        The suffix of `path` decides the format: .png, .svg, .pdf and what else matplotlib writes.
-        Raises `InputError` for any other, and where nothing can be written.
+        The suffix of `path` decides the format: .png, .svg, .pdf or .jpg. Raises `InputError` for
+        any other, and where nothing can be written.
         """
-        figures = _figures()
-        path, known = Path(path), figures.formats()
+        figures, path = _figures(), Path(path)
         kind = path.suffix[1:].lower()
-        if kind not in known:
+        if kind not in FORMATS:
             raise InputError(
-                f"cannot draw {path}: expected a name that ends in one of "
-                f"{', '.join('.' + k for k in known)}, got {path.suffix or 'no suffix'!r}"
+                f"expected a picture's name, which ends in one of .{', .'.join(FORMATS)}, "
+                f"got {str(path)!r}"
             )
         with new_file(path) as temporary:
             temporary.write_bytes(figures.render(figures.overview(self), kind))
@@ -94,33 +95,24 @@ class Report(Reliability):
 
 
 def _head(report: Report) -> Iterator[str]:
-    yield (
+    yield from wrap(
         f"{report.topology.name}: {report.counts.sum():,} samples, "
         f"{len(report.configurations):,} configurations, "
-        f"{report.section_evaluations:,} section evaluations"
+        f"{report.section_evaluations:,} section evaluations",
+        TERMINAL,
     )
-    yield f"{_percent(report.all_alive)}% with all alive; fallback: {report.fallback}"
+    yield f"accuracy {_percent(report.all_alive)}% with all alive; fallback: {report.fallback}"
     if absent := report.absent_classes:
-        yield f"no samples of: {', '.join(absent)}"
+        yield from wrap(f"no samples of: {', '.join(absent)}", TERMINAL)
 
 
 def _table(report: Report) -> Iterator[str]:
     """Rows by survivability, in percent; recalls that do not fit go into further tables."""
-    names = report.survivabilities
-    recalls = {s: report.class_recalls(s) for s in names}
-    columns = {
-        "expected accuracy": [_percent(report.expected_accuracy(s)) for s in names],
-        "balanced accuracy": [_percent(report.balanced_accuracy(s)) for s in names],
-        "reaches the output": [_percent(report.reach_probability(s)) for s in names],
-    }
-    columns |= {f"recall {c}": [_percent(recalls[s][c]) for s in names] for c in recalls[names[0]]}
-    first = ["in %", "survivability", *names]
+    first = ["in %", "survivability", *(_clipped(s) for s in report.survivabilities)]
     margin = max(map(len, first))
     block: list[list[str]] = []
     width = margin
-    for title, values in columns.items():
-        over, _, under = title.rpartition(" ")
-        column = [over, _clipped(under, 16), *values]
+    for column in _columns(report):
         needed = 2 + max(map(len, column))
         if block and width + needed > TERMINAL:
             yield from (*_lines(first, block), "")
@@ -130,6 +122,17 @@ def _table(report: Report) -> Iterator[str]:
     yield from _lines(first, block)
 
 
+def _columns(report: Report) -> Iterator[list[str]]:
+    """Two lines of heading, then a value for each survivability."""
+    names = report.survivabilities
+    yield ["expected", "accuracy", *(_percent(report.expected_accuracy(s)) for s in names)]
+    yield ["balanced", "accuracy", *(_percent(report.balanced_accuracy(s)) for s in names)]
+    yield ["reaches", "the output", *(_percent(report.reach_probability(s)) for s in names)]
+    recalls = [report.class_recalls(s) for s in names]
+    for name in recalls[0]:
+        yield ["recall", _clipped(name), *(_percent(recall[name]) for recall in recalls)]
+
+
 def _lines(first: Sequence[str], columns: Sequence[Sequence[str]]) -> Iterator[str]:
     margin = max(map(len, first))
     for i, name in enumerate(first):
@@ -137,8 +140,10 @@ def _lines(first: Sequence[str], columns: Sequence[Sequence[str]]) -> Iterator[s
         yield f"{name:<{margin}}{''.join(cells)}".rstrip()
 
 
-def _clipped(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _clipped(text: str, width: int = 20) -> str:
+    """Both ends, since long names often differ in their last letters."""
+    half = width // 2
+    return text if len(text) <= width else f"{text[:half]}…{text[half + 1 - width :]}"
 
 
 def _percent(fraction: float) -> str:
@@ -234,13 +239,17 @@ def _content(
 
 def _context(methods: Mapping[str, Report], chosen: Report) -> dict[str, Any]:
     """What the page says besides report.json's content."""
-    c = chosen.configurations
-    fallible = [(chosen.topology.elements[i], i) for i in c.fallible]
+    configurations, elements = chosen.configurations, chosen.topology.elements
+    most = max(len(report.configurations.fallible) for report in methods.values())
+    names = (s for report in methods.values() for s in report.survivabilities)
     return {
-        "survivabilities": list(dict.fromkeys(s for r in methods.values() for s in r.survivabilities)),
+        "survivabilities": list(dict.fromkeys(names)),
         "harshest": chosen.harshest,
-        "survivals": {s: {n: float(p[i]) for n, i in fallible} for s, p in c.survivals.items()},
-        "worst_rows": min(WORST_SHOWN, max(len(r.configurations.fallible) for r in methods.values())),
+        "survivals": {
+            name: {elements[i]: float(survival[i]) for i in configurations.fallible}
+            for name, survival in configurations.survivals.items()
+        },
+        "worst_rows": min(WORST_SHOWN, most),
     }
 
 

@@ -40,13 +40,13 @@ class Recipe:
         shift, gain, mirror: variation of images, see `Augmented`.
     """
 
-    epochs: int = 60
-    batch_size: int = 64
+    epochs: int = 150
+    batch_size: int = 32
     learning_rate: float = 1e-3
     repeats: int = 1
     balance: float = 0.5
-    shift: int = 2
-    gain: float = 0.2
+    shift: int = 3
+    gain: float = 0.3
     mirror: bool = True
 
     def __post_init__(self) -> None:

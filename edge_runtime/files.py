@@ -75,8 +75,14 @@ def new_folder(path: str | Path, *, replaces: str) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            os.replace(path, old / path.name)
-            os.replace(temporary, path)
+            try:
+                os.replace(path, old / path.name)
+                os.replace(temporary, path)
+            except BaseException:
+                if not path.exists():
+                    os.replace(old / path.name, path)
+                old.rmdir()
+                raise
             shutil.rmtree(old)
         else:
             os.replace(temporary, path)

@@ -54,9 +54,13 @@ class LiteRTSection:
             )
             for name, detail in self._runner.get_input_details().items()
         }
-        self._outputs = sorted(
-            self._runner.get_output_details(), key=lambda name: int(name.rpartition("_")[2])
-        )
+        names = self._runner.get_output_details()
+        self._outputs = [f"output_{k}" for k in range(len(names))]
+        if set(names) != set(self._outputs):
+            raise InputError(
+                f"{where}: expected outputs {', '.join(self._outputs)}, got {', '.join(names)}; "
+                "export it again"
+            )
 
     def __call__(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
         """Evaluate on all inputs, each with the batch first; outputs in the section's order."""

@@ -153,7 +153,8 @@ def export_bundle(
         ParityError: where an artifact, or the chain of them, does not compute what the model does.
     """
     topology = topology or _carried(model, "topology")
-    class_names = tuple(_carried(model, "class_names") if class_names is None else class_names)
+    names = _carried(model, "class_names") if class_names is None else class_names
+    class_names = tuple(str(name) for name in names)
     prior = tuple(float(p) for p in (_carried(model, "prior") if prior is None else prior))
     reference = reference or getattr(model, "simulate", None)
     inputs = _inputs(calibration, topology)

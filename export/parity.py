@@ -49,15 +49,16 @@ def check_chain(model: keras.Model, runner: KerasRunner, inputs: Mapping[str, Ar
     nodes = runner.topology.order
     alive = np.ones((len(next(iter(inputs.values()))), len(runner.topology.elements)), bool)
     traces = runner.trace(inputs, alive)
-    # A nested model's own `output` belongs to its inner graph; what it gives as a part of the whole
-    # stands in the whole's graph, which Keras keeps under no public name.
+    # A nested model's own `input` belongs to its inner graph; what it receives as a part of the
+    # whole stands in the whole's graph, which Keras keeps under no public name. Inputs are compared
+    # and not outputs, in which a saturated softmax or a dead ReLU would hide a difference.
     calls = [call for depth in model._nodes_by_depth.values() for call in depth]
-    called = {call.operation.name: call.output_tensors for call in calls}
+    called = {call.operation.name: call.input_tensors for call in calls}
     probe = keras.Model(model.inputs, [*(list(called[node]) for node in nodes), model.outputs])
-    *expected, answer = probe([inputs[x.name] for x in model.inputs], training=False)
-    for node, reference in zip(nodes, expected, strict=True):
-        for got, tensor in zip(traces[node].outputs, reference, strict=True):
-            error = relative_error(got, np.asarray(tensor))
+    *received, answer = probe([inputs[x.name] for x in model.inputs], training=False)
+    for node, tensors in zip(nodes, received, strict=True):
+        for symbol, tensor in zip(runner.sections[node].inputs, tensors, strict=True):
+            error = relative_error(traces[node].inputs[symbol.name], np.asarray(tensor))
             if error > FLOAT32_TOLERANCE:
                 raise ParityError(
                     f"the sections of {model.name!r}, run one after the other, differ from the "

@@ -37,6 +37,11 @@ def split(model: keras.Model, topology: Topology) -> dict[str, keras.Model]:
                 f"model {model.name!r} has no sub-model for node {node!r}; "
                 "name a nested keras.Model after each node of the topology"
             )
+        if isinstance(section.output, dict):
+            raise InputError(
+                f"sub-model {node!r}: expected a tensor or a list of them as output, got a mapping "
+                f"with {', '.join(section.output)}; receivers know tensors by their place"
+            )
         senders = [link.source for link in topology.incoming(node)]
         sent = {n: spec for sender in senders for n, spec in sends[sender].items()}
         got = {x.name: _spec(x) for x in section.inputs if x.name != PRESENT}

@@ -53,6 +53,23 @@ def load(
         InputError: The source has none of these forms, is incomplete or damaged, or an option
             does not apply to it.
     """
+    try:
+        return _load(source, split, seed, batch_size, size, margin, scene, cache, fill_missing)
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error}") from error
+
+
+def _load(
+    source: str | os.PathLike[str],
+    split: str | None,
+    seed: int,
+    batch_size: int,
+    size: int | tuple[int, int] | None,
+    margin: float | None,
+    scene: int,
+    cache: str | os.PathLike[str] | None,
+    fill_missing: bool | None,
+) -> Dataset:
     path = Path(source)
     street = str(source) == "street"
     if not (street or path.exists()):

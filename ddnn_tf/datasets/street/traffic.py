@@ -21,7 +21,7 @@ _LANES = {1: -1.75, -1: 1.75}  # direction of travel along x to y
 _STOP_X = {1: -13.0, -1: -8.0}  # where buses of a direction stop
 _BAY_Y = 4.7  # the westward stop lies in a bay
 _ZEBRA = (4.0, 7.0)
-_PARKING = (-24.5, 12.0, 17.6, 23.4)  # middles of the parking places in the bay
+_PARKING = (-19.0, 12.0, 17.6, 23.4)  # middles of the parking places in the bay
 _DOORS = (-20.0, -4.0, 10.0, 22.0)
 _NORTH, _SOUTH = (7.0, 9.0), (-7.0, -5.0)  # where people walk
 
@@ -132,14 +132,14 @@ class _Street:
         return self.count
 
     def step(self, now: float) -> None:
-        for kind, mean in (("car+", 13.0), ("car-", 14.0), ("bus+", 84.0), ("bus-", 78.0)):
+        for kind, mean in (("car+", 11.0), ("car-", 12.0), ("bus+", 84.0), ("bus-", 78.0)):
             due = self.due.setdefault(kind, now + mean * self.rng.uniform(0, 1))
             if now >= due and self._arrive(kind[:-1], 1 if kind.endswith("+") else -1):
                 spread = 0.25 if kind.startswith("bus") else 0.45
                 self.due[kind] = now + mean * self.rng.uniform(1 - spread, 1 + spread)
         if now >= self.due.setdefault("person", now):
             self._enter()
-            self.due["person"] = now + 26.0 * self.rng.uniform(0.5, 1.5)
+            self.due["person"] = now + 22.0 * self.rng.uniform(0.5, 1.5)
         self._park(now)
         for direction in _LANES:
             self._drive(direction)

@@ -30,6 +30,7 @@ FRAMES = 242
 _ABOUT = "street.json"
 _KINDS = ("bus", "car", "person")
 _QUALITY = 90
+_ZONE = 20.0  # metres from the middle along the street; what is farther has no box
 _MIN_SHARE = 0.5  # an object of which less is seen counts as not seen
 _MIN_SIDE = (7.0, 13.0)  # pixels
 _NOISE = 4.0  # grey levels
@@ -102,7 +103,7 @@ def _write(folder: Path, seed: int, frames: int) -> None:
             boxes = {n: _measured(s.box, box_rng) for n, s in shown.items() if _counts(s)}
             seen.append(boxes)
         for kind in _KINDS:
-            rows = [o.number for o in everyone if o.kind == kind]
+            rows = [o.number for o in everyone if o.kind == kind and abs(o.x) <= _ZONE]
             rows = [number for number in sorted(rows) if any(number in s for s in seen)]
             for number, boxes in enumerate(seen):
                 if any(row in boxes for row in rows):

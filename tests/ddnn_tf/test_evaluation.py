@@ -1,0 +1,67 @@
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddnn_tf.evaluation import expected_accuracy, named_survivabilities
+from ddnn_tf.model import build
+from edge_runtime.errors import InputError
+from edge_runtime.failures import enumerate_configurations
+from edge_runtime.topology import Topology
+from tests.models import flagged, randomised
+from tests.reference import small_topology
+from tests.strategies import samples
+
+CLASSES = ("car", "person", "bus")
+
+
+def data_of(topology: Topology, count: int) -> Any:
+    labels = np.random.default_rng(0).integers(0, 3, count)
+    return SimpleNamespace(inputs=samples(topology, count), labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "evaluations"),
+    [("poster-baseline", 57), ("poster-residual", 102), ("poster-edge-skip", 218)],
+)
+def test_fc32_in_keras_equals_simulating_all_256_configurations(
+    name: str, evaluations: int
+) -> None:
+    topology = Topology.load(name)
+    model = randomised(build(topology, "fc32", classes=CLASSES))
+    model.prior = (0.2, 0.5, 0.3)
+    data = data_of(topology, 6)
+    found = expected_accuracy(model, data)
+    assert found.section_evaluations == evaluations
+    assert found.survivabilities == ("high", "medium", "low")
+
+    presets: Any = {s: s for s in found.survivabilities}
+    configurations = enumerate_configurations(topology, presets)
+    assert len(configurations) == 256
+    cases = np.repeat(configurations.masks, 6, axis=0)
+    inputs = {n: np.tile(x, (256, *[1] * (x.ndim - 1))) for n, x in data.inputs.items()}
+    answers = model.simulate(inputs, cases).argmax(axis=1).reshape(256, 6)
+    accuracies = (answers == data.labels).mean(axis=1)
+    for preset in presets:
+        expected = configurations.probabilities(preset) @ accuracies
+        assert found.expected_accuracy(preset) == pytest.approx(expected, abs=1e-6)
+    assert len(set(accuracies)) > 2
+
+
+def test_survivabilities_of_ones_own_the_fallback_and_the_limit_are_passed_on() -> None:
+    model = randomised(build(small_topology(), flagged, classes=CLASSES))
+    data = data_of(small_topology(), 5)
+    found = expected_accuracy(model, data, {"mine": {"top": 0.0}, "own": None}, fallback="uniform")
+    assert found.expected_accuracy("mine") == pytest.approx(1 / 3)
+    assert found.expected_accuracy("own") == pytest.approx(found.all_alive)
+    with pytest.raises(InputError, match="limit of 1;"):
+        expected_accuracy(model, data, ["low"], limit=1)
+    with pytest.raises(InputError, match="unknown survivability 'medium'"):
+        expected_accuracy(model, data)
+
+
+def test_presets_stand_for_themselves() -> None:
+    assert named_survivabilities("low") == {"low": "low"}
+    assert named_survivabilities(["low", "high"]) == {"low": "low", "high": "high"}
+    assert named_survivabilities({"mine": {"left": 0.5}}) == {"mine": {"left": 0.5}}

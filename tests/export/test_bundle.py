@@ -1,0 +1,476 @@
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+import edge_runtime.simulate
+import export.bundle
+from ddnn_tf.model import build
+from edge_runtime.errors import InputError
+from edge_runtime.failures import draw, enumerate_configurations, output_states
+from edge_runtime.files import sha256
+from edge_runtime.interpreter import LiteRTSection
+from edge_runtime.manifest import read_bundle, read_node
+from edge_runtime.reliability import evaluate
+from edge_runtime.simulate import Bundle, check_node
+from edge_runtime.topology import Topology
+from export import ParityError, export_bundle
+from export.litert import convert
+from tests.models import plain_model, randomised, two_outputs
+from tests.reference import small_topology
+from tests.strategies import samples
+
+Array = NDArray[Any]
+CLASSES = ("car", "person", "bus")
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file below a folder with its hash."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): sha256(p.read_bytes()) for p in files}
+
+
+# -- what is written ---------------------------------------------------------------------------
+
+
+def test_one_folder_for_each_node_and_what_describes_the_whole(exported: Any) -> None:
+    nodes = ("left", "right", "top")
+    expected = {"manifest.json"} | {
+        f"nodes/{n}/{file}" for n in nodes for file in ("node.json", "model.tflite", "golden.npz")
+    }
+    found = set(tree(exported.path))
+    assert {f for f in found if "saved_model" not in f} == expected
+    assert os.listdir(exported.path.parent) == ["bundle"]
+
+
+def test_the_bundle_describes_the_model(exported: Any) -> None:
+    manifest, nodes = read_bundle(exported.path)
+    assert manifest.topology == exported.topology
+    assert manifest.class_names == CLASSES
+    assert manifest.prior == (0.2, 0.5, 0.3)
+    assert manifest.quantization == "none"
+    top = nodes["top"]
+    assert [(x.source, x.bit, x.sensor) for x in top.incoming] == [
+        ("left", 2, False),
+        ("right", 3, False),
+        ("cam0", 4, True),
+    ]
+    assert nodes["left"].outgoing == ("top",)
+    assert set(top.inputs) == {"left", "right", "cam0", "present"}
+    assert top.outputs[0].shape == (3,)
+    assert len({node.fingerprint for node in nodes.values()} | {manifest.fingerprint}) == 1
+
+
+def test_only_a_node_that_answers_carries_what_answers_mean(exported: Any) -> None:
+    manifest, nodes = read_bundle(exported.path)
+    assert nodes["top"].class_names == CLASSES
+    assert nodes["top"].prior == manifest.prior
+    assert nodes["top"].reliability == manifest.reliability
+    for node in ("left", "right"):
+        assert nodes[node].class_names is None
+        assert nodes[node].prior is None
+        assert nodes[node].reliability is None
+
+
+def test_hashes_cover_every_file_of_a_node(exported: Any) -> None:
+    for node, manifest in read_bundle(exported.path)[1].items():
+        found = tree(exported.path / "nodes" / node)
+        del found["node.json"]
+        assert manifest.files == found
+
+
+def test_a_saved_model_is_there_where_asked_for(exported: Any) -> None:
+    assert not (exported.path / "nodes" / "left" / "saved_model").exists()
+    loaded = tf.saved_model.load(exported.path / "nodes" / "top" / "saved_model" / "1")
+    golden = np.load(exported.path / "nodes" / "top" / "golden.npz")
+    inputs = {n.removeprefix("input/"): golden[n] for n in golden if n.startswith("input/")}
+    tensors = {n: tf.constant(x) for n, x in inputs.items()}
+    (found,) = loaded.signatures["serving_default"](**tensors).values()
+    assert found.numpy() == pytest.approx(golden["output/0"], abs=1e-5)
+
+
+# -- what it computes --------------------------------------------------------------------------
+
+
+def answers(exported: Any, count: int = 40) -> tuple[Array, Array]:
+    """The bundle's answers and the model's, each frame under failures of its own."""
+    rng = np.random.default_rng(5)
+    survival = {"left": 0.6, "right": 0.6, "cam0": 0.7, "top": 0.9}
+    masks = draw(exported.topology, survival, count, rng)
+    inputs: Any = samples(exported.topology, count, seed=9)
+    found = Bundle(exported.path).answer(inputs, masks)
+    return found.probabilities, exported.model.simulate(inputs, masks)
+
+
+def test_the_bundle_answers_as_the_model_does_under_failures(exported: Any) -> None:
+    found, expected = answers(exported)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert np.ptp(found, axis=0).min() > 0.2
+
+
+def test_the_report_compares_under_every_configuration(exported: Any) -> None:
+    report = exported.report
+    assert report.parity.configurations == 4
+    assert report.parity.max_error <= 1e-5
+    assert report.parity.label_agreement == 1.0
+    assert max(report.node_errors.values()) <= 1e-5
+    assert report.bytes == {
+        node: (exported.path / "nodes" / node / "model.tflite").stat().st_size
+        for node in ("left", "right", "top")
+    }
+    assert set(report.accuracy_change) == {"low", "high"}
+    assert report.accuracy_change == pytest.approx({"low": 0.0, "high": 0.0})
+    plain = report.to_dict()
+    assert json.loads(json.dumps(plain)) == plain
+    assert str(exported.path) in str(report)
+
+
+def test_the_table_tells_what_the_artifacts_are_worth(exported: Any) -> None:
+    found = evaluate(
+        exported.topology,
+        Bundle(exported.path),
+        exported.validation.inputs,
+        exported.validation.labels,
+        class_names=CLASSES,
+        prior=(0.2, 0.5, 0.3),
+        survivabilities={"low": "low", "high": "high"},
+    )
+    table = read_bundle(exported.path)[0].reliability
+    assert table is not None
+    assert table.samples == 30
+    assert table.states == pytest.approx({f"{k:x}": v for k, v in found.states().items()})
+    assert table.expected == pytest.approx({s: found.expected_accuracy(s) for s in ("low", "high")})
+
+
+def test_every_node_proves_its_numbers_by_itself(exported: Any, tmp_path: Path) -> None:
+    for node in ("left", "right", "top"):
+        shutil.copytree(exported.path / "nodes" / node, tmp_path / node)
+        check = check_node(tmp_path / node)
+        assert check.passed
+        assert check.node == node
+        assert check.samples > 4
+
+
+def test_golden_vectors_notice_an_artifact_of_other_weights(copy: Path, exported: Any) -> None:
+    section = randomised(
+        exported.model.get_layer("left").__class__.from_config(
+            exported.model.get_layer("left").get_config()
+        ),
+        seed=99,
+    )
+    folder = copy / "nodes" / "left"
+    (folder / "model.tflite").write_bytes(convert(section))
+    node = json.loads((folder / "node.json").read_text())
+    node["files"]["model.tflite"] = sha256((folder / "model.tflite").read_bytes())
+    (folder / "node.json").write_text(json.dumps(node))
+    assert not check_node(folder).passed
+
+
+def test_the_same_weights_have_the_same_fingerprint_and_others_another(
+    exported: Any, calibration: Any, tmp_path: Path
+) -> None:
+    fingerprints = {}
+    for name, seed in (("same", 0), ("other", 1)):
+        model = randomised(type(exported.model).from_config(exported.model.get_config()), seed)
+        export_bundle(model, tmp_path / name, calibration)
+        fingerprints[name] = read_bundle(tmp_path / name)[0].fingerprint
+    assert fingerprints["same"] == exported_fingerprint(exported)
+    assert fingerprints["other"] != exported_fingerprint(exported)
+
+
+def exported_fingerprint(exported: Any) -> str:
+    return read_bundle(exported.path)[0].fingerprint
+
+
+# -- other models ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inputs", ["dict", "list"])
+def test_any_keras_model_is_exported_with_what_it_does_not_carry(
+    inputs: str, tmp_path: Path
+) -> None:
+    model, topology = plain_model(inputs=inputs), small_topology()
+    x: Any = samples(topology, 20)
+    report = export_bundle(
+        model,
+        tmp_path / "bundle",
+        x,
+        topology=topology,
+        class_names=np.array(["a", "b"]),  # type: ignore[arg-type]
+        prior=np.array([0.25, 0.75]),  # type: ignore[arg-type]
+    )
+    assert report.parity.configurations == 4
+    bundle = Bundle(tmp_path / "bundle")
+    assert bundle.manifest.reliability is None, "no labelled data, no table"
+    alive = np.ones((20, len(topology.elements)), bool)
+    expected = np.asarray(model([x["cam0"], x["cam1"]]))
+    assert bundle.answer(x, alive).probabilities == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("missing", ["topology", "class_names", "prior"])
+def test_what_a_model_does_not_carry_must_be_given(missing: str, tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "topology": small_topology(),
+        "class_names": ["a", "b"],
+        "prior": [0.5, 0.5],
+    }
+    del given[missing]
+    spoken = missing.replace("_", " ")
+    with pytest.raises(InputError, match=f"'plain' does not carry its {spoken}; give {missing}="):
+        export_bundle(plain_model(), tmp_path / "b", samples(small_topology(), 2), **given)
+
+
+def test_a_layer_between_sections_is_refused_with_the_node(tmp_path: Path) -> None:
+    model = plain_model(between=layers.Rescaling(1.5))
+    with pytest.raises(ParityError, match="first at node 'top'"):
+        export_bundle(
+            model,
+            tmp_path / "b",
+            samples(small_topology(), 12),
+            topology=small_topology(),
+            class_names=["a", "b"],
+            prior=[0.5, 0.5],
+        )
+    assert not os.listdir(tmp_path)
+
+
+def test_a_reference_of_ones_own_is_what_the_bundle_must_answer(
+    model: Any, calibration: Any, tmp_path: Path
+) -> None:
+    def other(inputs: Any, masks: Array) -> Array:
+        return np.roll(np.asarray(model.simulate(inputs, masks)), 1, axis=1)
+
+    with pytest.raises(ParityError, match="the bundle differs from the model by"):
+        export_bundle(model, tmp_path / "b", calibration, reference=other)
+    assert not os.listdir(tmp_path)
+
+
+def test_links_of_several_tensors_are_exported(tmp_path: Path) -> None:
+    model = randomised(build(small_topology(), two_outputs, classes=CLASSES))
+    export_bundle(model, tmp_path / "bundle", samples(small_topology(), 12))
+    inputs: Any = samples(small_topology(), 30, seed=4)
+    masks = np.random.default_rng(4).random((30, 10)) < 0.75
+    found = Bundle(tmp_path / "bundle").answer(inputs, masks).probabilities
+    assert found == pytest.approx(model.simulate(inputs, masks), abs=1e-5)
+
+
+@pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8"])
+def test_a_quantised_bundle_reports_how_it_differs(
+    quantize: Any, model: Any, calibration: Any, exported: Any, tmp_path: Path
+) -> None:
+    report = export_bundle(
+        model, tmp_path / "bundle", calibration, exported.validation, quantize=quantize
+    )
+    bundle = Bundle(tmp_path / "bundle")
+    assert bundle.manifest.quantization == report.quantization == quantize
+    assert 0.8 <= report.parity.label_agreement <= 1.0
+    assert report.parity.max_error < 0.1
+    assert set(report.accuracy_change) == {"low", "high"}
+    assert all(check_node(tmp_path / "bundle" / "nodes" / n).passed for n in model.topology.order)
+    assert bundle.manifest.fingerprint != exported_fingerprint(exported)
+
+
+def test_one_sample_for_calibration_is_enough_for_every_node(model: Any, tmp_path: Path) -> None:
+    # Of the first seeds, one that would draw a failure for the only sample.
+    one: Any = samples(model.topology, 1)
+    export_bundle(model, tmp_path / "bundle", one, seed=1)
+    for node in model.topology.order:
+        assert check_node(tmp_path / "bundle" / "nodes" / node).samples == 1
+
+
+def test_the_posters_bundle_is_exact_over_all_256_configurations(tmp_path: Path) -> None:
+    topology = Topology.load("poster-residual")
+    # Of a size at which float32 does not get near the tolerance.
+    model = randomised(build(topology, "fc32", classes=CLASSES), scale=2.0)
+    inputs: Any = samples(topology, 12)
+    report = export_bundle(model, tmp_path / "bundle", inputs)
+    configurations = enumerate_configurations(topology, {"low": "low"})
+    assert len(configurations) == 256
+    answering = output_states(topology, configurations.masks).any(axis=1)
+    assert report.parity.configurations == answering.sum()
+    assert report.parity.max_error <= 1e-5
+    labels = np.asarray(model(inputs)).argmax(axis=1)
+    found = evaluate(
+        topology,
+        Bundle(tmp_path / "bundle"),
+        inputs,
+        labels,
+        class_names=CLASSES,
+        prior=model.prior,
+        survivabilities={"low": "low"},
+    )
+    assert found.section_evaluations == 102
+    assert found.all_alive == 1.0
+
+
+# -- bad options -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        (
+            {"quantize": "int4"},
+            "unknown quantization 'int4'; expected none, float16, dynamic, int8",
+        ),
+        ({"saved_models": ["lost"]}, "unknown nodes lost; the topology has left, right, top"),
+        ({"class_names": ["a", "b"]}, r"shape \(None, 3\); got 2 class names and 3 priors"),
+        ({"prior": [0.5, 0.5]}, "got 3 class names and 2 priors"),
+        ({"calibration": 7}, "data as a mapping from sensor to array, .* got int"),
+        ({"calibration": {}}, "no data for sensor 'cam0'; got none"),
+        (
+            {"calibration": {"cam0": np.zeros((2, 3), "f4"), "cam1": np.zeros((2, 4), "f4")}},
+            r"sensor 'cam1': expected float32 \(samples, 3\), got float32 \(2, 4\)",
+        ),
+        (
+            {"calibration": {"cam0": np.zeros((2, 3), "u1"), "cam1": np.zeros((2, 3), "f4")}},
+            "sensor 'cam0': expected float32 .* got uint8",
+        ),
+        (
+            {"calibration": {"cam0": np.zeros((2, 3), "f4"), "cam1": np.zeros((1, 3), "f4")}},
+            "as many samples, one at least, of each sensor",
+        ),
+        (
+            {"calibration": {"cam0": np.zeros((0, 3), "f4"), "cam1": np.zeros((0, 3), "f4")}},
+            "as many samples, one at least, of each sensor",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    change: dict[str, Any], fragment: str, model: Any, calibration: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=fragment):
+        export_bundle(model, tmp_path / "b", **{"calibration": calibration, **change})
+    assert not os.listdir(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_leaves_nothing(
+    model: Any, calibration: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("dear")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("dear")
+    before = tree(tmp_path)
+    for name in ("file/bundle", "file", "thesis"):
+        with pytest.raises(InputError, match=r"choose a(nother| place)"):
+            export_bundle(model, tmp_path / name, calibration)
+    assert tree(tmp_path) == before
+    assert sorted(os.listdir(tmp_path)) == ["file", "thesis"]
+
+
+# -- failed exports ----------------------------------------------------------------------------
+
+
+def failing(after: int, error: BaseException) -> Callable[..., bytes]:
+    calls = []
+
+    def instead(*args: Any, **kwargs: Any) -> bytes:
+        calls.append(args)
+        if len(calls) > after:
+            raise error
+        return convert(*args, **kwargs)
+
+    return instead
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
+def test_an_export_that_ends_half_way_leaves_the_older_bundle(
+    error: BaseException,
+    copy: Path,
+    model: Any,
+    calibration: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = tree(copy)
+    monkeypatch.setattr(export.bundle, "convert", failing(1, error))
+    with pytest.raises(type(error)):
+        export_bundle(model, copy, calibration)
+    assert tree(copy) == before
+    assert os.listdir(copy.parent) == ["bundle"]
+    Bundle(copy)
+
+
+def test_an_artifact_that_computes_something_else_is_not_written(
+    model: Any, calibration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(section: Any, *args: Any, **kwargs: Any) -> bytes:
+        if section.name == "right":
+            section = randomised(type(section).from_config(section.get_config()), seed=99)
+        return convert(section, *args, **kwargs)
+
+    monkeypatch.setattr(export.bundle, "convert", wrong)
+    with pytest.raises(ParityError, match="artifact of node 'right' differs from its section by"):
+        export_bundle(model, tmp_path / "b", calibration)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_newer_export_replaces_the_older_bundle_as_a_whole(
+    copy: Path, model: Any, calibration: Any
+) -> None:
+    export_bundle(model, copy, calibration)
+    assert not (copy / "nodes" / "top" / "saved_model").exists()
+    assert read_bundle(copy)[0].reliability is None
+    assert os.listdir(copy.parent) == ["bundle"]
+
+
+# -- damaged bundles ---------------------------------------------------------------------------
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink])
+@pytest.mark.parametrize("file", ["nodes/right/model.tflite", "nodes/right/node.json"])
+def test_a_damaged_file_is_named_before_litert_sees_a_byte(
+    file: str, damage: Callable[[Path], Any], copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+
+    def watched(content: bytes, **options: Any) -> LiteRTSection:
+        seen.append(content)
+        return LiteRTSection(content, **options)
+
+    monkeypatch.setattr(edge_runtime.simulate, "LiteRTSection", watched)
+    damage(copy / file)
+    with pytest.raises(InputError) as caught:
+        Bundle(copy)
+    assert str(copy / file) in str(caught.value)
+    good = {sha256((copy / "nodes" / n / "model.tflite").read_bytes()) for n in ("left", "top")}
+    assert {sha256(content) for content in seen} <= good
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, Path.unlink])
+@pytest.mark.parametrize("file", ["model.tflite", "golden.npz"])
+def test_a_device_names_its_damaged_file(
+    file: str, damage: Callable[[Path], Any], copy: Path
+) -> None:
+    folder = copy / "nodes" / "top"
+    damage(folder / file)
+    with pytest.raises(InputError) as caught:
+        check_node(folder)
+    assert str(folder / file) in str(caught.value)
+
+
+def test_a_node_that_does_not_name_its_artifact_is_refused(copy: Path) -> None:
+    folder = copy / "nodes" / "left"
+    node = json.loads((folder / "node.json").read_text())
+    del node["files"]["model.tflite"]
+    (folder / "node.json").write_text(json.dumps(node))
+    assert "model.tflite" not in read_node(folder).files
+    with pytest.raises(InputError, match=r"names no model.tflite \(at \$.files\)"):
+        check_node(folder)

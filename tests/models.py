@@ -1,0 +1,76 @@
+"""Small Keras models that show what is wrong: no weight of theirs is zero."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from ddnn_tf.sections import Site, concatenate, unit_scale
+
+
+def randomised(model: Any, seed: int = 0, *, scale: float = 3.0) -> Any:
+    """The model with random weights, biases among them: Keras' own start at zero and leak unseen.
+
+    Scaled so that outputs stay of the order of one and differ between inputs.
+    """
+    rng = np.random.default_rng(seed)
+    weights = []
+    for variable in model.weights:
+        value = rng.normal(0, 0.5, variable.shape)
+        if "variance" in variable.path:
+            value = 0.5 + np.abs(value)
+        elif len(variable.shape) > 1:
+            value *= scale / np.sqrt(np.prod(variable.shape[:-1]))
+        weights.append(value)
+    model.set_weights(weights)
+    return model
+
+
+def flagged(site: Site) -> Any:
+    """A section of one dense layer over all that it hears, with link-present flags."""
+    flat = {n: layers.Flatten()(unit_scale(x)) for n, x in site.inputs.items()}
+    merged = concatenate(flat, site.present)
+    if site.classes is not None:
+        return layers.Dense(site.classes, activation="softmax")(merged)
+    return layers.Dense(3, activation="relu")(merged)
+
+
+def two_outputs(site: Site) -> Any:
+    """As `flagged`, but every link carries two tensors."""
+    flat = {n: layers.Flatten()(unit_scale(x)) for n, x in site.inputs.items()}
+    merged = concatenate(flat, site.present)
+    if site.classes is not None:
+        return layers.Dense(site.classes, activation="softmax")(merged)
+    return [layers.Dense(2, activation="relu")(merged), layers.Dense(1)(merged)]
+
+
+def plain_model(*, between: Any = None, after: Any = None, inputs: str = "dict") -> keras.Model:
+    """A Keras model over `small_topology` that knows nothing of ddnn_tf.
+
+    `between` is a layer from left to top, `after` one above top; `inputs` says how the sections
+    take theirs: as a `dict`, or as a `list` or a single tensor.
+    """
+
+    def section(name: str, sizes: dict[str, int], units: int, activation: str) -> keras.Model:
+        tensors = {n: keras.Input((size,), name=n) for n, size in sizes.items()}
+        parts = list(tensors.values())
+        x = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+        x = layers.Dense(units, activation=activation)(x)
+        return keras.Model(shaped(tensors), x, name=name)
+
+    def shaped(tensors: dict[str, Any]) -> Any:
+        if inputs == "dict":
+            return tensors
+        return list(tensors.values()) if len(tensors) > 1 else next(iter(tensors.values()))
+
+    cam0, cam1 = (keras.Input((3,), name=name) for name in ("cam0", "cam1"))
+    left = section("left", {"cam0": 3}, 4, "relu")(shaped({"cam0": cam0}))
+    right = section("right", {"cam1": 3}, 4, "relu")(shaped({"cam1": cam1}))
+    if between is not None:
+        left = between(left)
+    top = section("top", {"left": 4, "right": 4, "cam0": 3}, 2, "softmax")
+    answer = top(shaped({"left": left, "right": right, "cam0": cam0}))
+    if after is not None:
+        answer = after(answer)
+    return randomised(keras.Model([cam0, cam1], answer, name="plain"))

@@ -1,0 +1,124 @@
+"""Slow, obvious definitions, written apart from the code that they test.
+
+A set of names stands for what works; everything else of a topology has failed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.topology import Link, Node, Sensor, Topology
+
+Array = NDArray[Any]
+
+
+def small_topology(**changes: Any) -> Topology:
+    """left and right read a camera each; top hears both, and left's camera directly."""
+    fields: dict[str, Any] = {
+        "name": "small",
+        "sensors": (Sensor("cam0", (3,), "float32"), Sensor("cam1", (3,), "float32")),
+        "nodes": (Node("left", "edge"), Node("right", "edge"), Node("top", "cloud")),
+        "links": (
+            Link("cam0", "left"),
+            Link("cam1", "right"),
+            Link("left", "top"),
+            Link("right", "top"),
+            Link("cam0", "top", "residual"),
+        ),
+        "survivabilities": {"low": {"left": 0.6, "right": 0.7}, "high": {"left": 0.9}},
+    }
+    return Topology(**{**fields, **changes})
+
+
+def working(topology: Topology, mask: Array) -> set[str]:
+    return {name for name, up in zip(topology.elements, mask, strict=True) if up}
+
+
+def sends(topology: Topology, up: set[str], name: str) -> bool:
+    """Alive and, unless a sensor, hearing something."""
+    if name not in up:
+        return False
+    if any(sensor.name == name for sensor in topology.sensors):
+        return True
+    return any(delivers(topology, up, link) for link in topology.links if link.target == name)
+
+
+def delivers(topology: Topology, up: set[str], link: Link) -> bool:
+    return link.name in up and sends(topology, up, link.source)
+
+
+def heard(topology: Topology, up: set[str], name: str) -> set[str]:
+    """A node's delivered-links state: its own links together with those of its inputs."""
+    state: set[str] = set()
+    for link in topology.links:
+        if link.target == name and delivers(topology, up, link):
+            state |= {link.name} | heard(topology, up, link.source)
+    return state
+
+
+def output_state(topology: Topology, up: set[str]) -> set[str]:
+    return heard(topology, up, topology.output) if topology.output in up else set()
+
+
+class DenseSections:
+    """A random dense section per node, with biases and link flags; a `Runner` in numpy.
+
+    A leaking bias, a tensor that should have been zero or a wrong flag changes every answer.
+    """
+
+    def __init__(self, topology: Topology, seed: int, *, units: int = 3, classes: int = 3) -> None:
+        rng = np.random.default_rng(seed)
+        self.topology = topology
+        self.calls: list[tuple[str, frozenset[str]]] = []
+        width = {s.name: int(np.prod(s.shape)) for s in topology.sensors}
+        self.weights: dict[str, dict[str, Array]] = {}
+        for node in topology.order:
+            width[node] = classes if node == topology.output else units
+            senders = [x.source for x in topology.incoming(node)]
+            self.weights[node] = {
+                **{s: rng.normal(size=(width[s], width[node])) for s in senders},
+                "flags": rng.normal(size=(len(senders), width[node])),
+                "bias": rng.normal(size=width[node]) + 1.0,
+            }
+
+    def run(self, node: str, inputs: Mapping[str, Array]) -> Array:
+        self.calls.append((node, frozenset(inputs)))
+        assert inputs, "a silent node was run"
+        weights = self.weights[node]
+        senders = [x.source for x in self.topology.incoming(node)]
+        assert set(inputs) <= set(senders)
+        total = weights["bias"] + np.array([s in inputs for s in senders], float) @ weights["flags"]
+        for sender, tensor in inputs.items():
+            total = total + np.reshape(tensor, (len(tensor), -1)) @ weights[sender]
+        return np.asarray(total if node == self.topology.output else np.maximum(total, 0))
+
+
+def answer(
+    topology: Topology, sections: DenseSections, inputs: Mapping[str, Array], up: set[str]
+) -> Array | None:
+    """What the whole network answers, from the output node down; None where it is silent."""
+
+    def value(name: str) -> Array:
+        if name in inputs:
+            return inputs[name]
+        links = [x for x in topology.links if x.target == name and delivers(topology, up, x)]
+        return sections.run(name, {link.source: value(link.source) for link in links})
+
+    return value(topology.output) if sends(topology, up, topology.output) else None
+
+
+def all_masks(topology: Topology, fallible: list[str]) -> list[set[str]]:
+    """Every set of working elements when those of `fallible` may fail."""
+    always = set(topology.elements) - set(fallible)
+    cases = range(1 << len(fallible))
+    return [always | {n for i, n in enumerate(fallible) if case >> i & 1} for case in cases]
+
+
+def probability(up: set[str], survival: Mapping[str, float]) -> float:
+    """Of one configuration, `survival` naming every element that can fail."""
+    product = 1.0
+    for name, p in survival.items():
+        product *= p if name in up else 1 - p
+    return product

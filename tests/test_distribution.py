@@ -1,0 +1,174 @@
+"""What users install: the built wheel, in clean environments.
+
+An editable install finds every file of the tree, so only the wheel shows that one is missing.
+"""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("ddnn_tf", "edge_runtime", "export")
+
+# Imports every module of the packages named in its arguments, but for those that end in a name
+# after `--`, and prints where each was found.
+IMPORT_EVERY_MODULE = """
+import importlib, pkgutil, sys
+cut = sys.argv.index("--")
+for package in map(importlib.import_module, sys.argv[1:cut]):
+    print(package.__file__)
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if module.name.rpartition(".")[2] not in sys.argv[cut:]:
+            print(importlib.import_module(module.name).__file__)
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """The standard output of a command that must succeed, without our own PYTHONPATH."""
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        [os.fspath(part) for part in command],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=env,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def environment(path: Path, *requirements: str | Path) -> Path:
+    """A virtual environment with these requirements and nothing else, pip included."""
+    venv.create(path, symlinks=True)
+    run(
+        *(sys.executable, "-m", "pip", "--python", path / "bin" / "python", "install", "--quiet"),
+        *("--only-binary", ":all:", *requirements),
+        cwd=path,
+    )
+    return path
+
+
+def site_packages(path: Path) -> Path:
+    return Path(sysconfig.get_path("purelib", vars={"base": os.fspath(path)}))
+
+
+@pytest.fixture(scope="session")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the source distribution, built from a copy of the tree.
+
+    A copy, because setuptools puts into a wheel what an earlier build left in `build/`.
+    """
+    tree, dist = tmp_path_factory.mktemp("source") / "tree", tmp_path_factory.mktemp("dist")
+    dust = (".*", "__pycache__", "build", "dist", "demo", "*.egg-info")
+    shutil.copytree(root, tree, ignore=shutil.ignore_patterns(*dust))
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, tree, cwd=dist)
+    [built] = dist.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def edge_environment(wheel: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a device installs: the wheel with `[edge]`, in the locked versions."""
+    return environment(
+        tmp_path_factory.mktemp("edge") / "venv", "-c", root / "constraints.txt", f"{wheel}[edge]"
+    )
+
+
+@pytest.fixture(scope="session")
+def train_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel in an environment of its own, which borrows this one's dependencies.
+
+    Installing TensorFlow again would take minutes. A folder added by a .pth file comes last on
+    the path, and .pth files inside it, an editable install's among them, are not read.
+    """
+    path = environment(tmp_path_factory.mktemp("train") / "venv", "--no-deps", wheel)
+    borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (site_packages(path) / "borrowed.pth").write_text("\n".join(sorted(borrowed)))
+    return path
+
+
+def listed_packages(root: Path) -> list[str]:
+    """The packages that setup.py names, read without running it."""
+    for node in ast.walk(ast.parse((root / "setup.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg == "packages":
+            return list(ast.literal_eval(node.value))
+    raise AssertionError("setup.py names no packages")
+
+
+def test_setup_lists_the_packages_of_the_tree(root: Path) -> None:
+    inits = (path for top in PACKAGES for path in (root / top).rglob("__init__.py"))
+    tree = sorted(".".join(path.parent.relative_to(root).parts) for path in inits)
+    assert listed_packages(root) == tree
+
+
+def test_every_folder_with_modules_is_a_package(root: Path) -> None:
+    folders = {path.parent for top in PACKAGES for path in (root / top).rglob("*.py")}
+    assert [f for f in sorted(folders) if not (f / "__init__.py").exists()] == []
+
+
+def test_wheel_holds_the_packages_and_nothing_else(wheel: Path, root: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {n for n in archive.namelist() if ".dist-info/" not in n}
+    tree = {
+        path.relative_to(root).as_posix()
+        for top in PACKAGES
+        for path in (root / top).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert shipped == tree
+    assert {f"{top}/py.typed" for top in PACKAGES} <= shipped
+
+
+def test_wheel_carries_licence_and_commands(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        texts = {Path(n).name: n for n in archive.namelist() if ".dist-info/" in n}
+        metadata = archive.read(texts["METADATA"]).decode()
+        scripts = archive.read(texts["entry_points.txt"]).decode().split("\n")
+    assert "LICENSE" in texts
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "ddnn = ddnn_tf.cli:main" in scripts
+    assert "ddnn-edge = edge_runtime.cli:main" in scripts
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "keras", "tf_keras", "cv2", "yaml"])
+def test_device_has_no_tensorflow(edge_environment: Path, name: str) -> None:
+    python = edge_environment / "bin" / "python"
+    found = f"import importlib.util; print(importlib.util.find_spec({name!r}))"
+    assert run(python, "-c", found, cwd=edge_environment) == "None\n"
+
+
+def imported_files(environment: Path, *arguments: str, cwd: Path) -> list[str]:
+    python = environment / "bin" / "python"
+    return run(python, "-c", IMPORT_EVERY_MODULE, *arguments, cwd=cwd).split()
+
+
+def test_device_imports_and_answers(edge_environment: Path, tmp_path: Path) -> None:
+    # saved_model is the one module that needs TensorFlow.
+    skipped = ("__main__", "saved_model")
+    files = imported_files(edge_environment, "edge_runtime", "--", *skipped, cwd=tmp_path)
+    assert [f for f in files if not f.startswith(os.fspath(edge_environment))] == []
+    usage = run(edge_environment / "bin" / "ddnn-edge", "--help", cwd=tmp_path)
+    assert "usage: ddnn-edge" in usage.lower()
+
+
+def test_device_environment_is_small(edge_environment: Path) -> None:
+    files = [p for p in edge_environment.rglob("*") if p.is_file() and not p.is_symlink()]
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    assert 20 < megabytes < 220
+
+
+def test_workstation_imports_and_answers(train_environment: Path, tmp_path: Path) -> None:
+    files = imported_files(train_environment, *PACKAGES, "--", "__main__", cwd=tmp_path)
+    assert [f for f in files if not f.startswith(os.fspath(train_environment))] == []
+    assert {Path(f).parent.name for f in files} >= set(PACKAGES)
+    usage = run(train_environment / "bin" / "ddnn", "--help", cwd=tmp_path)
+    assert "usage: ddnn" in usage.lower()
