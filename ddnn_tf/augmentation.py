@@ -41,6 +41,7 @@ class Augmented(keras.utils.PyDataset):
         super().__init__()
         self.batches = batches
         self.labels = batches.labels
+        self.prior = batches.prior
         self._rng = rng
         self._repeats = repeats
         self._shift = shift

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +23,9 @@ from edge_runtime.topology import Topology
 
 from .names import Method, SectionName
 from .progress import epoch_bar, progress_bar
+
+# What Keras, zipfile and h5py raise for a damaged file.
+_DAMAGED = (ValueError, OSError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # TensorFlow takes seconds to import, so the commands that need it import it themselves.
 if TYPE_CHECKING:
@@ -46,6 +51,8 @@ console = Console(stderr=True)
 # Typer carries a Click of its own inside and exports only this leaf of its usage errors.
 UsageError: Any = typer.BadParameter.__base__
 
+INTERRUPTED = 130
+
 DataOption = Annotated[str, typer.Option("--data", help="street, a folder, or a .npz")]
 SplitOption = Annotated[
     str | None, typer.Option("--split", help="such as train_dir, time:test; see `ddnn data info`")
@@ -59,12 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         try:
-            return int(app(args=arguments, standalone_mode=False) or 0)
+            code = int(app(args=arguments, prog_name="ddnn", standalone_mode=False) or 0)
         except typer.Abort:  # what Click makes of Ctrl-C
             raise KeyboardInterrupt from None
         except UsageError as error:
-            error.show()
-            return 2
+            said = error.format_message()
+            if "\n" in said:  # the help, where no command was named
+                error.show()
+                return 2
+            where = error.ctx.command_path if error.ctx else "ddnn"
+            raise InputError(f"{said.rstrip('.')}; see `{where} --help`") from error
+        if code == INTERRUPTED:  # what Typer makes of it
+            raise KeyboardInterrupt
+        return code
 
     return guarded("ddnn", command)
 
@@ -85,7 +99,9 @@ def train(
     batch_size: int = 32,
     repeats: Annotated[int, typer.Option(help="failure masks a sample in each batch")] = 1,
     learning_rate: float = 1e-3,
-    seed: Annotated[int, typer.Option(help="of weights, order, variations and failures")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="of weights, order, variations and failures")
+    ] = 0,
     seeds: Annotated[int, typer.Option(help="train so many, from --seed on")] = 1,
     checkpoint: Annotated[
         Path | None, typer.Option(help="folder that lets an interrupted training go on")
@@ -94,7 +110,9 @@ def train(
 ) -> None:
     """Train a model; with --seeds, several, and say how far they lie apart."""
     graph = Topology.load(topology)
-    wanted = list(_survivabilities(survival, graph))
+    if method == "baseline":
+        graph = graph.primary()  # so that survival of a link left out is refused here
+    wanted = _survivabilities(survival, graph)
     if out.suffix != ".keras":
         raise InputError(f"expected --out to end in .keras, got {out}")
     if seeds < 1:
@@ -107,6 +125,7 @@ def train(
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, repeats=repeats, learning_rate=learning_rate
     )
+    models: list[str] = []
     reports: list[Report] = []
     for number in range(seed, seed + seeds):
         source = _load(data, graph, seed=number)
@@ -127,10 +146,11 @@ def train(
                 callbacks=[epoch_bar(bar, f"{method} (seed {number})", epochs)],
             )
             model.save(temporary)
-        console.print(f"wrote {target}")
+        _say(f"wrote {target}")
+        models.append(str(target))
         if held_out:
             reports.append(expected_accuracy(model, held_out, wanted))
-    summary: dict[str, Any] = {"model": str(out), "seeds": seeds, "validation": {}}
+    summary: dict[str, Any] = {"models": models, "validation": {}}
     for name in wanted if reports else ():
         found, balanced = spread(reports, name), spread(reports, name, balanced=True)
         summary["validation"][name] = {
@@ -138,7 +158,7 @@ def train(
             "balanced_accuracy": balanced.mean,
             "half_range": found.half_range,
         }
-        console.print(f"{name:<8} {found} % expected on validation ({balanced} balanced)")
+        _say(f"{name:<8} {found} % expected on validation ({balanced} balanced)")
     if json:
         print_json(summary)
 
@@ -210,7 +230,7 @@ def export(
                 progress=lambda node: bar.update(task, advance=1, description=f"export {node}"),
             )
     except ParityError as error:
-        console.print(f"ddnn: nothing written: {error}")
+        _say(f"ddnn: nothing written: {error}")
         raise typer.Exit(1) from error
     if json:
         print_json(found.to_dict())
@@ -230,7 +250,7 @@ def data_export(
     _quiet_tensorflow()
     samples = _split(_load(data), split)
     samples.samples.save_npz(out)
-    console.print(f"wrote {out}: {len(samples.labels)} samples")
+    _say(f"wrote {out}: {len(samples.labels)} samples")
 
 
 @data_app.command("info")
@@ -249,7 +269,7 @@ def demo(
     data: DataOption = "street",
     out: Annotated[Path, typer.Option(help="folder for the report and the bundle")] = Path("demo"),
     epochs: int = 40,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     sections: SectionName = "fc32",
 ) -> None:
     """The poster's experiment from end to end: train, evaluate, cut, check, report."""
@@ -260,6 +280,11 @@ def demo(
 
 
 # -- what the commands share ---------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    """Tell people something: unlike rich, without breaking lines within a path."""
+    print(text, file=sys.stderr)
 
 
 def _survivabilities(text: str, topology: Topology) -> dict[str, Any]:
@@ -293,7 +318,7 @@ def _load_model(path: Path) -> ResilientModel:
 
     try:
         model = keras.models.load_model(path)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"{path}: not a Keras model that this version reads ({error}); train it again"
         ) from error

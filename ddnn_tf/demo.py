@@ -20,7 +20,7 @@ from edge_runtime.simulate import check_node
 from edge_runtime.topology import Topology
 from export import ExportReport, export_bundle
 
-from .datasets import load
+from .datasets import Batches, load
 from .evaluation import expected_accuracy
 from .model import ResilientModel
 from .names import SectionName
@@ -48,30 +48,27 @@ def run(
     cameras.samples.check({s.name: (s.shape, s.dtype) for s in topology.sensors})
     console.print(str(cameras.summary).splitlines()[0])
 
+    recipe = Recipe(epochs=epochs)
     models: dict[str, ResilientModel] = {}
-    with progress_bar(console) as bar:
-        for method in METHODS:
-            models[method] = train(
-                topology,
-                cameras.train,
-                method=method,
-                survival=SURVIVABILITIES,
-                sections=sections,
-                recipe=Recipe(epochs=epochs),
-                seed=seed,
-                callbacks=[epoch_bar(bar, method, epochs)],
-            )
-    scores = {
-        method: np.mean(
-            [expected_accuracy(m, cameras.validation).expected_accuracy(s) for s in SURVIVABILITIES]
-        )
-        for method, m in models.items()
-    }
-    best = max(scores, key=lambda method: scores[method])
+    # Opened before the work, so that a folder that cannot be written is known at once.
+    with new_file(out / "model.keras") as file:
+        with progress_bar(console) as bar:
+            for method in METHODS:
+                models[method] = train(
+                    topology,
+                    cameras.train,
+                    method=method,
+                    survival=SURVIVABILITIES,
+                    sections=sections,
+                    recipe=recipe,
+                    seed=seed,
+                    callbacks=[epoch_bar(bar, method, epochs)],
+                )
+        best = max(METHODS, key=lambda method: _score(models[method], cameras.validation))
+        models[best].save(file)
     reports = {method: expected_accuracy(model, cameras.test) for method, model in models.items()}
     console.print(_table(reports))
 
-    _save(models[best], out / "model.keras")
     cameras.test.samples.save_npz(out / "test.npz")
     with progress_bar(console) as bar:
         task = bar.add_task("export", total=len(topology.nodes))
@@ -97,7 +94,8 @@ def run(
         export=exported.to_dict(),
         bundle=deployed,
     )
-    console.print(f"wrote {out / 'report.html'}, {out / 'report.json'} and {out / 'bundle'}")
+    wrote = f"wrote {out / 'report.html'}, {out / 'report.json'} and {out / 'bundle'}"
+    console.print(wrote, markup=False, soft_wrap=True)
 
 
 def _table(reports: dict[str, Report]) -> Table:
@@ -114,9 +112,10 @@ def _table(reports: dict[str, Report]) -> Table:
     return table
 
 
-def _save(model: ResilientModel, path: Path) -> None:
-    with new_file(path) as temporary:
-        model.save(temporary)
+def _score(model: ResilientModel, validation: Batches) -> float:
+    """What the best model is chosen by: the mean over the survivabilities."""
+    found = expected_accuracy(model, validation, SURVIVABILITIES)
+    return float(np.mean([found.expected_accuracy(s) for s in SURVIVABILITIES]))
 
 
 def _check(bundle: Path, exported: ExportReport, console: Console) -> None:

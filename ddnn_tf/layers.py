@@ -178,8 +178,10 @@ class NodeFailure(keras.layers.Layer):
         return self._apply(inputs, draw < self.survival)
 
     def _apply(self, inputs: Any, works: Any) -> Any:
-        # A product would turn a NaN of a dead sender into a NaN; a choice does not.
         works = ops.reshape(works, (-1,) + (1,) * (len(inputs.shape) - 1))
+        if not keras.backend.is_float_dtype(inputs.dtype):
+            return inputs * ops.cast(works, inputs.dtype)
+        # A product would turn a NaN of a dead sender into a NaN; a choice, though slower, does not.
         return ops.where(ops.cast(works, "bool"), inputs, ops.zeros((), inputs.dtype))
 
     def compute_output_spec(self, inputs: Any, works: Any = None, training: Any = None) -> Any:

@@ -52,7 +52,11 @@ class ResilientModel(keras.Model):
 
     @property
     def prior(self) -> tuple[float, ...]:
-        """Training frequency of each class; uniform until the model has been fitted."""
+        """Training frequency of each class, for the fallback; may be set.
+
+        Uniform until the model has been fitted, and where `fit` could not know the labels: from
+        a generator, or from a data set without end.
+        """
         prior: tuple[float, ...] | None = self.get_layer(ANSWER).prior
         classes = len(self.class_names)
         return prior or (1.0 / classes,) * classes
@@ -63,9 +67,12 @@ class ResilientModel(keras.Model):
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.fit`; remembers the frequency of each class for the fallback."""
-        labels = getattr(x, "labels", y)
+        prior = getattr(x, "prior", None)
+        labels = _labels(x, y) if prior is None else None
         if labels is not None:
-            self.prior = _frequencies(np.asarray(labels), len(self.class_names))
+            prior = _frequencies(labels, len(self.class_names))
+        if prior is not None:
+            self.prior = prior
         return super().fit(x, y, *args, **kwargs)
 
     def simulate(
@@ -171,6 +178,16 @@ def build(
     # Keras forbids `/` in a name, TensorFlow more; a topology may be called anything.
     name = re.sub("[^A-Za-z0-9]+", "_", topology.name).strip("_") or "model"
     return ResilientModel(inputs, answer, name=name)
+
+
+def _labels(x: Any, y: Any) -> Array | None:
+    """The labels that `fit` was given; None where they cannot be known beforehand."""
+    if isinstance(x, tf.data.Dataset):
+        if x.cardinality() == tf.data.INFINITE_CARDINALITY:
+            return None
+        return np.concatenate([np.asarray(batch[1]) for batch in x.as_numpy_iterator()])
+    labels = getattr(x, "labels", y)
+    return None if labels is None else np.asarray(labels)
 
 
 def _frequencies(labels: Array, classes: int) -> NDArray[np.float64]:

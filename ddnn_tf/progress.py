@@ -11,13 +11,17 @@ __all__ = ["epoch_bar", "progress_bar"]
 
 
 def progress_bar(console: Console) -> Progress:
-    """A bar with a description, a count and the time that remains; use it in a `with`."""
+    """A bar with a description, a count and the time that remains; use it in a `with`.
+
+    On a terminal only: elsewhere it would stand, half-way, between what commands say.
+    """
     return Progress(
         TextColumn("{task.description:<24}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
+        disable=not console.is_terminal,
     )
 
 

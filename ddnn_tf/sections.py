@@ -16,7 +16,7 @@ from keras import layers
 
 from edge_runtime.errors import InputError
 from edge_runtime.gather import PRESENT
-from edge_runtime.topology import Link, Node, Survival, Topology
+from edge_runtime.topology import Link, Node, Survival, Tier, Topology
 
 __all__ = [
     "SECTIONS",
@@ -137,7 +137,9 @@ def classifier(x: Tensor, classes: int) -> Tensor:
     return layers.Dense(classes, activation="softmax", name="probabilities")(x)
 
 
-POSTER_LAYERS: Mapping[str, int] = {"iot": 1, "edge": 1, "fog": 2, "cloud": 3, "fog2": 1}
+#: The poster's number of layers by tier, and on the one node that has fewer than its tier.
+TIER_LAYERS: Mapping[Tier, int] = {"iot": 1, "edge": 1, "fog": 2, "cloud": 3}
+NODE_LAYERS: Mapping[str, int] = {"fog2": 1}
 
 
 @dataclass(frozen=True)
@@ -145,14 +147,15 @@ class FullyConnected:
     """The poster's sections: dense ReLU layers of one width.
 
     Views are added element-wise and flattened; messages are added with the site's weights.
-    `depths`: number of layers by node name or else by tier.
+    `tiers`: number of layers on the nodes of a tier; `nodes`: on nodes that differ from it.
     """
 
     units: int = 32
-    depths: Mapping[str, int] = field(default_factory=lambda: POSTER_LAYERS)
+    tiers: Mapping[Tier, int] = field(default_factory=lambda: TIER_LAYERS)
+    nodes: Mapping[str, int] = field(default_factory=lambda: NODE_LAYERS)
 
     def __call__(self, site: Site) -> Tensor:
-        depth = self.depths.get(site.node.name, self.depths[site.node.tier])
+        depth = self.nodes.get(site.node.name, self.tiers[site.node.tier])
         merged: dict[str, Tensor] = dict(site.messages)
         if site.views:
             views = {name: unit_scale(view) for name, view in site.views.items()}

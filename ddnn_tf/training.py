@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +13,7 @@ import keras
 import numpy as np
 
 from edge_runtime.errors import InputError
+from edge_runtime.files import new_file
 from edge_runtime.reliability import Reliability
 from edge_runtime.topology import Survival, Topology
 
@@ -44,7 +47,7 @@ class Recipe:
     batch_size: int = 32
     learning_rate: float = 1e-3
     repeats: int = 1
-    balance: float = 0.5
+    balance: float = 0.25
     shift: int = 3
     gain: float = 0.3
     mirror: bool = True
@@ -53,6 +56,13 @@ class Recipe:
         for name in ("epochs", "batch_size", "repeats"):
             if getattr(self, name) < 1:
                 raise InputError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"expected a learning_rate above 0, got {self.learning_rate}")
+        for name in ("balance", "gain"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"expected {name} from 0 to 1, got {getattr(self, name)}")
+        if self.shift < 0:
+            raise InputError(f"expected shift of at least 0 pixels, got {self.shift}")
 
 
 def train(
@@ -71,7 +81,7 @@ def train(
 
     Args:
         topology: with its residual links; `baseline` leaves them out.
-        data: the training split.
+        data: the training split; it is taken in an order of its own and in the recipe's batches.
         method: what is trained, see `Method`.
         survival: presets, or survivabilities by name. With a single one, links that are added are
             weighted by their senders' survival, normalised; with several, by one. `dropout` draws
@@ -80,14 +90,21 @@ def train(
         recipe: how; the default suits a few thousand small images.
         seed: of weights, order, variations and failures.
         checkpoint: folder for the state after each epoch. A training that was interrupted goes on
-            from there when called again in the same way; it is emptied at the end.
+            from there when called again in the same way, with other random draws than it would
+            have had; the state is removed at the end.
         callbacks: of `fit`.
 
     Returns:
         The trained model, with the training prior.
+
+    Raises:
+        InputError: for options or data that do not fit, and for a checkpoint that is damaged,
+            cannot be written or belongs to another training.
     """
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
+    if not 0 <= seed < 1 << 32:
+        raise InputError(f"expected a seed from 0 to 2^32 - 1, got {seed}")
     recipe = recipe or Recipe()
     survivabilities = list(named_survivabilities(survival).values())
     if not survivabilities:
@@ -105,27 +122,95 @@ def train(
         else None,
         seed=seed,
     )
+    steps = math.ceil(len(data.labels) / recipe.batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
+    model.compile(
+        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    state = None
+    if checkpoint:
+        state = _Checkpoint(
+            Path(checkpoint),
+            {
+                "topology": topology.to_dict(),
+                "method": method,
+                "survival": [dict(s) if isinstance(s, Mapping) else s for s in survivabilities],
+                "sections": sections if isinstance(sections, str) else "own",
+                "recipe": asdict(recipe),
+                "seed": seed,
+                "class_names": list(data.class_names),
+                "samples": len(data.labels),
+            },
+        )
+    done = state.restore(model) // steps if state else 0
+    order, variations = np.random.default_rng((seed, done)).spawn(2)
     varied = Augmented(
-        data,
-        np.random.default_rng(seed),
+        Batches(data.samples, batch_size=recipe.batch_size, shuffle=True, rng=order),
+        variations,
         repeats=recipe.repeats,
         shift=recipe.shift,
         gain=recipe.gain,
         mirror=recipe.mirror,
     )
-    rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * len(varied))
-    model.compile(
-        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    resume = [keras.callbacks.BackupAndRestore(str(checkpoint))] if checkpoint else []
     model.fit(
         varied,
         epochs=recipe.epochs,
+        initial_epoch=done,
         class_weight=class_weights(data, recipe.balance),
-        callbacks=[*resume, *callbacks],
+        callbacks=[*([state] if state else []), *callbacks],
         verbose=0,
     )
+    if state:
+        state.remove()
     return model
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """The state after each epoch, whole or absent, beside a description of the training.
+
+    Not Keras' BackupAndRestore, which goes on with the state of any training whose weights fit,
+    cannot read what an interruption left half-written, and removes the folder with all in it.
+    """
+
+    def __init__(self, folder: Path, training: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.folder = folder
+        self.description = folder / "training.json"
+        self.state = folder / "training.weights.h5"
+        self.training = json.dumps(training, indent=1)
+
+    def restore(self, model: ResilientModel) -> int:
+        """Give the model the state that is there; returns after how many steps it was saved."""
+        remedy = f"remove {self.folder} to start anew, or name another folder"
+        if not self.state.is_file():
+            with new_file(self.description) as temporary:
+                temporary.write_text(self.training, encoding="utf-8")
+            return 0
+        try:
+            if self.description.read_text(encoding="utf-8") != self.training:
+                raise InputError(
+                    f"{self.folder} holds the state of another training, see "
+                    f"{self.description.name} there; train in the same way, or {remedy}"
+                )
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(self.state)
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"{self.state} is damaged ({error}); {remedy}") from error
+        return int(model.optimizer.iterations)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save."""
+        with new_file(self.state) as temporary:
+            self.model.save_weights(temporary)
+
+    def remove(self) -> None:
+        """Leave nothing of ours behind."""
+        for file in (self.state, self.description):
+            file.unlink(missing_ok=True)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
 
 def class_weights(data: Batches, balance: float) -> dict[int, float]:
@@ -153,6 +238,8 @@ class ExpectedAccuracy(keras.callbacks.Callback):
         super().__init__()
         self.data = data
         self.survival = named_survivabilities(survival)
+        if every < 1:
+            raise InputError(f"expected every of at least 1 epoch, got {every}")
         self.every = every
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -106,16 +106,15 @@ def deliveries(topology: Topology, masks: Mask) -> Mask:
     """Which links deliver: up, and the sender alive and not silent. Shape (cases, links)."""
     masks = np.asarray(masks, bool)
     delivers = np.zeros((len(masks), len(topology.links)), bool)
-    position = {link.name: i for i, link in enumerate(topology.links)}
 
     def send(name: str, sends: Mask) -> None:
         for link in topology.outgoing(name):
-            delivers[:, position[link.name]] = sends & masks[:, topology.index[link.name]]
+            delivers[:, topology.bits[link.name]] = sends & masks[:, topology.index[link.name]]
 
     for sensor in topology.sensors:
         send(sensor.name, masks[:, topology.index[sensor.name]])
     for name in topology.order:
-        heard = delivers[:, [position[x.name] for x in topology.incoming(name)]].any(axis=1)
+        heard = delivers[:, [topology.bits[x.name] for x in topology.incoming(name)]].any(axis=1)
         send(name, heard & masks[:, topology.index[name]])
     return delivers
 
@@ -129,10 +128,9 @@ def output_states(topology: Topology, masks: Mask) -> Mask:
     wanted = np.zeros_like(delivers)
     # From the top down: a link belongs to the state if it delivers to a node that is heard.
     heard = {topology.output: np.asarray(masks, bool)[:, topology.index[topology.output]]}
-    position = {link.name: i for i, link in enumerate(topology.links)}
     for name in reversed(topology.order):
         for link in topology.incoming(name):
-            column = position[link.name]
+            column = topology.bits[link.name]
             wanted[:, column] = delivers[:, column] & heard[name]
             heard[link.source] = heard.get(link.source, False) | wanted[:, column]
     return wanted

@@ -70,9 +70,11 @@ class IncomingLink(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`node.json`: all that one device needs to know.
 
-    `fingerprint` is the model's: nodes of one deployment share it. `files`: sha256 by name.
+    `fingerprint` is the model's: nodes of one deployment share it. `budget`: how old a frame may
+    grow here, as a share of the deployment's deadline (docs/runtime.md). `files`: sha256 by name.
     `tolerance`: by how much the device's outputs may differ from the golden ones, times
-    max(1, max|golden|). What an answer needs is there on the output node only.
+    max(1, max|golden|). What an answer needs is there on the output node only; `links` are the
+    topology's, by the bit that stands for each.
     """
 
     schema: int = SCHEMA
@@ -86,6 +88,8 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     outputs: tuple[TensorSpec, ...]
     files: dict[str, str]
     tolerance: float
+    budget: float
+    links: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
     prior: tuple[float, ...] | None = None
     reliability: ReliabilityTable | None = None

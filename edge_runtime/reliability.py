@@ -64,7 +64,7 @@ class SectionMemo:
         self.topology = topology
         self._runner = runner
         self._inputs = inputs
-        self._bit = {link.name: 1 << i for i, link in enumerate(topology.links)}
+        self._bit = {name: 1 << place for name, place in topology.bits.items()}
         self._outputs: dict[tuple[str, int], tuple[Array, ...]] = {}
 
     @property
@@ -254,12 +254,15 @@ class Reliability:
             found[name] = float(weights @ (self.accuracies[works] - failed))
         return found
 
-    def states(self) -> dict[int, float]:
+    def states(self, also: Mask | None = None) -> dict[int, float]:
         """Accuracy in each delivered-links state that occurs; bit i stands for `links[i]`.
 
-        State 0 is the fallback.
+        State 0 is the fallback. `also`: further cases, bool (cases, elements), whose states are
+        wanted; what they need is evaluated, and not counted in `section_evaluations`.
         """
-        keys, _ = state_keys(output_states(self.topology, self.configurations.masks))
+        masks = self.configurations.masks
+        cases = masks if also is None else np.concatenate([masks, also])
+        keys, _ = state_keys(output_states(self.topology, cases))
         return {key: float(self._accuracy(self._case.of_state(key))) for key in {0, *keys}}
 
     def to_dict(self) -> dict[str, Any]:

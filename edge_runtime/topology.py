@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -33,7 +33,11 @@ NAME = re.compile("[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 RESERVED = frozenset({"present", "label", "class_names"})
 
 Tier = Literal["iot", "edge", "fog", "cloud"]
-TIERS: tuple[Tier, ...] = ("iot", "edge", "fog", "cloud")
+TIERS: tuple[Tier, ...] = get_args(Tier)
+Kind = Literal["primary", "residual"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Dtype = Literal["uint8", "float32"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 #: A survivability: the name of a preset, probabilities by element, or None for the topology's own.
 Survival = str | Mapping[str, float] | None
@@ -47,7 +51,7 @@ class Sensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     shape: tuple[int, ...]
-    dtype: Literal["uint8", "float32"] = "uint8"
+    dtype: Dtype = "uint8"
     survival: float = 1.0
 
     @property
@@ -69,7 +73,7 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     source: str
     target: str
-    kind: Literal["primary", "residual"] = "primary"
+    kind: Kind = "primary"
     survival: float = 1.0
 
     @property
@@ -168,9 +172,22 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
         return {name: i for i, name in enumerate(self.elements)}
 
     @cached_property
+    def bits(self) -> Mapping[str, int]:
+        """Place of each link, by name, in a delivered-links state."""
+        return {link.name: i for i, link in enumerate(self.links)}
+
+    @cached_property
     def order(self) -> tuple[str, ...]:
         """Node names, every sender before its receivers."""
         return tuple(_sorted(self))
+
+    @cached_property
+    def depths(self) -> Mapping[str, int]:
+        """Nodes on the longest path from a sensor to each node, itself included."""
+        depths: dict[str, int] = {}
+        for name in self.order:
+            depths[name] = 1 + max(depths.get(x.source, 0) for x in self.incoming(name))
+        return depths
 
     @cached_property
     def output(self) -> str:
@@ -328,10 +345,19 @@ def _check_values(t: Topology) -> None:
                 f"expected a shape of positive sizes, got {list(sensor.shape)} "
                 f"(at $.sensors[{i}].shape); give one sample's shape, without the batch"
             )
+        _check_choice(sensor.dtype, DTYPES, f"$.sensors[{i}].dtype")
     for path, member in _members(t):
+        _check_choice(member.tier, TIERS, f"{path}.tier")
         _check_probability(member.survival, f"{path}.survival")
     for i, link in enumerate(t.links):
+        _check_choice(link.kind, KINDS, f"$.links[{i}].kind")
         _check_probability(link.survival, f"$.links[{i}].survival")
+
+
+def _check_choice(value: Any, choices: tuple[str, ...], path: str) -> None:
+    # In a file msgspec finds this; what is made in Python it takes as it comes.
+    if value not in choices:
+        raise InputError(f"expected one of {', '.join(choices)}, got {value!r} (at {path})")
 
 
 def _check_probability(value: Any, path: str) -> None:

@@ -13,17 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
-from edge_runtime.failures import (
-    Configurations,
-    draw,
-    enumerate_configurations,
-)
+from edge_runtime.failures import Configurations, Mask, draw, enumerate_configurations
 from edge_runtime.files import new_folder, sha256
-from edge_runtime.gather import TensorSpec
-from edge_runtime.interpreter import LiteRTSection
 from edge_runtime.manifest import (
     BUNDLE_FILE,
-    GOLDEN_FILE,
     MODEL_FILE,
     NODE_FILE,
     BundleManifest,
@@ -37,34 +30,31 @@ from edge_runtime.reliability import evaluate
 from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Survival, Topology
 
-from . import saved_model
-from .litert import convert
+from .artifact import TOLERANCES, Artifact, write_artifact
+from .calibration import failure_masks, inputs_of, spaced
 from .parity import (
     FLOAT32_TOLERANCE,
     BundleParity,
     ParityError,
     Reference,
     check_chain,
-    relative_error,
     whole,
 )
-from .split import KerasRunner, NodeTrace
+from .split import KerasRunner
 
 __all__ = ["ExportReport", "export_bundle"]
 
 Array = NDArray[Any]
 
-#: Samples that fix int8 ranges, that golden vectors hold, and that meet every configuration.
-REPRESENTATIVE, GOLDEN, COMPARED = 256, 16, 16
+#: Samples that meet every configuration when the bundle is compared with the model.
+COMPARED = 16
 
-#: By how much a device's outputs may differ from the golden ones, which this machine's LiteRT
-#: computed: float kernels sum in another order; int8 kernels may round a step otherwise.
-TOLERANCES: Mapping[Quantization, float] = {
-    "none": FLOAT32_TOLERANCE,
-    "float16": FLOAT32_TOLERANCE,
-    "dynamic": 0.02,
-    "int8": 0.02,
-}
+#: Share of a deployment's deadline by which the output node computes; the rest is for computing
+#: and for handing the answer over.
+BUDGET = 0.9
+
+#: A reliability table with more states than this would be megabytes on the answering device.
+MOST_STATES = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -157,39 +147,39 @@ def export_bundle(
     class_names = tuple(str(name) for name in names)
     prior = tuple(float(p) for p in (_carried(model, "prior") if prior is None else prior))
     reference = reference or getattr(model, "simulate", None)
-    inputs = _inputs(calibration, topology)
+    inputs = inputs_of(calibration, topology)
     _check_options(quantize, saved_models, topology)
 
     runner = KerasRunner(model, topology)
     _check_classes(runner, class_names, prior)
-    check_chain(model, runner, _first(inputs, COMPARED))
+    check_chain(model, runner, spaced(inputs, COMPARED))
     survivabilities = _survivabilities(topology)
-    rng = np.random.default_rng(seed)
-    masks = _masks(topology, survivabilities, len(next(iter(inputs.values()))), rng)
+    if validation is not None:  # too many configurations are refused before the work, not after it
+        enumerate_configurations(topology, survivabilities)
+    samples = len(next(iter(inputs.values())))
+    masks = failure_masks(topology, survivabilities, samples, np.random.default_rng(seed))
     traces = runner.trace(inputs, masks)
-    fingerprint = _fingerprint(model, topology, quantize)
 
     with new_folder(path, replaces=BUNDLE_FILE) as folder:
-        written: dict[str, _Artifact] = {}
+        written: dict[str, Artifact] = {}
         for node in topology.order:
             progress(node)
-            written[node] = _write_artifact(
+            written[node] = write_artifact(
                 folder / "nodes" / node,
                 runner.sections[node],
                 traces[node],
                 quantize,
                 saved=node in saved_models,
             )
-        describe = _Describer(folder, topology, class_names, prior, quantize, fingerprint, written)
+        describe = _Describer(folder, topology, class_names, prior, quantize, written)
         describe(None)
         bundle = Bundle(folder)
-        configurations = _comparable(topology, survivabilities)
         parity = whole(
             topology,
             bundle,
             reference or _chained(runner),
-            _first(inputs, COMPARED),
-            configurations,
+            spaced(inputs, COMPARED),
+            _comparable(topology, survivabilities),
         )
         if quantize == "none" and parity.max_error > FLOAT32_TOLERANCE:
             raise ParityError(
@@ -198,28 +188,28 @@ def export_bundle(
             )
         change: dict[str, float] = {}
         if validation is not None:
-            found = [
+            deployed, trained = (
                 evaluate(
                     topology,
                     either,
-                    _inputs(validation, topology),
+                    inputs_of(validation, topology),
                     validation.labels,
                     class_names=class_names,
                     prior=prior,
                     survivabilities=survivabilities,
                 )
                 for either in (bundle, runner)
-            ]
-            change = {
-                s: found[0].expected_accuracy(s) - found[1].expected_accuracy(s)
-                for s in survivabilities
-            }
-            table = ReliabilityTable(
-                samples=int(found[0].counts.sum()),
-                states={f"{state:x}": value for state, value in found[0].states().items()},
-                expected={s: found[0].expected_accuracy(s) for s in survivabilities},
             )
-            describe(table)
+            expected = {s: deployed.expected_accuracy(s) for s in survivabilities}
+            change = {s: value - trained.expected_accuracy(s) for s, value in expected.items()}
+            states = deployed.states(also=_one_more_failure(topology, deployed.configurations))
+            describe(
+                ReliabilityTable(
+                    samples=int(deployed.counts.sum()),
+                    states={f"{state:x}": value for state, value in states.items()},
+                    expected=expected,
+                )
+            )
     return ExportReport(
         path=Path(path),
         quantization=quantize,
@@ -227,59 +217,6 @@ def export_bundle(
         node_errors={node: artifact.error for node, artifact in written.items()},
         parity=parity,
         accuracy_change=change,
-    )
-
-
-@dataclass(frozen=True)
-class _Artifact:
-    size: int
-    error: float
-    files: dict[str, str]
-    inputs: dict[str, TensorSpec]
-    outputs: tuple[TensorSpec, ...]
-
-
-def _write_artifact(
-    folder: Path,
-    section: keras.Model,
-    trace: NodeTrace,
-    quantize: Quantization,
-    *,
-    saved: bool,
-) -> _Artifact:
-    """Convert one section, check it, and write its files."""
-    folder.mkdir(parents=True)
-    heard = ~trace.silent
-    inputs = {name: x[heard] for name, x in trace.inputs.items()}
-    outputs = tuple(x[heard] for x in trace.outputs)
-    content = convert(section, quantize, representative=_first(inputs, REPRESENTATIVE))
-    artifact = LiteRTSection(content, where=section.name)
-    got = artifact(inputs)
-    error = max(relative_error(g, o) for g, o in zip(got, outputs, strict=True))
-    if quantize == "none" and error > FLOAT32_TOLERANCE:
-        raise ParityError(
-            f"the artifact of node {section.name!r} differs from its section by {error:.2g} "
-            f"(relative); float32 artifacts must agree to {FLOAT32_TOLERANCE:g}"
-        )
-    if not np.isfinite(error):
-        raise ParityError(f"the artifact of node {section.name!r} gives no finite output")
-
-    (folder / MODEL_FILE).write_bytes(content)
-    golden = {f"input/{name}": x[:GOLDEN] for name, x in inputs.items()}
-    golden |= {f"output/{k}": x[:GOLDEN] for k, x in enumerate(got)}
-    np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **golden)
-    if saved:
-        saved_model.write(section, folder / "saved_model" / "1")
-    return _Artifact(
-        size=len(content),
-        error=error,
-        files={
-            file.relative_to(folder).as_posix(): sha256(file.read_bytes())
-            for file in sorted(folder.rglob("*"))
-            if file.is_file()
-        },
-        inputs=artifact.inputs,
-        outputs=tuple(TensorSpec(tuple(x.shape[1:]), x.dtype.name) for x in got),
     )
 
 
@@ -292,18 +229,19 @@ class _Describer:
     class_names: tuple[str, ...]
     prior: tuple[float, ...]
     quantization: Quantization
-    fingerprint: str
-    artifacts: Mapping[str, _Artifact]
+    artifacts: Mapping[str, Artifact]
 
     def __call__(self, table: ReliabilityTable | None) -> None:
-        bits = {link.name: i for i, link in enumerate(self.topology.links)}
+        bits = self.topology.bits
+        fingerprint = self._fingerprint()
+        output = self.topology.output
         hashes = {}
         for node, artifact in self.artifacts.items():
-            answers = node == self.topology.output
+            answers = node == output
             manifest = NodeManifest(
                 node=node,
                 tier=self.topology.node(node).tier,
-                fingerprint=self.fingerprint,
+                fingerprint=fingerprint,
                 quantization=self.quantization,
                 incoming=tuple(
                     IncomingLink(
@@ -318,6 +256,8 @@ class _Describer:
                 outputs=artifact.outputs,
                 files=artifact.files,
                 tolerance=TOLERANCES[self.quantization],
+                budget=BUDGET * self.topology.depths[node] / self.topology.depths[output],
+                links=tuple(bits) if answers else None,
                 class_names=self.class_names if answers else None,
                 prior=self.prior if answers else None,
                 reliability=table if answers else None,
@@ -326,7 +266,7 @@ class _Describer:
             (self.folder / "nodes" / node / NODE_FILE).write_bytes(data)
             hashes[node] = sha256(data)
         manifest_of_all = BundleManifest(
-            fingerprint=self.fingerprint,
+            fingerprint=fingerprint,
             topology=self.topology,
             class_names=self.class_names,
             prior=self.prior,
@@ -335,6 +275,14 @@ class _Describer:
             nodes=hashes,
         )
         (self.folder / BUNDLE_FILE).write_bytes(encode(manifest_of_all))
+
+    def _fingerprint(self) -> str:
+        """Identifies a model version: all that its nodes must agree on to understand each other."""
+        whole = (self.topology.to_dict(), self.class_names)
+        digest = hashlib.sha256(repr(whole).encode())
+        for artifact in self.artifacts.values():
+            digest.update(artifact.files[MODEL_FILE].encode())
+        return digest.hexdigest()
 
 
 def _carried(model: keras.Model, name: str) -> Any:
@@ -345,39 +293,6 @@ def _carried(model: keras.Model, name: str) -> Any:
             f"give {name}=, or use a model from ddnn_tf.build"
         )
     return value
-
-
-def _inputs(data: Any, topology: Topology) -> dict[str, Array]:
-    found = data if isinstance(data, Mapping) else getattr(data, "inputs", None)
-    if found is None:
-        raise InputError(
-            "expected data as a mapping from sensor to array, or an object with such inputs, "
-            f"got {type(data).__name__}"
-        )
-    inputs: dict[str, Array] = {}
-    for sensor in topology.sensors:
-        if sensor.name not in found:
-            raise InputError(
-                f"no data for sensor {sensor.name!r}; got {', '.join(found) or 'none'}"
-            )
-        x = np.asarray(found[sensor.name])
-        if x.shape[1:] != sensor.shape or x.dtype != sensor.dtype:
-            raise InputError(
-                f"data of sensor {sensor.name!r}: expected {sensor.dtype} (samples, "
-                f"{', '.join(map(str, sensor.shape))}), got {x.dtype} {x.shape}"
-            )
-        inputs[sensor.name] = x
-    counts = {name: len(x) for name, x in inputs.items()}
-    if len(set(counts.values())) > 1 or not all(counts.values()):
-        raise InputError(f"expected as many samples, one at least, of each sensor, got {counts}")
-    return inputs
-
-
-def _first(inputs: Mapping[str, Array], count: int) -> dict[str, Array]:
-    """Evenly spaced samples, at most `count`."""
-    samples = len(next(iter(inputs.values())))
-    rows = np.unique(np.linspace(0, samples - 1, min(count, samples)).astype(int))
-    return {name: x[rows] for name, x in inputs.items()}
 
 
 def _check_options(quantize: str, saved_models: Sequence[str], topology: Topology) -> None:
@@ -406,23 +321,6 @@ def _survivabilities(topology: Topology) -> dict[str, Survival]:
     return {name: name for name in topology.survivabilities} or {"own": None}
 
 
-def _masks(
-    topology: Topology,
-    survivabilities: Mapping[str, Survival],
-    samples: int,
-    rng: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """Failures for calibration: every survivability, and nothing failed, in equal parts.
-
-    In the first sample nothing has failed, so that every node has something to compute.
-    """
-    choices = [np.ones((samples, len(topology.elements)), bool)]
-    choices += [draw(topology, s, samples, rng) for s in survivabilities.values()]
-    choice = rng.integers(len(choices), size=samples)
-    choice[0] = 0
-    return np.stack(choices)[choice, np.arange(samples)]
-
-
 def _comparable(topology: Topology, survivabilities: Mapping[str, Survival]) -> Configurations:
     """Every configuration, or where there are too many, a thousand drawn ones."""
     try:
@@ -434,6 +332,21 @@ def _comparable(topology: Topology, survivabilities: Mapping[str, Survival]) -> 
         return Configurations(np.unique(np.concatenate(masks), axis=0), (), survivals)
 
 
+def _one_more_failure(topology: Topology, configurations: Configurations) -> Mask:
+    """Each configuration with one more element failed, which need not be one that usually fails.
+
+    So the table knows what an answer is worth when, in the field, a camera dies or a link goes.
+    None where that would make too many states.
+    """
+    masks = configurations.masks
+    others = [i for i in range(len(topology.elements)) if i not in configurations.fallible]
+    if len(masks) * len(others) > MOST_STATES:
+        return masks[:0]
+    worse = np.repeat(masks, len(others), axis=0)
+    worse[np.arange(len(worse)), np.tile(others, len(masks))] = False
+    return worse
+
+
 def _chained(runner: KerasRunner) -> Reference:
     """For a model that cannot simulate failures: its own sections, one after the other."""
 
@@ -441,11 +354,3 @@ def _chained(runner: KerasRunner) -> Reference:
         return runner.trace(inputs, masks)[runner.topology.output].outputs[0]
 
     return reference
-
-
-def _fingerprint(model: keras.Model, topology: Topology, quantize: str) -> str:
-    """Identifies a model version: its weights, its topology and how it was quantised."""
-    digest = hashlib.sha256(repr((topology.to_dict(), quantize)).encode())
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.lite.python.convert_phase import ConverterError
 
 from edge_runtime.errors import InputError
 from edge_runtime.manifest import Quantization
@@ -55,7 +56,13 @@ def convert(
         path = Path(folder) / "section.tflite"
         # The calibrator uses TensorFlow's own interpreter, which warns that it is deprecated.
         with quiet(), warnings.catch_warnings(action="ignore"):
-            section.export(path, format="litert", verbose=False, **options)
+            try:
+                section.export(path, format="litert", verbose=False, **options)
+            except ConverterError as error:
+                raise InputError(
+                    f"section {section.name!r} cannot be converted with LiteRT's built-in "
+                    f"operations alone: {str(error).splitlines()[0]}; use other layers there"
+                ) from error
         return path.read_bytes()
 
 

@@ -93,12 +93,11 @@ class KerasRunner:
         `inputs`: per sensor, (samples, …); `masks`: bool (samples, elements).
         """
         delivers = deliveries(self.topology, masks)
-        column = {link.name: i for i, link in enumerate(self.topology.links)}
         sent: dict[str, Array] = dict(inputs)
         traces: dict[str, NodeTrace] = {}
         for node in self.topology.order:
             links = self.topology.incoming(node)
-            flags = delivers[:, [column[x.name] for x in links]]
+            flags = delivers[:, [self.topology.bits[x.name] for x in links]]
             up = dict(zip(self._senders[node], flags.T, strict=True))
             received = {
                 name: flags.astype(np.float32)

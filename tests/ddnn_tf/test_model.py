@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from keras import layers
 from numpy.typing import NDArray
@@ -272,7 +272,12 @@ def test_a_label_without_a_class_is_refused_before_training() -> None:
 # -- under failures ----------------------------------------------------------------------------
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+# Not shrunk: that takes minutes when each example builds a model, and they are small.
+@settings(
+    max_examples=8,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(data=st.data(), topology=topologies(max_nodes=4), seed=st.integers(0, 1000))
 def test_the_whole_model_equals_the_chain_under_any_failures(
     data: st.DataObject, topology: Topology, seed: int

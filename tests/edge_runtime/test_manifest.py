@@ -48,6 +48,7 @@ def node_manifest(name: str) -> NodeManifest:
         outputs=(TensorSpec((2,), "float32"),),
         files={MODEL_FILE: sha256(name.encode())},
         tolerance=1e-5,
+        budget=0.5,
         class_names=("a", "b") if answers else None,
         prior=(0.75, 0.25) if answers else None,
         reliability=table() if answers else None,

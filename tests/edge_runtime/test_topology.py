@@ -283,6 +283,15 @@ def test_a_name_that_could_not_name_a_layer_a_file_and_an_array_is_refused(name:
 
 
 def test_a_topology_made_in_python_is_checked_alike() -> None:
+    _, *others = small_topology().nodes
+    with pytest.raises(InputError, match=r"iot, edge, fog, cloud, got 'sky' \(at \$\.nodes\[0\]"):
+        small_topology(nodes=(Node("left", "sky"), *others))  # type: ignore[arg-type]
+    odd = Link("right", "left", "spare")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"primary, residual, got 'spare' \(at \$\.links\[5\]"):
+        small_topology(links=(*small_topology().links, odd))
+    double = Sensor("cam2", (3,), "float64")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"uint8, float32, got 'float64' \(at \$\.sensors\[2\]"):
+        small_topology(sensors=(*small_topology().sensors, double))
     with pytest.raises(InputError, match=r"duplicate link left->top \(at \$\.links\[5\]"):
         small_topology(links=(*small_topology().links, Link("left", "top")))
     with pytest.raises(InputError, match=r"schema 1, got 2"):

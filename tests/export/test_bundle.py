@@ -12,19 +12,19 @@ from keras import layers
 from numpy.typing import NDArray
 
 import edge_runtime.simulate
-import export.bundle
+import export.artifact
 from ddnn_tf.model import build
 from edge_runtime.errors import InputError
-from edge_runtime.failures import draw, enumerate_configurations, output_states
+from edge_runtime.failures import draw, enumerate_configurations, mask_without, output_states
 from edge_runtime.files import sha256
 from edge_runtime.interpreter import LiteRTSection
 from edge_runtime.manifest import read_bundle, read_node
-from edge_runtime.reliability import evaluate
+from edge_runtime.reliability import evaluate, state_keys
 from edge_runtime.simulate import Bundle, check_node
 from edge_runtime.topology import Topology
 from export import ParityError, export_bundle
 from export.litert import convert
-from tests.models import plain_model, randomised, two_outputs
+from tests.models import flagged, plain_model, randomised, two_outputs
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -146,8 +146,18 @@ def test_the_table_tells_what_the_artifacts_are_worth(exported: Any) -> None:
     table = read_bundle(exported.path)[0].reliability
     assert table is not None
     assert table.samples == 30
-    assert table.states == pytest.approx({f"{k:x}": v for k, v in found.states().items()})
+    usual = {f"{k:x}": v for k, v in found.states().items()}
+    assert {k: table.states[k] for k in usual} == pytest.approx(usual)
     assert table.expected == pytest.approx({s: found.expected_accuracy(s) for s in ("low", "high")})
+
+
+def test_the_table_knows_what_the_loss_of_any_one_element_leaves(exported: Any) -> None:
+    topology = exported.topology
+    table = read_bundle(exported.path)[0].reliability
+    assert table is not None
+    for element in topology.elements:
+        keys, _ = state_keys(output_states(topology, mask_without(topology, [element])[None]))
+        assert f"{keys[0]:x}" in table.states, element
 
 
 def test_every_node_proves_its_numbers_by_itself(exported: Any, tmp_path: Path) -> None:
@@ -278,11 +288,13 @@ def test_a_quantised_bundle_reports_how_it_differs(
     assert bundle.manifest.fingerprint != exported_fingerprint(exported)
 
 
-def test_one_sample_for_calibration_is_enough_for_every_node(model: Any, tmp_path: Path) -> None:
-    # Of the first seeds, one that would draw a failure for the only sample.
-    one: Any = samples(model.topology, 1)
+def test_one_sample_for_calibration_is_enough_for_every_node(tmp_path: Path) -> None:
+    """Also where every failure that is drawn would leave all nodes silent."""
+    topology = small_topology(survivabilities={"dark": {"cam0": 0.0, "cam1": 0.0}})
+    model = randomised(build(topology, flagged, classes=CLASSES))
+    one: Any = samples(topology, 1)
     export_bundle(model, tmp_path / "bundle", one, seed=1)
-    for node in model.topology.order:
+    for node in topology.order:
         assert check_node(tmp_path / "bundle" / "nodes" / node).samples == 1
 
 
@@ -390,7 +402,7 @@ def test_an_export_that_ends_half_way_leaves_the_older_bundle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = tree(copy)
-    monkeypatch.setattr(export.bundle, "convert", failing(1, error))
+    monkeypatch.setattr(export.artifact, "convert", failing(1, error))
     with pytest.raises(type(error)):
         export_bundle(model, copy, calibration)
     assert tree(copy) == before
@@ -406,7 +418,7 @@ def test_an_artifact_that_computes_something_else_is_not_written(
             section = randomised(type(section).from_config(section.get_config()), seed=99)
         return convert(section, *args, **kwargs)
 
-    monkeypatch.setattr(export.bundle, "convert", wrong)
+    monkeypatch.setattr(export.artifact, "convert", wrong)
     with pytest.raises(ParityError, match="artifact of node 'right' differs from its section by"):
         export_bundle(model, tmp_path / "b", calibration)
     assert not os.listdir(tmp_path)

@@ -1,0 +1,90 @@
+"""One node's folder: its converted section, checked, and what proves its numbers on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from edge_runtime.files import sha256
+from edge_runtime.gather import TensorSpec
+from edge_runtime.interpreter import LiteRTSection
+from edge_runtime.manifest import GOLDEN_FILE, MODEL_FILE, Quantization
+
+from . import saved_model
+from .calibration import spaced
+from .litert import convert
+from .parity import FLOAT32_TOLERANCE, ParityError, relative_error
+from .split import NodeTrace
+
+__all__ = ["TOLERANCES", "Artifact", "write_artifact"]
+
+#: Samples that fix int8 ranges, and that golden vectors hold.
+REPRESENTATIVE, GOLDEN = 256, 16
+
+#: By how much a device's outputs may differ from the golden ones, which this machine's LiteRT
+#: computed: float kernels sum in another order; int8 kernels may round a step otherwise.
+TOLERANCES: Mapping[Quantization, float] = {
+    "none": FLOAT32_TOLERANCE,
+    "float16": FLOAT32_TOLERANCE,
+    "dynamic": 0.02,
+    "int8": 0.02,
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What was written: bytes of the `.tflite`, its relative error, and the files' hashes."""
+
+    size: int
+    error: float
+    files: dict[str, str]
+    inputs: dict[str, TensorSpec]
+    outputs: tuple[TensorSpec, ...]
+
+
+def write_artifact(
+    folder: Path,
+    section: keras.Model,
+    trace: NodeTrace,
+    quantize: Quantization,
+    *,
+    saved: bool,
+) -> Artifact:
+    """Convert one section, check it, and write its files."""
+    folder.mkdir(parents=True)
+    heard = ~trace.silent
+    inputs = {name: x[heard] for name, x in trace.inputs.items()}
+    outputs = tuple(x[heard] for x in trace.outputs)
+    content = convert(section, quantize, representative=spaced(inputs, REPRESENTATIVE))
+    artifact = LiteRTSection(content, where=section.name)
+    got = artifact(inputs)
+    error = max(relative_error(g, o) for g, o in zip(got, outputs, strict=True))
+    if quantize == "none" and error > FLOAT32_TOLERANCE:
+        raise ParityError(
+            f"the artifact of node {section.name!r} differs from its section by {error:.2g} "
+            f"(relative); float32 artifacts must agree to {FLOAT32_TOLERANCE:g}"
+        )
+    if not np.isfinite(error):
+        raise ParityError(f"the artifact of node {section.name!r} gives no finite output")
+
+    (folder / MODEL_FILE).write_bytes(content)
+    golden = {f"input/{name}": x[:GOLDEN] for name, x in inputs.items()}
+    golden |= {f"output/{k}": x[:GOLDEN] for k, x in enumerate(got)}
+    np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **golden)
+    if saved:
+        saved_model.write(section, folder / "saved_model" / "1")
+    return Artifact(
+        size=len(content),
+        error=error,
+        files={
+            file.relative_to(folder).as_posix(): sha256(file.read_bytes())
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        },
+        inputs=artifact.inputs,
+        outputs=tuple(TensorSpec(tuple(x.shape[1:]), x.dtype.name) for x in got),
+    )
