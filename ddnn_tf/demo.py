@@ -46,12 +46,11 @@ def run(
     with console.status(f"reading {data}"):
         cameras = load(data, seed=seed)
     cameras.samples.check({s.name: (s.shape, s.dtype) for s in topology.sensors})
-    console.print(str(cameras.summary).splitlines()[0])
-
     recipe = Recipe(epochs=epochs)
     models: dict[str, ResilientModel] = {}
     # Opened before the work, so that a folder that cannot be written is known at once.
     with new_file(out / "model.keras") as file:
+        console.print(str(cameras.summary).splitlines()[0], markup=False, soft_wrap=True)
         with progress_bar(console) as bar:
             for method in METHODS:
                 models[method] = train(

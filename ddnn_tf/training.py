@@ -36,7 +36,9 @@ class Recipe:
     Args:
         epochs: passes over the data.
         batch_size: samples at once, before repeats.
-        learning_rate: of Adam at the start; it falls to zero along a cosine.
+        learning_rate: of AdamW at the start; it falls to zero along a cosine.
+        weight_decay: of AdamW, times the learning rate; few pictures tempt a wide first layer to
+            learn them by heart.
         repeats: how often each sample stands in a batch, each time varied and failing otherwise.
         balance: classes weigh (most frequent / own frequency) ** balance: 0 for all alike, 1 for
             every class together alike.
@@ -46,6 +48,7 @@ class Recipe:
     epochs: int = 150
     batch_size: int = 32
     learning_rate: float = 1e-3
+    weight_decay: float = 0.05
     repeats: int = 1
     balance: float = 0.25
     shift: int = 3
@@ -61,6 +64,8 @@ class Recipe:
         for name in ("balance", "gain"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"expected {name} from 0 to 1, got {getattr(self, name)}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"expected a weight_decay of at least 0, got {self.weight_decay}")
         if self.shift < 0:
             raise InputError(f"expected shift of at least 0 pixels, got {self.shift}")
 
@@ -125,7 +130,9 @@ def train(
     steps = math.ceil(len(data.labels) / recipe.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
     model.compile(
-        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+        keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
     )
     state = None
     if checkpoint:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, get_args
 
 import msgspec
 import numpy as np
@@ -16,17 +16,23 @@ from .errors import InputError
 from .failures import FailureTrace, draw
 from .files import new_file
 from .reliability import FALLBACKS, Reliability, evaluate
+from .replay import Replay, read_answers
 from .samples import Samples
 from .simulate import Bundle, check_node
 from .topology import Survival, Topology
+from .wire import Encoding
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 proved wrong, 2 bad input, 130 stopped."""
-    options = _parser().parse_args(arguments)
-    return guarded("ddnn-edge", lambda: int(options.command(options)))
+
+    def command() -> int:
+        options = _parser().parse_args(arguments)
+        return int(options.command(options))
+
+    return guarded("ddnn-edge", command)
 
 
 def guarded(program: str, command: Callable[[], int]) -> int:
@@ -63,6 +69,14 @@ def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]
     if not found:
         raise InputError("--survival is empty; name a preset such as high, or a .json file")
     return found
+
+
+def one_survivability(text: str, topology: Topology) -> Survival:
+    """Parse a `--survival` from which configurations are drawn."""
+    found = survivabilities(text, topology)
+    if len(found) != 1:
+        raise InputError(f"expected one survivability to draw from, got {', '.join(found)}")
+    return next(iter(found.values()))
 
 
 def samples_for(topology: Topology, path: str | Path) -> Samples:
@@ -120,6 +134,13 @@ def print_reliability(found: Reliability) -> None:
         print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command in the one line that all bad input gets."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see `{self.prog} --help`")
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
     samples = samples_for(bundle.manifest.topology, options.data)
@@ -153,19 +174,28 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    for name in ("frames", "hold"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"expected --{name} of at least 1, got {value}")
+    if options.seed < 0:
+        raise InputError(f"expected --seed of at least 0, got {options.seed}")
     bundle = Bundle(options.bundle)
     topology = bundle.manifest.topology
     samples = samples_for(topology, options.data)
     check_classes(samples, bundle.manifest.class_names)
-    trace = _trace(options, topology)
-    masks = trace.masks(options.frames or len(samples))
+    if options.answers:
+        return _replay(options, bundle, samples)
+    frame_count = options.frames or len(samples)
+    trace = _trace(options, topology, frame_count)
+    masks = trace.masks(frame_count)
     frames = np.arange(len(masks)) % len(samples)
     answers = bundle.answer({n: x[frames] for n, x in samples.inputs.items()}, masks)
     right = answers.classes == samples.labels[frames]
     if options.save_trace:
         trace.save(options.save_trace)
-    if options.record:
-        with new_file(options.record) as temporary, temporary.open("w") as file:
+    if options.save_answers:
+        with new_file(options.save_answers) as temporary, temporary.open("w") as file:
             for i, state in enumerate(answers.states):
                 answer = bundle.manifest.class_names[answers.classes[i]]
                 line = {
@@ -194,29 +224,44 @@ def _simulate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _trace(options: argparse.Namespace, topology: Topology) -> FailureTrace:
+def _replay(options: argparse.Namespace, bundle: Bundle, samples: Samples) -> int:
+    answers = read_answers(options.answers)
+    agreed, mixed = Replay(bundle, samples.inputs, options.encoding).count(answers)
+    right = [
+        samples.class_names[samples.labels[answer.frame % len(samples)]] == answer.answer
+        for answer in answers
+    ]
+    result = {
+        "frames": len(answers),
+        "answered": sum(int(answer.state, 16) != 0 for answer in answers),
+        "agreement": agreed / len(answers),
+        "mixed_frames": mixed,
+        "measured_accuracy": sum(right) / len(answers),
+    }
+    if options.json:
+        print_json(result)
+    else:
+        print(
+            f"{len(answers)} recorded answers, of which {agreed} are what their frame and their "
+            f"state give; accuracy {100 * result['measured_accuracy']:.2f} %"
+        )
+    return 1 if mixed else 0
+
+
+def _trace(options: argparse.Namespace, topology: Topology, frames: int) -> FailureTrace:
     """The trace to replay: recorded, or drawn anew every `--hold` frames."""
     if options.trace:
         return FailureTrace.load(options.trace, topology)
     if options.survival is None:
         raise InputError("nothing to simulate; give --trace FILE, or --survival NAME to draw one")
-    if options.hold < 1:
-        raise InputError(f"expected --hold of at least 1 frame, got {options.hold}")
-    (survival,) = _one(survivabilities(options.survival, topology))
-    frames = options.frames or len(Samples.load_npz(options.data))
+    survival = one_survivability(options.survival, topology)
     count = -(-frames // options.hold)
     drawn = draw(topology, survival, count, np.random.default_rng(options.seed))
     return FailureTrace.of(topology, np.repeat(drawn, options.hold, axis=0)[:frames])
 
 
-def _one(found: dict[str, Survival]) -> tuple[Survival]:
-    if len(found) != 1:
-        raise InputError(f"expected one survivability to draw from, got {', '.join(found)}")
-    return (next(iter(found.values())),)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ddnn-edge", description="Run, check and evaluate exported bundles with LiteRT."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -245,7 +290,20 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--hold", type=int, default=1, help="frames that a drawn configuration lasts")
     add.add_argument("--frames", type=int, help="how many; default once through the data")
     add.add_argument("--save-trace", type=Path, metavar="FILE", help="write the trace drawn")
-    add.add_argument("--record", type=Path, metavar="FILE", help="write each answer, a line each")
+    add.add_argument("--save-answers", type=Path, metavar="FILE", help="write them, a line each")
+    add.add_argument(
+        "--answers",
+        type=Path,
+        metavar="FILE",
+        help="instead, replay the recorded answers of a live run, and prove each from its state",
+    )
+    add.add_argument(
+        "--encoding", choices=get_args(Encoding), default="raw", help="of that run's messages"
+    )
+
+    from .live_cli import add_commands  # which needs this module
+
+    add_commands(command)
     return parser
 
 

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -46,12 +46,14 @@ class Place(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
 
     `listen`: where it accepts links; nothing for a node that only calls others. `reach`: where
     the others call it, if that is not where it listens (a wildcard address, a container).
-    `connect`: whom it calls; by default all nodes with which it shares a link.
+    `connect`: whom it calls; by default all nodes with which it shares a link. `routed`: it calls
+    the routers instead, and meets everybody through them.
     """
 
     listen: tuple[Endpoint, ...] = ()
     reach: tuple[Endpoint, ...] | None = None
     connect: tuple[Endpoint, ...] | None = None
+    routed: bool = False
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -64,8 +66,8 @@ class Deployment(
 ):
     """The network side of a deployment; every machine has the same file.
 
-    `name`: separates deployments that share a network. `routers`: called by every node, for those
-    that cannot reach each other. `deadline_ms`: of an answer, from the capture of its frame.
+    `name`: separates deployments that share a network. `routers`: called by every node, so that
+    those that are `routed` can be reached. `deadline_ms`: of an answer, from its frame's capture.
     `epoch`: where the frame clock begins, in seconds since 1970; taken from the wall clock at
     start if absent. `tls`: paths are relative to the file, and `{node}` in them is the node's name.
     `access_control`: Zenoh's own section of that name.
@@ -124,8 +126,9 @@ class Deployment(
         return _convert(plain, str(path)).located(path.parent)
 
     def save(self, path: str | Path) -> None:
-        """Write it as readable JSON."""
-        data = msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+        """Write it as readable JSON, without what is as by default."""
+        plain = {k: v for k, v in msgspec.to_builtins(self).items() if v != {}}
+        data = msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n"
         with new_file(path) as temporary:
             temporary.write_bytes(data)
 
@@ -149,19 +152,34 @@ class Deployment(
         Raises `InputError` for a node that the file does not place.
         """
         place = self._place(node)
+        if place.routed:
+            return self._config(node, (), (), "client")
         if place.connect is not None:
             called = place.connect
         else:
             others = sorted(set(self.nodes if neighbours is None else neighbours) - {node})
             called = tuple(e for other in others for e in self._place(other).endpoints)
-        return self._config(node, place.listen, called)
+        return self._config(node, place.listen, called, "peer")
 
-    def observer(self) -> ZenohConfig:
-        """How something that is no node, but wants to see all of them, opens its transport."""
+    def observer(self, *, routed: bool = False) -> ZenohConfig:
+        """How something that is no node, but wants to see all of them, opens its transport.
+
+        `routed`: through a router, from where the nodes themselves cannot be reached.
+        """
+        if routed and not self.routers:
+            raise InputError(f"deployment {self.name!r} has no routers (at $.routers); add one")
         called = tuple(e for place in self.nodes.values() for e in place.endpoints)
-        return self._config("observer", (), called)
+        if routed or (self.routers and not called):
+            return self._config("observer", (), (), "client")
+        return self._config("observer", (), called, "peer")
 
-    def _config(self, who: str, listen: tuple[str, ...], connect: tuple[str, ...]) -> ZenohConfig:
+    def _config(
+        self,
+        who: str,
+        listen: tuple[str, ...],
+        connect: tuple[str, ...],
+        mode: Literal["peer", "client"],
+    ) -> ZenohConfig:
         tls = self.tls
         if tls is not None:
             tls = msgspec.structs.replace(
@@ -173,6 +191,7 @@ class Deployment(
             deployment=self.name,
             listen=listen,
             connect=(*connect, *self.routers),
+            mode=mode,
             discovery=self.discovery,
             tuning=self.tuning,
             tls=tls,
@@ -202,6 +221,13 @@ def _convert(plain: Any, where: str) -> Deployment:
         raise InputError(f"{where}: {error}; correct it") from error
     seen: dict[str, str] = {}
     for node, place in deployment.nodes.items():
+        if place.routed and (place.listen or place.reach or place.connect):
+            raise InputError(
+                f"{where}: {node} is routed, so it neither listens nor calls anybody but the "
+                f"routers (at $.nodes.{node}); remove one or the other"
+            )
+        if place.routed and not deployment.routers:
+            raise InputError(f"{where}: {node} is routed, but there are no $.routers; add one")
         for endpoint in place.endpoints:
             at = f"(at $.nodes.{node}.{'listen' if place.reach is None else 'reach'})"
             if _WILDCARD.fullmatch(endpoint):

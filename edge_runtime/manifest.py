@@ -11,6 +11,7 @@ Layout of a bundle:
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -129,6 +130,11 @@ def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManif
             f"{path}: expected one prior a class, got {len(manifest.prior)} for "
             f"{len(manifest.class_names)} classes (at $.prior); export the bundle again"
         )
+    if min(manifest.prior) < 0 or not math.isclose(sum(manifest.prior), 1.0, abs_tol=1e-6):
+        raise InputError(
+            f"{path}: expected frequencies that sum to 1, got {list(manifest.prior)} "
+            "(at $.prior); export the bundle again"
+        )
     nodes = {}
     for name, digest in manifest.nodes.items():
         node_file = folder / "nodes" / name / NODE_FILE
@@ -138,7 +144,20 @@ def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManif
                 f"{node_file}: expected node {name!r} of model {manifest.fingerprint[:12]}, got "
                 f"{nodes[name].node!r} of {nodes[name].fingerprint[:12]}; export the bundle again"
             )
+        _check_links(manifest.topology, nodes[name], node_file)
     return manifest, nodes
+
+
+def _check_links(topology: Topology, node: NodeManifest, path: Path) -> None:
+    """The node's own links are the topology's, bit by bit, or one of the two was edited."""
+    own = [(link.source, link.bit) for link in node.incoming]
+    expected = [(x.source, topology.bits[x.name]) for x in topology.incoming(node.node)]
+    targets = tuple(link.target for link in topology.outgoing(node.node))
+    if own != expected or node.outgoing != targets:
+        raise InputError(
+            f"{path}: the links of {node.node!r} are not those of the bundle's topology "
+            f"({BUNDLE_FILE}, at $.topology.links); export the bundle again"
+        )
 
 
 def read_node(folder: str | Path) -> NodeManifest:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from .interpreter import LiteRTSection
 from .manifest import GOLDEN_FILE, MODEL_FILE, NodeManifest, read_bundle, read_node
 from .reliability import SectionMemo, fallback_answer, state_keys
 
-__all__ = ["Answers", "Bundle", "GoldenCheck", "check_node", "load_section"]
+__all__ = ["Answers", "Bundle", "GoldenCheck", "check_node", "load_section", "read_golden"]
 
 Array = NDArray[Any]
 
@@ -110,19 +112,38 @@ def check_node(folder: str | Path) -> GoldenCheck:
     folder = Path(folder)
     manifest = read_node(folder)
     section = load_section(folder, manifest)
-    inputs, golden = _read_golden(folder, manifest)
+    inputs, golden = read_golden(folder, manifest)
     error = 0.0
     for got, expected in zip(section(inputs), golden, strict=True):
         scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
         deviation = float(np.abs(got.astype(np.float64) - expected).max(initial=0.0))
-        error = max(error, deviation / scale if np.isfinite(got).all() else float("inf"))
+        error = max(error, deviation / scale if np.isfinite(deviation) else float("inf"))
     return GoldenCheck(manifest.node, len(golden[0]), error, manifest.tolerance)
 
 
-def _read_golden(folder: Path, manifest: NodeManifest) -> tuple[dict[str, Array], list[Array]]:
-    with np.load(io.BytesIO(_file(folder, manifest, GOLDEN_FILE)), allow_pickle=False) as file:
-        inputs = {name: file[f"input/{name}"] for name in manifest.inputs}
-        return inputs, [file[f"output/{k}"] for k in range(len(manifest.outputs))]
+def read_golden(folder: Path, manifest: NodeManifest) -> tuple[dict[str, Array], list[Array]]:
+    """Golden vectors of the shapes that the manifest promises."""
+    specs = {f"output/{k}": spec for k, spec in enumerate(manifest.outputs)}
+    specs |= {f"input/{name}": spec for name, spec in manifest.inputs.items()}
+    content = io.BytesIO(_file(folder, manifest, GOLDEN_FILE))
+    try:
+        with np.load(content, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in specs}
+        samples = arrays["output/0"].shape[:1]
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{folder / GOLDEN_FILE}: {error}; export it again") from error
+    for name, spec in specs.items():
+        got = arrays[name]
+        if got.shape != samples + spec.shape or got.dtype != spec.dtype or not got.size:
+            raise InputError(
+                f"{folder / GOLDEN_FILE}: expected {name} as {spec.dtype} (samples, "
+                f"{', '.join(map(str, spec.shape))}), as many as of output/0; got {got.dtype} "
+                f"{got.shape}; export it again"
+            )
+    return (
+        {name: arrays[f"input/{name}"] for name in manifest.inputs},
+        [arrays[f"output/{k}"] for k in range(len(manifest.outputs))],
+    )
 
 
 def _file(folder: str | Path, manifest: NodeManifest, name: str) -> bytes:

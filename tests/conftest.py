@@ -1,10 +1,14 @@
 """What all tests share: a quiet TensorFlow, repeatable properties, paths."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.commands import Deployed, deploy, deploy_small, write_cameras
 
 # Before anything imports TensorFlow, also in the processes that tests start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -47,3 +51,38 @@ def seeded() -> None:
     import keras
 
     keras.utils.set_random_seed(0)
+
+
+# -- models that the tests of the commands share; see tests/commands.py ----------------------------
+
+
+@pytest.fixture(scope="session")
+def tiny_cameras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six cameras in the poster's form, few samples."""
+    return write_cameras(tmp_path_factory.mktemp("cameras"))
+
+
+@pytest.fixture(scope="session")
+def small_deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """Two cameras of three numbers, three nodes."""
+    return deploy_small(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def poster_deployed(
+    tiny_cameras: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Deployed]:
+    """The poster's system by the name of its topology, each trained once for an epoch."""
+    methods = {
+        "poster-baseline": "baseline",
+        "poster-residual": "dropout",
+        "poster-edge-skip": "residual",
+    }
+
+    @functools.cache
+    def deployed(name: str) -> Deployed:
+        folder = tmp_path_factory.mktemp(name)
+        options = ("--method", methods[name], "--learning-rate", "0.01", "--batch-size", "4")
+        return deploy(folder, name, tiny_cameras, *options, split="test_dir", epochs=1)
+
+    return deployed

@@ -4,6 +4,7 @@ An editable install finds every file of the tree, so only the wheel shows that o
 """
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +12,13 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from edge_runtime.cli import main as edge_main
+from tests.commands import Deployed, call
 
 PACKAGES = ("ddnn_tf", "edge_runtime", "export")
 
@@ -158,6 +163,26 @@ def test_device_imports_and_answers(edge_environment: Path, tmp_path: Path) -> N
     assert [f for f in files if not f.startswith(os.fspath(edge_environment))] == []
     usage = run(edge_environment / "bin" / "ddnn-edge", "--help", cwd=tmp_path)
     assert "usage: ddnn-edge" in usage.lower()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "simulate", "check"])
+def test_device_says_what_this_machine_says(
+    edge_environment: Path,
+    poster_deployed: Callable[[str], Deployed],
+    command: str,
+    tmp_path: Path,
+) -> None:
+    """On a bundle exported here, without TensorFlow there: the same object, digit by digit."""
+    it = poster_deployed("poster-residual")
+    arguments: dict[str, tuple[str | Path, ...]] = {
+        "evaluate": (it.bundle, "--data", it.test, "--survival", "low"),
+        "simulate": (it.bundle, "--data", it.test, "--survival", "low", "--seed", "7"),
+        "check": (it.bundle / "nodes" / "edge3",),
+    }
+    asked = (command, *arguments[command], "--json")
+    device = run(edge_environment / "bin" / "ddnn-edge", *asked, cwd=tmp_path)
+    assert device.count("\n") == 1
+    assert json.loads(device) == call(edge_main, *asked).json
 
 
 def test_device_environment_is_small(edge_environment: Path) -> None:

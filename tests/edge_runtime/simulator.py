@@ -19,8 +19,8 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from operator import methodcaller
 from typing import Any, Literal
@@ -33,12 +33,23 @@ from edge_runtime.failures import output_states
 from edge_runtime.gather import PRESENT, Gather, Ready, TensorSpec, complete
 from edge_runtime.manifest import IncomingLink
 from edge_runtime.reliability import state_keys
-from edge_runtime.topology import Link, Topology
+from edge_runtime.topology import Link
 from edge_runtime.wire import Message, encode
+from tests.edge_runtime.ledger import InvariantError, Ledger, ensure
+from tests.edge_runtime.scenarios import (
+    COMPUTE_JITTER,
+    LINK_FAULTS,
+    MS,
+    SENSOR_FAULTS,
+    US,
+    Fault,
+    S,
+    Scenario,
+    draw_scenario,
+)
 
 Array = NDArray[Any]
 
-US, MS, S = 1_000, 1_000_000, 1_000_000_000
 DEADLINE = 100 * MS
 MODEL, OTHER_MODEL = b"model-01", b"model-02"
 #: Messages that a process has received and not yet taken; the oldest make room.
@@ -47,131 +58,6 @@ RING = 256
 WALL = 1_700_000_000 * S
 VIEW = TensorSpec((2,), "int64")
 TOKEN = TensorSpec((1,), "int64")
-SHIPPED = ("poster-baseline", "poster-residual", "poster-edge-skip")
-
-
-class InvariantError(AssertionError):
-    """An invariant does not hold; the message says which, when and where."""
-
-
-def ensure(holds: bool, what: str) -> None:
-    if not holds:
-        raise InvariantError(what)
-
-
-# -- what a seed decides -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Network:
-    """Delays in ns; `held`: what a dead link swallows is delivered when it returns in time."""
-
-    delay: int = 200 * US
-    jitter: int = 100 * US
-    loss: float = 0.0
-    duplication: float = 0.0
-    reordered: bool = False
-    held: bool = True
-    lease: int = 300 * MS
-
-
-@dataclass(frozen=True)
-class Fault:
-    at: int
-    kind: str
-    where: str
-    lasts: int
-    amount: int = 0
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One deployment and what befalls it. `frames` are counted from the start of the run."""
-
-    topology: Topology
-    fps: int = 30
-    frames: int = 64
-    network: Network = field(default_factory=Network)
-    compute: int = MS
-    faults: tuple[Fault, ...] = ()
-    several: frozenset[str] = frozenset()
-    flagged: frozenset[str] = frozenset()
-    most_open: int = 64
-    most_closed: int = 1024
-
-    @property
-    def length(self) -> int:
-        return self.frames * S // self.fps
-
-
-NODE_FAULTS = (
-    "kill",
-    "kill-between-sends",
-    "hang",
-    "replace",
-    "slow",
-    "flood",
-    "stale-model",
-    "claim",
-    "wrong-clock",
-    "wall-jump",
-)
-LINK_FAULTS = ("link-down", "block-forward", "block-reverse")
-SENSOR_FAULTS = ("sensor-quiet", "sensor-empty", "sensor-ended")
-
-
-def draw_scenario(seed: int, topology: Topology | None = None) -> Scenario:
-    """The scenario of a seed; of one given topology, or of one of the poster's."""
-    rng = random.Random(seed)
-    name = rng.choice(SHIPPED)
-    topology = topology or Topology.load(name)
-    network = Network(
-        delay=rng.choice([100 * US, 500 * US, 2 * MS, rng.randrange(5 * MS, 25 * MS)]),
-        jitter=rng.choice([0, 200 * US, MS, 5 * MS]),
-        loss=rng.choice([0.0, 0.0, 0.0, 0.02, 0.1]),
-        duplication=rng.choice([0.0, 0.0, 0.05, 0.3]),
-        reordered=rng.random() < 0.25,
-        held=rng.random() < 0.5,
-        lease=rng.randrange(150 * MS, 500 * MS),
-    )
-    scenario = Scenario(
-        topology,
-        fps=rng.choice([20, 30, 40, 60]),
-        network=network,
-        compute=rng.choice([100 * US, MS, 3 * MS]),
-        several=frozenset(n for n in topology.order[:-1] if rng.random() < 0.2),
-        flagged=frozenset(n for n in topology.order if rng.random() < 0.5),
-        most_open=rng.choice([64, 64, 12]),
-        most_closed=rng.choice([1024, 1024, 48]),
-    )
-    links = [x.name for x in topology.links if x.source not in topology.sensor_names]
-    faults = []
-    for _ in range(rng.choice([0, 1, 1, 2, 3, 5])):
-        kind = rng.choice(NODE_FAULTS + 2 * LINK_FAULTS + SENSOR_FAULTS if links else NODE_FAULTS)
-        if kind in LINK_FAULTS:
-            where = rng.choice(links)
-        elif kind in SENSOR_FAULTS:
-            where = rng.choice(sorted(topology.sensor_names))
-        else:
-            where = rng.choice(topology.order)
-        at = rng.randrange(scenario.length * 3 // 4)
-        lasts = rng.choice([20 * MS, 150 * MS, rng.randrange(100 * MS, S), 10 * S])
-        faults.append(Fault(at, kind, where, lasts, rng.randrange(1 << 30)))
-    return replace(scenario, faults=tuple(sorted(faults, key=lambda f: f.at)))
-
-
-# -- the truth -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Computation:
-    """What really went into one output. `parts`: the computation used of each node, itself too."""
-
-    node: str
-    frame: int
-    views: frozenset[tuple[str, int]]
-    state: int
-    parts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -203,62 +89,6 @@ class Outcome:
     log: list[str]
 
 
-class Ledger:
-    """Every computation by number, and the checks of what enters one."""
-
-    def __init__(self, topology: Topology) -> None:
-        self.topology = topology
-        self.entries: list[Computation] = []
-        self._computed: dict[tuple[str, int], Process] = {}
-        self._bit = {link.name: 1 << i for i, link in enumerate(topology.links)}
-        self._sensors = [s.name for s in topology.sensors]
-
-    def view(self, sensor: str, frame: int) -> Array:
-        """What a sensor sees, from which the frame and the sensor can be read again."""
-        return np.array([self._sensors.index(sensor) + 1, frame + 1], np.int64)
-
-    def compute(self, process: Process, ready: Ready, inputs: Mapping[str, Array]) -> int:
-        """Enter what a node computes from a ready frame; `InvariantError` where it may not."""
-        node = process.node
-        where = f"{node}, frame {ready.frame}"
-        before = self._computed.get((node, ready.frame))
-        by = "itself" if before is process else "its predecessor"
-        ensure(before is None, f"{where}: was computed before, by {by}")
-        self._computed[node, ready.frame] = process
-        views: set[tuple[str, int]] = set()
-        parts: dict[str, int] = {}
-        state = 0
-        for name, tensor in inputs.items():
-            if name == PRESENT or not tensor.any():
-                continue
-            sender, _, _ = name.partition("__")
-            state |= self._bit[f"{sender}->{node}"]
-            if sender in self._sensors:
-                sensor, frame = (int(x) - 1 for x in tensor[0])
-                ensure(self._sensors[sensor] == sender, f"{where}: {sender} is another's view")
-                views.add((sender, frame))
-                continue
-            number = abs(int(tensor[0, 0])) - 1
-            ensure(number < len(self.entries), f"{where}: {sender} delivered an impostor's output")
-            entry = self.entries[number]
-            ensure(entry.node == sender, f"{where}: {sender} delivered {entry.node}'s output")
-            ensure(entry.frame == ready.frame, f"{where}: combined with frame {entry.frame}")
-            views |= entry.views
-            state |= entry.state
-            for part, used in entry.parts.items():
-                ensure(
-                    parts.setdefault(part, used) == used,
-                    f"{where}: combines two outputs of {part} for one frame",
-                )
-        frames = {frame for _, frame in views}
-        ensure(frames <= {ready.frame}, f"{where}: combines views of frames {sorted(frames)}")
-        ensure(state == ready.state, f"{where}: claims {ready.state:#x}, used {state:#x}")
-        ensure(bool(views) != ready.silent, f"{where}: silent {ready.silent} with {sorted(views)}")
-        parts[node] = len(self.entries)
-        self.entries.append(Computation(node, ready.frame, frozenset(views), state, parts))
-        return parts[node]
-
-
 # -- processes and the network between them --------------------------------------------------------
 
 
@@ -276,13 +106,17 @@ class Process:
     ) -> None:
         self.simulation, self.node = simulation, node
         self.incarnation, self.model = incarnation, model
-        self.alive, self.hung, self.busy, self.suspended = True, False, False, False
+        self.alive, self.hung, self.suspended = True, False, False
         #: Wrongly numbers its frames by so many.
         self.shift = shift
         self.inbox: deque[tuple[bytes, bytes]] = deque(maxlen=RING)
+        #: What was addressed to it lately; a flood repeats it.
+        self.recent: deque[tuple[bytes, bytes]] = deque(maxlen=8)
         self.control: deque[Callable[[Gather], None]] = deque()
         self.wake: int | None = None
-        self.finished: Callable[[], None] | None = None
+        #: What it computes, and when that is done.
+        self.computing: tuple[Ready, int] | None = None
+        self.done_at = 0
         scenario = simulation.scenario
         self.gather = simulation.gather_class(
             node,
@@ -311,7 +145,7 @@ class Process:
     def step(self) -> None:
         """One turn of the loop: take what has come, then compute the newest frame that is due."""
         simulation = self.simulation
-        if not self.running or self.busy:
+        if not self.running or self.computing:
             return
         now = self.local(simulation.now)
         while self.control:
@@ -324,7 +158,6 @@ class Process:
             return
         ready = self.gather.ready(now)
         if ready is not None:
-            self.busy = True
             simulation.start(self, ready)
             return
         due = self.gather.next_wakeup()
@@ -375,7 +208,7 @@ class Simulation:
         self._hash = hashlib.sha256()
         self._describe()
         topology, rng = self.scenario.topology, self.rng
-        self.offset = {n: rng.randrange(-(10**15), 10**15) for n in topology.order}
+        self.offset = {n: rng.randrange(1, 10**15) for n in topology.order}
         self.wall_jump = dict.fromkeys(topology.order, 0)
         self.slow: dict[str, int] = {}
         self.sensor_faults: dict[str, str] = {}
@@ -384,7 +217,6 @@ class Simulation:
         self.lost: dict[int, set[str]] = defaultdict(set)
         self.disturbed: dict[str, int] = {}
         self.dies_between_sends: set[str] = set()
-        self.recent: dict[str, deque[tuple[bytes, bytes]]] = defaultdict(lambda: deque(maxlen=8))
         self.connections = {
             x.name: Connection(x) for x in topology.links if x.source not in topology.sensor_names
         }
@@ -394,7 +226,7 @@ class Simulation:
         """What each node's `node.json` would say."""
         topology, scenario = self.scenario.topology, self.scenario
         bit = {x.name: i for i, x in enumerate(topology.links)}
-        depth = depths(topology)
+        depth = topology.depths
         self.incoming: dict[str, list[IncomingLink]] = {}
         self.inputs: dict[str, dict[str, TensorSpec]] = {}
         self.budget: dict[str, int] = {}
@@ -508,10 +340,10 @@ class Simulation:
             # Its token went: nothing is sent before it has a new one.
             process.suspended = True
             self.after(self.rng.randrange(20 * MS, 60 * MS), partial(self._rejoin, process))
-        if process.finished and not process.suspended:
-            self.after(0, process.finished)
-        elif process.finished:
-            process.busy, process.finished = False, None
+        if process.suspended:
+            process.computing = None
+        elif process.computing and process.done_at <= self.now:
+            self.after(0, partial(self._finish, process, process.computing))
         self.after(0, process.step)
         self.note_node(node)
         self._touch_all(node)
@@ -545,20 +377,22 @@ class Simulation:
             inputs = ready.inputs and complete(
                 ready.inputs, self.inputs[node], tuple(x.source for x in self.incoming[node])
             )
-            number = self.ledger.compute(process, ready, inputs)
+            number = self.ledger.compute(node, process, ready, inputs)
         else:
             number = -1
         self.record("compute", node, (ready.frame, ready.state, ready.complete))
-        cost = self.scenario.compute + self.rng.randrange(200 * US) + self.slow.get(node, 0)
-        process.finished = partial(self._finish, process, ready, number)
-        self.after(cost, process.finished)
+        cost = self.scenario.compute + self.rng.randrange(COMPUTE_JITTER) + self.slow.get(node, 0)
+        process.computing, process.done_at = (ready, number), self.now + cost
+        self.after(cost, partial(self._finish, process, process.computing))
 
-    def _finish(self, process: Process, ready: Ready, number: int) -> None:
-        if not process.running or not process.busy or process.finished is None:
+    def _finish(self, process: Process, computed: tuple[Ready, int]) -> None:
+        if not process.running or process.computing is not computed:
             return
-        process.busy, process.finished = False, None
+        process.computing = None
+        ready, number = computed
         age = ready.age(process.local(self.now))
         if process.node == self.scenario.topology.output:
+            self.ledger.check_replay(number)
             self._answer(process, ready, age)
         else:
             self._send(process, ready, number, age)
@@ -577,6 +411,7 @@ class Simulation:
             fingerprint=process.model,
             state=ready.state,
             age_ns=age,
+            sent_ns=process.local(self.now),
             wall_ns=max(0, WALL + self.now + self.wall_jump[node]),
             tensors=tensors,
         )
@@ -598,7 +433,8 @@ class Simulation:
         )
         calm = self.now - self.disturbed.get(process.node, -S) > 2 * DEADLINE
         if calm and process.node not in self.slow:
-            ensure(age <= DEADLINE, f"frame {ready.frame} answered at the age of {age}")
+            latest = DEADLINE + self.scenario.compute + COMPUTE_JITTER
+            ensure(age <= latest, f"frame {ready.frame} answered at the age of {age}")
 
     # -- the network -----------------------------------------------------------------------------
 
@@ -688,7 +524,7 @@ class Simulation:
         if not connection.established or rng.random() < network.loss:
             self.lost[frame].add(name)
             return
-        self.recent[connection.link.target].append((header, payload))
+        target.recent.append((header, payload))
         copies = 2 if rng.random() < network.duplication else 1
         for _ in range(copies):
             arrival = self.now + network.delay + rng.randrange(network.jitter + 1)
@@ -794,8 +630,10 @@ class Simulation:
 
     def _fail_node(self, fault: Fault, node: str, process: Process) -> None:
         kind, lasts = fault.kind, fault.lasts
-        # Even the quickest start of a process takes longer than a message is on its way.
-        restart = max(lasts, 200 * MS)
+        # Even the quickest start takes longer than a message is on its way, hop by hop.
+        network = self.scenario.network
+        way = len(self.scenario.topology.nodes) * (network.delay + network.jitter)
+        restart = max(lasts, way + 10 * MS)
         if kind == "kill":
             self.kill(node)
             self.after(restart, partial(self.start_process, node))
@@ -817,6 +655,8 @@ class Simulation:
         elif kind in ("stale-model", "wrong-clock"):
             if kind == "stale-model" and node == self.scenario.topology.output:
                 return
+            if kind == "wrong-clock" and not self._hosts(node):
+                return
             shift = 1 + fault.amount % 2 if kind == "wrong-clock" else 0
             model = OTHER_MODEL if kind == "stale-model" else MODEL
             self.kill(node)
@@ -825,6 +665,10 @@ class Simulation:
             self.after(restart + 600 * MS, partial(self.start_process, node))
         elif kind == "claim":
             self._claim(node, process)
+
+    def _hosts(self, node: str) -> bool:
+        topology = self.scenario.topology
+        return any(x.source in topology.sensor_names for x in topology.incoming(node))
 
     def _kill_wrong(self, node: str) -> None:
         if self.processes[node].shift or self.processes[node].model != MODEL:
@@ -847,7 +691,7 @@ class Simulation:
 
     def _flood(self, node: str, count: int) -> None:
         process, rng = self.processes[node], self.rng
-        recent = list(self.recent[node])
+        recent = list(process.recent)
         stranger = encode(
             Message(
                 frame=1 + self.now * self.scenario.fps // S,
@@ -901,18 +745,17 @@ class Simulation:
 
     def check_memory(self, process: Process) -> None:
         gather, scenario = process.gather, self.scenario
-        held = gather.open_frames
-        ensure(len(held) <= scenario.most_open, f"{process.node}: {len(held)} open frames")
-        ensure(
-            len(gather.closed_frames) <= scenario.most_closed,
-            f"{process.node}: {len(gather.closed_frames)} closed frames",
-        )
+        held, closed = gather.open_frames, len(gather.closed_frames)
+        if len(held) > scenario.most_open:
+            raise InvariantError(f"{process.node}: {len(held)} open frames")
+        if closed > scenario.most_closed:
+            raise InvariantError(f"{process.node}: {closed} closed frames")
         counters = gather.counters
         known = counters.used + counters.dropped + sum(held.values())
-        ensure(
-            counters.received == known,
-            f"{process.node}: {counters.received} messages received, {known} accounted for",
-        )
+        if counters.received != known:
+            raise InvariantError(
+                f"{process.node}: {counters.received} messages received, {known} accounted for"
+            )
 
     def _account(self, process: Process) -> None:
         process.alive = False
@@ -939,7 +782,8 @@ class Simulation:
         topology, network = self.scenario.topology, self.scenario.network
         slack = DEADLINE + len(topology.nodes) * (network.delay + network.jitter)
         frames = range(1, self.scenario.frames + 1)
-        worked = self._masks(frames, 0, slack)
+        # What has just come back is used once it is proven, by a first message in time.
+        worked = self._masks(frames, 2 * S // self.scenario.fps + 20 * MS, slack)
         steady = self._masks(frames, 500 * MS, slack)
         touched = self._masks(frames, 500 * MS, slack, any_up=True)
         keys, which = state_keys(output_states(topology, worked))
@@ -951,7 +795,7 @@ class Simulation:
         # Nothing changed from half a second before the frame until after its deadline.
         calm = [f for i, f in enumerate(frames) if (steady[i] == touched[i]).all() and ideal[f]]
         incomplete = frozenset(
-            f for f in calm if f not in self.answers or self.answers[f].state != ideal[f]
+            f for f in calm if f not in self.answers or ideal[f] & ~self.answers[f].state
         )
         for process in self.processes.values():
             if process.alive:
@@ -988,14 +832,6 @@ class Simulation:
             for name in self.lost.get(frame, ()):
                 masks[row, self.scenario.topology.index[name]] = any_up
         return masks
-
-
-def depths(topology: Topology) -> dict[str, int]:
-    """Nodes on the longest path from a sensor to each node."""
-    depth = dict.fromkeys(topology.sensor_names, 0)
-    for node in topology.order:
-        depth[node] = 1 + max(depth[x.source] for x in topology.incoming(node))
-    return depth
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,19 @@ from numpy.typing import NDArray
 from edge_runtime.gather import Dropped, Gather, Ready
 from edge_runtime.topology import Topology
 from edge_runtime.wire import Message
-from tests.edge_runtime.simulator import (
+from tests.edge_runtime.ledger import InvariantError
+from tests.edge_runtime.scenarios import (
     LINK_FAULTS,
     MS,
     NODE_FAULTS,
     SENSOR_FAULTS,
     SHIPPED,
     Fault,
-    InvariantError,
-    Outcome,
+    S,
     Scenario,
-    Simulation,
     draw_scenario,
 )
+from tests.edge_runtime.simulator import DEADLINE, Outcome, Simulation
 from tests.strategies import topologies
 
 SEEDS = int(os.environ.get("DDNN_SEEDS", "500"))
@@ -41,29 +42,44 @@ def simulate(seed: int, scenario: Scenario | None = None) -> Outcome:
     """One run; a failure says how to see it again."""
     try:
         outcome = Simulation(seed, scenario).run()
-        if outcome.scenario.network.loss == 0:
+        run = outcome.scenario
+        if run.network.loss == 0:
             assert not outcome.unanswered, f"answerable, but unanswered: {outcome.unanswered}"
-            assert not outcome.incomplete, f"all was well, but not used: {outcome.incomplete}"
+            # A sender that waited for its own deadline is heard if a hop fits between the two.
+            if run.hop < 0.9 * DEADLINE / run.topology.depths[run.topology.output]:
+                assert not outcome.incomplete, f"all was well, but not used: {outcome.incomplete}"
     except AssertionError as error:
         replay = "" if scenario else f"python -m tests.edge_runtime.simulator --seed {seed} --log: "
         pytest.fail(f"{replay}seed {seed}: {error}")
     return outcome
 
 
+@cache
+def counted(seed: int) -> Counter[str]:
+    """What one seed came to, in numbers."""
+    outcome = simulate(seed)
+    own = Counter(
+        frames=outcome.scenario.frames,
+        answerable=len(outcome.answerable),
+        unanswered=len(outcome.unanswered),
+    )
+    return own + outcome.counters
+
+
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_fault_breaks_an_invariant(first: int) -> None:
-    outcomes = [simulate(seed) for seed in range(first, min(first + CHUNK, SEEDS))]
-    answerable = sum(len(o.answerable) for o in outcomes)
-    unanswered = sum(len(o.unanswered) for o in outcomes)
+    total: Counter[str] = Counter()
+    for seed in range(first, min(first + CHUNK, SEEDS)):
+        total += counted(seed)
     # Most frames are, or the claim below would be an empty one.
-    assert answerable > 0.7 * sum(o.scenario.frames for o in outcomes)
-    assert unanswered <= 0.01 * answerable
+    assert total["answerable"] > 0.7 * total["frames"]
+    assert total["unanswered"] <= 0.01 * total["answerable"]
 
 
 def test_every_kind_of_fault_and_of_refusal_is_among_the_seeds() -> None:
     seen: Counter[str] = Counter()
     for seed in range(120):
-        seen += simulate(seed).counters
+        seen += counted(seed)
     wanted = {*NODE_FAULTS, *LINK_FAULTS, *SENSOR_FAULTS}
     wanted |= {"duplicate", "expired", "foreign", "late", "malformed"}
     wanted |= {"stale_incarnation", "stale_model", "frames_at_deadline", "frames_silent"}
@@ -85,7 +101,7 @@ def test_every_single_failure_costs_no_frame(name: str, kind: str) -> None:
         outcome = simulate(1, Scenario(topology, frames=96, faults=(fault,)))
         # All that could be answered was; where another path leads, that is nearly every frame.
         detour = node in ("fog3", "fog4") and name != "poster-baseline"
-        assert len(outcome.answerable) >= (90 if detour else 60)
+        assert len(outcome.answerable) >= (85 if detour else 60)
         assert outcome.steady > 10
 
 
@@ -212,25 +228,48 @@ class GivesAwayBuffers(Gather):
         return super().sense(sensor, frame, view, *rest, **named)
 
 
+RESIDUAL = Topology.load("poster-residual")
+#: fog3 is so slow that fog4 does not wait for it, and fog4 is started again and again.
+HASTY = Scenario(
+    RESIDUAL,
+    fps=10,
+    faults=(
+        Fault(at=0, kind="slow", where="fog3", lasts=60 * S, amount=70 * MS),
+        *(Fault(at=i * 310 * MS, kind="kill", where="fog4", lasts=15 * MS) for i in range(1, 18)),
+    ),
+)
+#: The cloud waits for fog4, and more frames are open than it may hold.
+CROWDED = Scenario(
+    RESIDUAL,
+    fps=60,
+    most_open=3,
+    faults=(Fault(at=500 * MS, kind="hang", where="fog4", lasts=200 * MS),),
+)
+
+
 @pytest.mark.parametrize(
-    ("core", "named"),
+    ("core", "named", "scenario"),
     [
-        (MixesFrames, "combine[ds] "),
-        (ForgetsWhatItClosed, "computed before, by itself"),
-        (ClaimsWhatItDidNotUse, "claims 0x"),
-        (DoesNotWait, "did not wait"),
-        (TrustsAnyIncarnation, "impostor"),
-        (TakesItsPredecessorsFrames, "computed before, by its predecessor"),
-        (KeepsEveryFrame, "open frames"),
-        (ComputesWhatIsTooOld, "computed at the age of"),
-        (LosesCount, "accounted for"),
-        (GivesAwayBuffers, "views of frames|another's view"),
+        (MixesFrames, "combine[ds] ", None),
+        (ForgetsWhatItClosed, "computed before, by itself", None),
+        (ClaimsWhatItDidNotUse, "claims 0x", None),
+        (DoesNotWait, "did not wait", None),
+        (TrustsAnyIncarnation, "impostor|older than it is", None),
+        (TakesItsPredecessorsFrames, "computed before, by its predecessor", HASTY),
+        (KeepsEveryFrame, "open frames", CROWDED),
+        (ComputesWhatIsTooOld, "computed at the age of", None),
+        (LosesCount, "accounted for", None),
+        (GivesAwayBuffers, "views of frames|another's view", None),
     ],
 )
-def test_the_checker_notices_a_faulty_core(core: type[Gather], named: str) -> None:
+def test_the_checker_notices_a_faulty_core(
+    core: type[Gather], named: str, scenario: Scenario | None
+) -> None:
     def run_until_noticed() -> None:
-        for seed in range(400):
-            Simulation(seed, gather_class=core).run()
+        for seed in range(50):
+            Simulation(seed, scenario, gather_class=core).run()
 
     with pytest.raises(InvariantError, match=named):
         run_until_noticed()
+    if scenario:
+        Simulation(0, scenario).run()

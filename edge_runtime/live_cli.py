@@ -1,0 +1,421 @@
+"""The commands of `ddnn-edge` that run a deployment: `run`, `up` and `watch`."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .cli import check_classes, one_survivability, samples_for
+from .clock import SECOND, FrameClock
+from .deployment import LocalDeployment
+from .deployment_file import Deployment
+from .errors import InputError
+from .feed import golden_views
+from .files import new_file
+from .injections import FAULTS, Fault, Injection, parse_injection, parse_seconds
+from .live_run import Drawing, LiveRun, Record, check_survival
+from .manifest import NodeManifest, read_node
+from .monitor import open_monitor
+from .node import Node, Notice, Section, Source
+from .replay import Replay
+from .simulate import Bundle, load_section
+from .sources import Region, open_source, parse_region
+from .topology import Topology
+from .transport.base import ANSWERS, METRICS, Received
+from .transport.zenoh import ZenohTransport
+from .verdict import judge
+from .wire import Encoding
+
+__all__ = ["add_commands"]
+
+#: From capture to answer, where nothing else is said.
+DEADLINE_MS = 100.0
+
+FAULT_HELP: Mapping[Fault, str] = {
+    "fail": "kill the node, as in fog4@5s (SIGKILL)",
+    "hang": "stop it, its sockets left open (SIGSTOP)",
+    "restore": "start it again, or let it go on",
+}
+
+Command = Callable[[argparse.Namespace], int]
+
+#: How a person reads a node's notices.
+SAYS: Mapping[Notice, str] = {
+    "up": "{} is there",
+    "down": "{} is gone",
+    "refused": "{} runs another model; what it sends is refused",
+    "ended": "{} has no source any more",
+    "returned": "{} has its source again",
+    "unnamed": "cut off; the others do not see this node",
+    "named": "ready",
+}
+
+
+def add_commands(command: Callable[[str, Command, str], Any]) -> None:
+    """Add these commands to a parser; `command` adds one with its name, action and help."""
+    add = command("run", _run, "Run one node of a deployment.")
+    add.add_argument("node", type=Path, metavar="NODE_DIR")
+    add.add_argument("--deployment", type=Path, required=True, metavar="FILE")
+    add.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        metavar="SENSOR=WHERE",
+        help="a camera such as /dev/video0, a video, a folder of pictures, an .npz; for each "
+        "sensor that the node reads",
+    )
+    add.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="SENSOR=X,Y,W,H",
+        help="the part of its pictures that is classified, in pixels; nothing is detected",
+    )
+    add.add_argument("--fps", type=float, default=30.0, help="frames a second, the same everywhere")
+    _add_deadline(add)
+    add.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of messages")
+    add.add_argument("--backend", choices=("litert", "savedmodel"), default="litert")
+    add.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+
+    add = command("up", _up, "Run a whole bundle as processes of this machine, and let them fail.")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("--data", type=Path, metavar="FILE.npz", help="what the sensors see")
+    add.add_argument("--fps", type=float, default=30.0, help="frames a second")
+    add.add_argument("--frames", type=int, help="how many shall count; default until interrupted")
+    _add_deadline(add)
+    add.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of messages")
+    for fault, text in FAULT_HELP.items():
+        add.add_argument(
+            f"--{fault}", action="append", nargs="+", default=[], metavar="NODE@TIME", help=text
+        )
+    add.add_argument("--survival", help="draw configurations from this survivability instead")
+    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
+    add.add_argument(
+        "--hold", default="1s", metavar="TIME", help="how long each one lasts once settled"
+    )
+    add.add_argument(
+        "--record", type=Path, metavar="DIR", help="write trace.jsonl, answers.jsonl and logs"
+    )
+
+    add = command("watch", _watch, "Print a deployment's answers as JSON lines until interrupted.")
+    add.add_argument("--deployment", type=Path, required=True, metavar="FILE")
+
+
+def _add_deadline(parser: Any) -> None:
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        metavar="MS",
+        help="from capture to answer, in milliseconds, the same everywhere; default the "
+        "deployment's, or else 100",
+    )
+
+
+# -- run -----------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.parent is not None:
+        _end_with(options.parent)
+    with _signals() as interruption:
+        manifest = read_node(options.node)
+        deployment = Deployment.load(options.deployment)
+        deadline_ns = deadline(options.deadline, deployment)
+        frames = _frame_clock(options.fps, deployment)
+        section = _section(options, manifest)
+        sources = _sources(options, manifest)
+        node = None
+        try:
+            config = deployment.transport(manifest.node, {*manifest.outgoing, *_peers(manifest)})
+            with ZenohTransport(config, manifest.node) as transport:
+                node = Node(
+                    manifest,
+                    section,
+                    transport,
+                    sources,
+                    frames,
+                    deadline_ns=deadline_ns,
+                    lease_ns=deployment.tuning.lease_ms * 1_000_000,
+                    settle_ns=deployment.tuning.settle_ms * 1_000_000,
+                    encoding=options.encoding,
+                    notice=_teller(manifest.node, options.json),
+                )
+                interruption.calls(node.stop)
+                node.run()
+        finally:
+            for source in sources.values():
+                source.close()
+    return interruption.code or 0
+
+
+def deadline(option: float | None, deployment: Deployment | None) -> int:
+    """From capture to answer, in nanoseconds."""
+    milliseconds = option
+    if milliseconds is None:
+        milliseconds = deployment.deadline_ms if deployment else DEADLINE_MS
+    if not 0 < milliseconds <= 3_600_000:
+        raise InputError(f"expected --deadline above 0 and up to an hour, got {milliseconds} ms")
+    return int(milliseconds * 1e6)
+
+
+def _peers(manifest: NodeManifest) -> Iterator[str]:
+    return (link.source for link in manifest.incoming if not link.sensor)
+
+
+def _frame_clock(fps: float, deployment: Deployment) -> FrameClock:
+    return FrameClock.at(
+        fps,
+        wall_ns=time.time_ns(),
+        monotonic_ns=time.monotonic_ns(),
+        epoch_ns=int((deployment.epoch or 0) * SECOND),
+    )
+
+
+def _section(options: argparse.Namespace, manifest: NodeManifest) -> Section:
+    if options.backend == "litert":
+        return load_section(options.node, manifest)
+    from .saved_model import SavedModelSection
+
+    return SavedModelSection(options.node, manifest)
+
+
+def _sources(options: argparse.Namespace, manifest: NodeManifest) -> dict[str, Source]:
+    specs = _by_sensor(options.source, "source", manifest)
+    regions = {
+        sensor: parse_region(text)
+        for sensor, text in _by_sensor(options.region, "region", manifest).items()
+    }
+    if missing := sorted({x.source for x in manifest.incoming if x.sensor} - specs.keys()):
+        raise InputError(
+            f"node {manifest.node!r} reads {', '.join(missing)}; say from where, as in "
+            f"--source {missing[0]}=/dev/video0"
+        )
+    if unused := sorted(regions.keys() - specs.keys()):
+        raise InputError(f"--region {unused[0]}=… has no --source")
+    sources: dict[str, Source] = {}
+    try:
+        for sensor, spec in specs.items():
+            region: Region | None = regions.get(sensor)
+            sources[sensor] = open_source(spec, sensor, manifest.inputs[sensor], region)
+    except BaseException:
+        for source in sources.values():
+            source.close()
+        raise
+    return sources
+
+
+def _by_sensor(words: list[str], option: str, manifest: NodeManifest) -> dict[str, str]:
+    hosted = [link.source for link in manifest.incoming if link.sensor]
+    found: dict[str, str] = {}
+    for word in words:
+        sensor, equals, value = word.partition("=")
+        if sensor not in hosted or not (equals and value) or sensor in found:
+            raise InputError(
+                f"--{option} {word}: expected SENSOR=… once for a sensor of node "
+                f"{manifest.node!r}, which reads {', '.join(hosted) or 'none'}"
+            )
+        found[sensor] = value
+    return found
+
+
+def _teller(node: str, as_json: bool) -> Callable[[Notice, str], None]:
+    """Prints a node's notices, a line each."""
+
+    def tell(what: Notice, name: str) -> None:
+        if as_json:
+            line = json.dumps({"node": node, "event": what, "name": name})
+        else:
+            line = f"{node}: {SAYS[what].format(name)}"
+        print(line, flush=True)
+
+    return tell
+
+
+def _end_with(parent: int) -> None:
+    """Let the kernel kill this process when the one that started it ends, however that ends."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        sys.exit(1)
+
+
+# -- up ------------------------------------------------------------------------------------------
+
+
+def _up(options: argparse.Namespace) -> int:
+    bundle = Bundle(options.bundle)
+    topology, names = bundle.manifest.topology, bundle.manifest.class_names
+    plan = _plan(options, topology)
+    if options.frames is not None and options.frames < 1:
+        raise InputError(f"expected --frames of at least 1, got {options.frames}")
+    deadline_ns = deadline(options.deadline, None)
+    inputs, labels = _feed(options, bundle)
+    with (
+        ExitStack() as stack,
+        _signals() as interruption,
+    ):
+        if options.record is None:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="ddnn-")))
+        else:
+            folder = options.record
+            _make_folder(folder)
+        data = options.data
+        if data is None:
+            data = folder / "views.npz"
+            np.savez(data, allow_pickle=False, **inputs)
+        local = stack.enter_context(
+            LocalDeployment(
+                options.bundle,
+                {sensor: data.resolve() for sensor in topology.sensor_names},
+                folder,
+                fps=options.fps,
+                deadline_ms=deadline_ns / 1e6,
+                encoding=options.encoding,
+            )
+        )
+        frames = _frame_clock(options.fps, local.deployment)
+        transport = stack.enter_context(
+            ZenohTransport(local.deployment.observer(), topics=[ANSWERS, METRICS])
+        )
+        local.start()
+        monitor = None if options.json else open_monitor(names, labels)
+        run = LiveRun(
+            local,
+            topology,
+            transport,
+            frames,
+            deadline_ns=deadline_ns,
+            plan=plan,
+            frames=options.frames,
+            monitor=monitor,
+        )
+        if monitor is not None:
+            stack.callback(monitor.close)
+            monitor.say(f"watch it with ddnn-edge watch --deployment {local.path}")
+        interruption.calls(run.stop)
+        record = run.run()
+        local.close()
+        record.crashes = list(local.crashes)
+        if options.record is not None:
+            _write_record(folder, record)
+    replay = Replay(bundle, inputs, options.encoding)
+    verdict = judge(record, replay, names, labels, plan)
+    if options.json:
+        print(msgspec.json.encode(verdict).decode())
+    else:
+        print(msgspec.json.format(msgspec.json.encode(verdict)).decode())
+    if interruption.code is not None and options.frames is not None:
+        return interruption.code
+    return 1 if verdict.crashes else 0
+
+
+def _plan(options: argparse.Namespace, topology: Topology) -> list[Injection] | Drawing:
+    injections = [
+        parse_injection(fault, word, topology.order)
+        for fault in FAULTS
+        for words in getattr(options, fault)
+        for word in words
+    ]
+    if options.survival is None:
+        return injections
+    if injections:
+        raise InputError("give --survival, or single faults such as --fail; not both")
+    if options.seed < 0:
+        raise InputError(f"expected --seed of at least 0, got {options.seed}")
+    survival = one_survivability(options.survival, topology)
+    check_survival(topology, survival)
+    return Drawing(survival, options.seed, parse_seconds("--hold", options.hold))
+
+
+def _feed(
+    options: argparse.Namespace, bundle: Bundle
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64] | None]:
+    """What the sensors see, and the labels; without data, the views that export kept."""
+    if options.data is None:
+        return golden_views(bundle.folder, bundle.nodes), None
+    samples = samples_for(bundle.manifest.topology, options.data)
+    check_classes(samples, bundle.manifest.class_names)
+    return samples.inputs, samples.labels
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--record {folder}: cannot be made ({error.strerror})") from error
+
+
+def _write_record(folder: Path, record: Record) -> None:
+    record.trace().save(folder / "trace.jsonl")
+    with new_file(folder / "answers.jsonl") as temporary:
+        lines = [msgspec.json.encode(answer) + b"\n" for answer in record.answers.values()]
+        temporary.write_bytes(b"".join(lines))
+
+
+# -- watch ---------------------------------------------------------------------------------------
+
+
+def _watch(options: argparse.Namespace) -> int:
+    deployment = Deployment.load(options.deployment)
+    with (
+        _signals() as interruption,
+        ZenohTransport(deployment.observer(), topics=[ANSWERS]) as transport,
+    ):
+        interruption.calls(transport.wake)
+        try:
+            while interruption.code is None:
+                event = transport.receive(None)
+                if isinstance(event, Received):
+                    print(event.payload.decode(), flush=True)
+        except BrokenPipeError:
+            # Whoever read the lines has enough; Python must not try to flush the rest.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return interruption.code or 0
+
+
+# -- signals -------------------------------------------------------------------------------------
+
+
+class _Interruption:
+    """What SIGTERM and SIGINT do: they end the process at once, or by a call once that is set."""
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        self._call: Callable[[], None] | None = None
+
+    def calls(self, call: Callable[[], None]) -> None:
+        """From now on let `call` end it; `call` must be safe in a signal handler."""
+        self._call = call
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.code = 130 if number == signal.SIGINT else 0
+        if self._call is None:
+            raise SystemExit(self.code)
+        self._call()
+
+
+@contextmanager
+def _signals() -> Iterator[_Interruption]:
+    """Handle SIGTERM (exit code 0) and SIGINT (130) within the block."""
+    interruption = _Interruption()
+    before = {n: signal.signal(n, interruption) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

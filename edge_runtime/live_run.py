@@ -1,0 +1,406 @@
+"""A run of a local deployment: its frames, the faults injected, and what was answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from .clock import SECOND, FrameClock
+from .deployment import LocalDeployment
+from .errors import InputError
+from .failures import FailureTrace, Mask, draw, mask_without
+from .injections import Injection
+from .node import Answer
+from .observer import Observer
+from .topology import Survival, Topology
+from .transport.base import Transport
+
+__all__ = [
+    "Configuration",
+    "Drawing",
+    "Listing",
+    "LiveRun",
+    "Monitor",
+    "Phase",
+    "Record",
+    "check_survival",
+]
+
+#: Seconds within which a deployment must have settled after a change; it takes a few.
+SETTLE_S = 60.0
+#: Seconds that an answer may take to get from its node to here.
+GRACE_S = 0.5
+#: Seconds between two looks at the processes.
+LOOK_S = 0.1
+
+
+@dataclass(frozen=True)
+class Phase:
+    """From `start_ns` on, to the next phase: the nodes in `down` have failed, or may have.
+
+    Settled: exactly these have failed, and every node knows of it as far as it needs to.
+    """
+
+    start_ns: int
+    down: frozenset[str]
+    settled: bool
+
+
+class Configuration(NamedTuple):
+    """Nodes that have failed: `down` all of them, `hung` those that hang instead of being dead."""
+
+    down: frozenset[str]
+    hung: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Configurations drawn, each held for `hold_s` seconds once it has settled.
+
+    Of those that have failed each is killed or hangs, at random.
+    """
+
+    survival: Survival
+    seed: int = 0
+    hold_s: float = 1.0
+
+    def configurations(self, topology: Topology) -> Iterator[Configuration]:
+        """Without end; the same for the same seed."""
+        rng = np.random.default_rng(self.seed)
+        while True:
+            (mask,) = draw(topology, self.survival, 1, rng)
+            hangs = rng.random(len(topology.order)) < 0.5
+            down = [node for node in topology.order if not mask[topology.index[node]]]
+            hung = [node for node, h in zip(topology.order, hangs, strict=True) if h]
+            yield Configuration(frozenset(down), frozenset(down) & frozenset(hung))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Configurations one after the other, each held for `hold_s` seconds once it has settled."""
+
+    listed: tuple[Configuration, ...]
+    hold_s: float = 1.0
+
+    def configurations(self, topology: Topology) -> Iterator[Configuration]:
+        """Those listed."""
+        return iter(self.listed)
+
+
+@dataclass
+class Record:
+    """What a run came to.
+
+    `first`, `last`: ids of the first and last frame of all; `counted`: the ids that count, the
+    others are of transitions. `holds`: where configurations were held, the frames of each.
+    `answers`: by frame, transitions included.
+    """
+
+    topology: Topology
+    frames: FrameClock
+    deadline_ns: int
+    first: int
+    last: int = -1
+    counted: list[int] = field(default_factory=list)
+    holds: list[list[int]] = field(default_factory=list)
+    phases: list[Phase] = field(default_factory=list)
+    answers: dict[int, Answer] = field(default_factory=dict)
+    duplicates: int = 0
+    crashes: list[str] = field(default_factory=list)
+    payload_bytes: float = 0.0
+    header_bytes: float = 0.0
+
+    def masks(self) -> Mask:
+        """What worked during each frame, from `first` to `last`; bool (frames, elements).
+
+        A node that was down, or not yet settled again, at any time from a frame's capture to its
+        deadline counts as failed in it.
+        """
+        return np.stack([mask_without(self.topology, sorted(down)) for down, _ in self._during()])
+
+    def settled(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Whether nothing changed during each frame, from `first` to `last`; bool (frames,)."""
+        return np.array([settled for _, settled in self._during()], bool)
+
+    def trace(self) -> FailureTrace:
+        """The failures of every frame, as `simulate --trace` replays them."""
+        before = np.ones((self.first, len(self.topology.elements)), bool)
+        masks = [before, self.masks()] if self.last >= self.first else [before]
+        return FailureTrace.of(self.topology, np.concatenate(masks))
+
+    def _during(self) -> list[tuple[frozenset[str], bool]]:
+        ends = [phase.start_ns for phase in self.phases[1:]] + [2**63]
+        found = []
+        oldest = 0
+        for frame in range(self.first, self.last + 1):
+            begins = self.frames.begins(frame)
+            while ends[oldest] <= begins:
+                oldest += 1
+            newest = oldest + 1
+            while newest < len(ends) and self.phases[newest].start_ns < begins + self.deadline_ns:
+                newest += 1
+            over = self.phases[oldest:newest]
+            down = frozenset[str]().union(*(phase.down for phase in over))
+            found.append((down, len(over) == 1 and over[0].settled))
+        return found
+
+
+class Monitor(Protocol):
+    """Shows a person how a run goes."""
+
+    def show(self, run: LiveRun, now: int) -> None:
+        """Called about every second; `now` in monotonic nanoseconds."""
+
+    def say(self, text: str) -> None:
+        """Called with what has just been done."""
+
+    def close(self) -> None:
+        """Called when the run is over."""
+
+
+class LiveRun:
+    """Runs a deployment that has been started, and injects faults into it.
+
+    Args:
+        deployment: whose processes have been started.
+        topology: of its bundle.
+        transport: an observer's, which follows `ANSWERS` and `METRICS`.
+        clock: the frame clock of the deployment.
+        deadline_ns: from capture to answer.
+        plan: faults by the time, or configurations to hold.
+        frames: how many shall count; None for as many as there are until `stop`.
+        monitor: shows it to a person.
+        observer: one that has taken the transport's events before.
+        now: monotonic nanoseconds.
+    """
+
+    def __init__(
+        self,
+        deployment: LocalDeployment,
+        topology: Topology,
+        transport: Transport,
+        clock: FrameClock,
+        *,
+        deadline_ns: int,
+        plan: Sequence[Injection] | Drawing | Listing = (),
+        frames: int | None = None,
+        monitor: Monitor | None = None,
+        observer: Observer | None = None,
+        now: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.deployment, self.topology = deployment, topology
+        self.observer = observer or Observer(topology)
+        self.record = Record(topology, clock, deadline_ns, first=0)
+        self._transport, self._clock, self._deadline = transport, clock, deadline_ns
+        self._plan, self._wanted, self._monitor, self._now = plan, frames, monitor, now
+        self._down: set[str] = set()
+        self._stopped = False
+        self._looked = self._shown = 0
+
+    def stop(self) -> None:
+        """End the run soon, as if it had come to its last frame; safe in a signal handler."""
+        self._stopped = True
+        self._transport.wake()
+
+    def run(self) -> Record:
+        """Run; raises `InputError` where the deployment does not come up, or does not settle."""
+        self._change(set())
+        self._notice_settled()
+        self._settle()
+        self.observer.restart_counts()
+        self.record.first = self._next_frame()
+        try:
+            if isinstance(self._plan, Drawing | Listing):
+                self._hold(self._plan)
+            else:
+                self._run_schedule(self._plan)
+        finally:
+            self._finish()
+        return self.record
+
+    # -- plans -------------------------------------------------------------------------------------
+
+    def _run_schedule(self, injections: Sequence[Injection]) -> None:
+        first = self.record.first
+        start = self._clock.begins(first)
+        last = None if self._wanted is None else first + self._wanted - 1
+        due = sorted(injections, key=lambda injection: injection.at_s)
+        while not self._stopped:
+            now = self._now()
+            while due and start + due[0].at_s * SECOND <= now:
+                self._inject(due.pop(0))
+            if last is not None and now >= self._clock.begins(last) + self._deadline:
+                break
+            until = min([*(start + int(i.at_s * SECOND) for i in due[:1]), now + SECOND])
+            if last is not None:
+                until = min(until, self._clock.begins(last) + self._deadline)
+            self._watch(until)
+        ended = self._now() - self._deadline
+        last = self._clock.frame(ended) if last is None or self._stopped else last
+        self.record.last = max(first - 1, last)
+        self.record.counted = list(range(first, self.record.last + 1))
+
+    def _hold(self, plan: Drawing | Listing) -> None:
+        frame_ns = self._clock.begins(1) - self._clock.begins(0)
+        length = max(1, round(plan.hold_s * SECOND / frame_ns))
+        counted = self.record.counted
+        for configuration in plan.configurations(self.topology):
+            self._make(configuration)
+            self._settle()
+            left = length if self._wanted is None else min(length, self._wanted - len(counted))
+            first = self._next_frame()
+            hold = list(range(first, first + left))
+            end = self._clock.begins(hold[-1]) + self._deadline
+            while not self._stopped and self._now() < end:
+                self._watch(min(end, self._now() + SECOND))
+            if self._stopped:
+                return
+            self.record.holds.append(hold)
+            self.record.last = hold[-1]
+            counted += hold
+            if self._wanted is not None and len(counted) >= self._wanted:
+                return
+
+    # -- faults ------------------------------------------------------------------------------------
+
+    def _inject(self, injection: Injection) -> None:
+        node, down = injection.node, set(self._down)
+        if injection.fault == "restore":
+            down.discard(node)
+        else:
+            down.add(node)
+        # Noted before a process is touched: from now on nothing is certain.
+        self._change(down)
+        act = {
+            "fail": self.deployment.kill,
+            "hang": self.deployment.hang,
+            "restore": self.deployment.restore,
+        }
+        act[injection.fault](node)
+        self._say(f"{injection.fault} {node}")
+
+    def _make(self, configuration: Configuration) -> None:
+        """Bring a configuration about; nodes that are down already stay as they are."""
+        before, down = self._down, set(configuration.down)
+        self._change(down)
+        for node in sorted(down - before):
+            (self.deployment.hang if node in configuration.hung else self.deployment.kill)(node)
+        for node in sorted(before - down):
+            self.deployment.restore(node)
+        self._say(f"down: {', '.join(sorted(down)) or 'nothing'}")
+
+    def _change(self, down: set[str]) -> None:
+        """From now on the deployment is on its way to this."""
+        self._down = down
+        phases = self.record.phases
+        both = frozenset(down) | (phases[-1].down if phases else frozenset())
+        phases.append(Phase(self._now(), both, settled=False))
+
+    def _settle(self) -> None:
+        """Wait until what was changed is so."""
+        end = self._now() + int(SETTLE_S * SECOND)
+        while not self._stopped and not self.record.phases[-1].settled:
+            if self._now() >= end:
+                reason = self.observer.unsettled(self._down)
+                raise InputError(
+                    f"the deployment did not settle within {SETTLE_S:.0f} s: {reason}; its nodes' "
+                    f"logs are in {self.deployment.folder}"
+                )
+            self._watch(self._now() + SECOND // 4)
+
+    # -- watching ----------------------------------------------------------------------------------
+
+    def _next_frame(self) -> int:
+        return self._clock.frame(self._now()) + 1
+
+    def _watch(self, until: int) -> None:
+        """Take what comes until then, or until something is to be decided."""
+        settled = self.record.phases[-1].settled
+        while not self._stopped and settled == self.record.phases[-1].settled:
+            now = self._now()
+            if now >= self._looked + LOOK_S * SECOND:
+                self._looked = now
+                self._look()
+            if self._monitor is not None and now >= self._shown + SECOND:
+                self._shown = now
+                self._monitor.show(self, now)
+            if now >= until:
+                return
+            wait = min(until - now, LOOK_S * SECOND)
+            event = self._transport.receive(wait / SECOND)
+            if event is not None:
+                self.observer.take(event)
+                self._notice_settled()
+
+    def _notice_settled(self) -> None:
+        phases = self.record.phases
+        if not phases[-1].settled and self.observer.unsettled(self._down) is None:
+            phases.append(Phase(self._now(), frozenset(self._down), settled=True))
+
+    def _look(self) -> None:
+        states = self.deployment.states
+        crashed = {node for node, state in states.items() if state == "crashed"} - self._down
+        if not crashed:
+            return
+        node = min(crashed)
+        if not self.record.first:
+            lines = self.deployment.log(node).read_text(errors="replace").strip().splitlines()
+            raise InputError(f"node {node!r} did not start: {lines[-1] if lines else 'no reason'}")
+        self._say(f"{', '.join(sorted(crashed))} CRASHED")
+        self._change(self._down | crashed)
+
+    def _finish(self) -> None:
+        """Take the last answers on their way."""
+        record = self.record
+        end = self._now() + int(GRACE_S * SECOND)
+        while self._now() < end and record.last not in self.observer.answers:
+            event = self._transport.receive(0.05)
+            if event is not None:
+                self.observer.take(event)
+        record.answers = {
+            frame: answer
+            for frame, answer in sorted(self.observer.answers.items())
+            if record.first <= frame <= record.last
+        }
+        record.duplicates = self.observer.duplicates
+        record.crashes = list(self.deployment.crashes)
+        self._sum_bytes()
+
+    def _sum_bytes(self) -> None:
+        """Bytes an inference, each node weighted by how long it was not down."""
+        phases = [p for p in self.record.phases if p.settled or p.down]
+        begin, end = self._clock.begins(self.record.first), self._now()
+        for node, sums in self.observer.sums.items():
+            if not sums.frames:
+                continue
+            down = 0
+            for phase, until in zip(phases, [p.start_ns for p in phases[1:]] + [end], strict=True):
+                if node in phase.down:
+                    down += max(0, until - max(begin, phase.start_ns))
+            share = max(0.0, 1 - down / max(1, end - begin))
+            self.record.payload_bytes += share * sums.payload_bytes / sums.frames
+            self.record.header_bytes += share * sums.header_bytes / sums.frames
+
+    def _say(self, text: str) -> None:
+        if self._monitor is not None:
+            self._monitor.say(text)
+
+
+def check_survival(topology: Topology, survival: Survival) -> None:
+    """Only nodes can be made to fail; `InputError` where a sensor or a link is to."""
+    chances = topology.survival(survival)
+    nodes = {topology.index[node] for node in topology.order}
+    others = [
+        name
+        for i, (name, chance) in enumerate(zip(topology.elements, chances, strict=True))
+        if chance < 1 and i not in nodes
+    ]
+    if others:
+        raise InputError(
+            f"--survival: only nodes can be made to fail here, and {', '.join(others)} "
+            "may, too; choose a survivability of nodes alone"
+        )

@@ -1,0 +1,391 @@
+"""One running node: its section, its links and its hosted sensors, in one loop.
+
+What is decided when is `gather.py`'s; this only carries it out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .clock import SECOND, FrameClock
+from .errors import InputError
+from .gather import Condition, Dropped, Gather, Ready, TensorSpec, complete
+from .manifest import NodeManifest
+from .reliability import fallback_answer
+from .transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
+from .wire import Encoding, Message, encode, short_fingerprint
+
+__all__ = ["Answer", "Metrics", "Node", "Notice", "Section", "Source"]
+
+Array = NDArray[Any]
+
+#: How often a node tells of itself, in nanoseconds.
+METRICS_EVERY = SECOND
+
+#: Taken in before it is seen whether a frame is ready, so that no flood keeps a node from that.
+MOST_EVENTS = 256
+
+#: What a person should hear of: a peer with a link to this node is there or gone, or runs another
+#: model; a hosted sensor's source has ended or runs again; the name is held no more or again.
+Notice = Literal["up", "down", "refused", "ended", "returned", "unnamed", "named"]
+
+
+class Section(Protocol):
+    """One node's computation; `LiteRTSection` is one."""
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """Shape and dtype of each input by name, without the batch axis."""
+
+    def __call__(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        """Evaluate on all inputs, batch first."""
+
+
+class Source(Protocol):
+    """Where a hosted sensor's views come from."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether no view is to be expected, for good or until a camera is there again."""
+
+    def read(self, frame: int) -> Array | None:
+        """The view of a frame, without a batch axis; None where there is none. Does not wait."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the output node makes of a frame; `ddnn-edge watch` prints it as a line of JSON.
+
+    `state`: delivered-links state, a bit mask in hexadecimal; `nodes`: the nodes in it. `age_ms`:
+    since capture. `accuracy`: what the bundle's reliability table says of exactly this state, null
+    where it says nothing. `fallback`: nothing reached the node. `waited`: whether a sender that was
+    waited for did not come in time.
+    """
+
+    frame: int
+    answer: str
+    probabilities: tuple[float, ...]
+    node: str
+    state: str
+    nodes: tuple[str, ...]
+    age_ms: float
+    accuracy: float | None
+    fallback: bool
+    waited: bool
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """What a node tells of itself, about once a second and when `peers` changes.
+
+    Sums since its start. `peers`: whether each sender is waited for; sensors are not among them.
+    """
+
+    node: str
+    incarnation: int
+    frames: int
+    at_deadline: int
+    silent: int
+    skipped: int
+    payload_bytes: int
+    header_bytes: int
+    dropped: dict[str, int]
+    peers: dict[str, Condition]
+    compute_ms: float
+    resident_mb: float
+
+
+class Node:
+    """A node of a deployment.
+
+    Args:
+        manifest: its `node.json`.
+        section: what it computes.
+        transport: its way to the others, not yet claimed.
+        sources: of every sensor that it hosts, by name.
+        frames: which frame an instant belongs to; needed where there are sources.
+        deadline_ns: the deployment's, from capture to answer.
+        lease_ns: after how long without a sign of life the others take this process for dead.
+        settle_ns: how long the transport may take to see that they did.
+        encoding: of float32 messages.
+        clock: monotonic nanoseconds.
+        wall: wall clock nanoseconds, for people only.
+        notice: called with what a person should hear of, and the name of the peer or sensor.
+
+    Raises `InputError` for links, inputs or sources that do not fit, when made.
+    """
+
+    def __init__(
+        self,
+        manifest: NodeManifest,
+        section: Section,
+        transport: Transport,
+        sources: Mapping[str, Source],
+        frames: FrameClock | None,
+        *,
+        deadline_ns: int,
+        lease_ns: int = SECOND // 2,
+        settle_ns: int = SECOND // 10,
+        encoding: Encoding = "raw",
+        clock: Callable[[], int] = time.monotonic_ns,
+        wall: Callable[[], int] = time.time_ns,
+        notice: Callable[[Notice, str], None] = lambda what, name: None,
+    ) -> None:
+        _check(manifest, sources, frames)
+        self.manifest = manifest
+        self._section = section
+        self._transport = transport
+        self._sources = dict(sources)
+        self._frames = frames
+        self._encoding = encoding
+        self._clock, self._wall = clock, wall
+        self._notice = notice
+        self._fingerprint = short_fingerprint(manifest.fingerprint)
+        self._linked = {*manifest.senders, *manifest.outgoing}
+        self._peers = tuple(link.source for link in manifest.incoming if not link.sensor)
+        self._conditions: dict[str, Condition] = {}
+        self._ended, self._refused = set[str](), set[str]()
+        self._stopped = self._named = False
+        self._pause, self._settle = 7 * lease_ns // 10, 2 * settle_ns
+        self._quiet_until = 0
+        self._sensed = -1
+        self._told = 0
+        self._payload = self._header = self._busy = 0
+        self.gather = Gather(
+            manifest.node,
+            manifest.incoming,
+            section.inputs,
+            budget_ns=int(manifest.budget * deadline_ns),
+            deadline_ns=deadline_ns,
+            fingerprint=self._fingerprint,
+            start_ns=clock(),
+        )
+        for link in manifest.incoming:
+            if link.sensor and link.source not in self._sources:
+                self.gather.sensor_down(link.source)
+
+    def run(self) -> None:
+        """Take part until `stop`; raises `NameTakenError` if another process has this name."""
+        try:
+            self.start()
+            while not self._stopped:
+                self.step()
+            self._tell(last=True)
+        finally:
+            for source in self._sources.values():
+                source.close()
+
+    def start(self) -> None:
+        """Take the name; `step` follows."""
+        self._transport.claim()
+        self._named = True
+        self._notice("named", self.manifest.node)
+
+    def stop(self) -> None:
+        """Let `run` return soon; safe in a signal handler and from any thread."""
+        self._stopped = True
+        self._transport.wake()
+
+    def step(self) -> None:
+        """Wait for what comes next, take in what is there, and compute one frame that is ready."""
+        asked = self._clock()
+        event = self._transport.receive(self._patience(asked) / SECOND)
+        now = self._clock()
+        if now - asked > self._pause:
+            # Stopped and let go on, perhaps: another may have the name, and the news of it is yet
+            # to come.
+            self._quiet_until = now + self._settle
+        taken = 0
+        while event is not None:
+            self._take(event)
+            taken += 1
+            event = self._transport.receive(0) if taken < MOST_EVENTS else None
+        self._sense()
+        ready = self.gather.ready(self._clock())
+        if ready is not None:
+            self._compute(ready)
+        self._tell()
+
+    def _patience(self, now: int) -> int:
+        """Nanoseconds until something is due by itself; so few that a pause stands out."""
+        due = [now + self._pause // 3]
+        if self._may_speak(now):
+            due.append(self._told + METRICS_EVERY)
+        wakeup = self.gather.next_wakeup()
+        if wakeup is not None:
+            due.append(wakeup)
+        if self._frames is not None and self._sources:
+            due.append(self._frames.begins(self._sensed + 1))
+        return max(0, min(due) - now)
+
+    def _take(self, event: Received | PeerUp | PeerDown) -> None:
+        if isinstance(event, Received):
+            if self.gather.hear(event.header, event.payload, self._clock()) == "stale_model":
+                self._name_refused()
+        elif event.node == self.manifest.node:
+            # Others may have lost sight of this process, and another may have its name by now:
+            # until that is settled it is heard by nobody, and must not answer.
+            self._named = isinstance(event, PeerUp)
+            self._notice("named" if self._named else "unnamed", event.node)
+        else:
+            up = isinstance(event, PeerUp)
+            change = self.gather.peer_up if up else self.gather.peer_down
+            change(event.node, event.incarnation)
+            if event.node in self._linked:
+                self._notice("up" if up else "down", event.node)
+
+    def _name_refused(self) -> None:
+        for name in self.gather.refused.keys() - self._refused:
+            self._notice("refused", name)
+        self._refused = set(self.gather.refused)
+
+    def _sense(self) -> None:
+        """Take each hosted sensor's view of the present frame, once."""
+        if self._frames is None or not self._sources:
+            return
+        now = self._clock()
+        frame = self._frames.frame(now)
+        if frame <= self._sensed:
+            return
+        self._sensed = frame
+        # All views of an instant count as captured when its frame begins, so that every node's
+        # deadline for it is the same instant.
+        begins, wall = self._frames.begins(frame), self._wall()
+        for name, source in self._sources.items():
+            if source.ended != (name in self._ended):
+                self._ended ^= {name}
+                change = self.gather.sensor_down if source.ended else self.gather.sensor_up
+                change(name)
+                self._notice("ended" if name in self._ended else "returned", name)
+            if name not in self._ended:
+                view = source.read(frame)
+                self.gather.sense(name, frame, view, now, captured_ns=begins, wall_ns=wall)
+
+    def _compute(self, ready: Ready) -> None:
+        start = self._clock()
+        outputs: tuple[Array, ...] = ()
+        if not ready.silent:
+            full = complete(ready.inputs, self._section.inputs, self.manifest.senders)
+            outputs = self._section(full)
+        self._busy += self._clock() - start
+        if self.manifest.outgoing:
+            self._send(ready, outputs)
+        else:
+            self._answer(ready, outputs)
+
+    def _send(self, ready: Ready, outputs: tuple[Array, ...]) -> None:
+        incarnation = self._transport.incarnation
+        now = self._clock()
+        if incarnation is None or not self._may_speak(now):
+            return
+        header, payload = encode(
+            Message(
+                frame=ready.frame,
+                sender=self.manifest.node,
+                incarnation=incarnation,
+                fingerprint=self._fingerprint,
+                state=ready.state,
+                age_ns=ready.age(now),
+                sent_ns=now,
+                wall_ns=ready.wall_ns,
+                tensors=tuple(x[0] for x in outputs),
+            ),
+            self._encoding,
+        )
+        for target in self.manifest.outgoing:
+            self._transport.send(target, header, payload)
+            self._header += len(header)
+            self._payload += len(payload)
+
+    def _answer(self, ready: Ready, outputs: tuple[Array, ...]) -> None:
+        now = self._clock()
+        if not self._may_speak(now):
+            return
+        manifest = self.manifest
+        if ready.silent:
+            probabilities = fallback_answer("prior", manifest.prior or ())
+        else:
+            probabilities = outputs[0][0]
+        names = manifest.class_names or ()
+        state = f"{ready.state:x}"
+        table = manifest.reliability
+        answer = Answer(
+            frame=ready.frame,
+            answer=names[int(np.argmax(probabilities))],
+            probabilities=tuple(round(float(p), 6) for p in probabilities),
+            node=manifest.node,
+            state=state,
+            nodes=self._nodes_in(ready.state),
+            age_ms=ready.age(now) / 1e6,
+            accuracy=table.states.get(state) if table else None,
+            fallback=ready.silent,
+            waited=not ready.complete,
+        )
+        self._transport.send(ANSWERS, b"", msgspec.json.encode(answer))
+
+    def _may_speak(self, now: int) -> bool:
+        """Whether this process has its name, as far as it can know."""
+        return self._named and now >= self._quiet_until
+
+    def _nodes_in(self, state: int) -> tuple[str, ...]:
+        """Senders and receivers of the links in a state, in topology order of the links."""
+        links = self.manifest.links or ()
+        within = [name.split("->") for i, name in enumerate(links) if state >> i & 1]
+        return tuple(dict.fromkeys(name for ends in within for name in ends))
+
+    def _tell(self, *, last: bool = False) -> None:
+        now = self._clock()
+        incarnation = self._transport.incarnation
+        conditions = {name: self.gather.condition(name) for name in self._peers}
+        due = last or conditions != self._conditions or now >= self._told + METRICS_EVERY
+        if incarnation is None or not due or not self._may_speak(now):
+            return
+        self._told, self._conditions = now, conditions
+        counters = self.gather.counters
+        frames = counters.frames_complete + counters.frames_at_deadline
+        metrics = Metrics(
+            node=self.manifest.node,
+            incarnation=incarnation,
+            frames=frames,
+            at_deadline=counters.frames_at_deadline,
+            silent=counters.frames_silent,
+            skipped=counters.frames_skipped,
+            payload_bytes=self._payload,
+            header_bytes=self._header,
+            dropped={r: n for r in get_args(Dropped) if (n := getattr(counters, r))},
+            peers=conditions,
+            compute_ms=self._busy / 1e6 / frames if frames else 0.0,
+            resident_mb=_resident_mb(),
+        )
+        self._transport.send(METRICS, b"", msgspec.json.encode(metrics))
+
+
+def _check(
+    manifest: NodeManifest, sources: Mapping[str, Source], frames: FrameClock | None
+) -> None:
+    hosted = {link.source for link in manifest.incoming if link.sensor}
+    if unknown := sources.keys() - hosted:
+        raise InputError(
+            f"node {manifest.node!r} hosts {', '.join(sorted(hosted)) or 'no sensor'}, not "
+            f"{', '.join(sorted(unknown))}; give the source to the node that reads it"
+        )
+    if sources and frames is None:
+        raise InputError(f"node {manifest.node!r} has sources and needs a frame clock")
+    if not manifest.outgoing and not (manifest.class_names and manifest.prior and manifest.links):
+        raise InputError(
+            f"node {manifest.node!r} answers, and its node.json has no classes, prior or links "
+            "(at $.class_names); export the bundle again"
+        )
+
+
+def _resident_mb() -> float:
+    """Resident memory of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6

@@ -1,0 +1,140 @@
+"""Answers computed again, each from the delivered-links state that it claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .node import Answer
+from .reliability import SectionMemo, fallback_answer
+from .simulate import Bundle
+from .wire import Encoding, Message, decode, encode
+
+__all__ = ["Recorded", "Replay", "read_answers"]
+
+Array = NDArray[Any]
+
+#: By how much a replayed probability may differ. Messages are encoded for the replay as they were
+#: for the run; where that rounds, another machine's last digit can round the other way.
+TOLERANCES: Mapping[Encoding, float] = {"raw": 1e-5, "float16": 1e-3, "int8": 2e-2}
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What a replay needs of a recorded answer; `state` is hexadecimal."""
+
+    frame: int
+    answer: str
+    probabilities: tuple[float, ...]
+    state: str
+
+
+def read_answers(path: str | Path) -> list[Recorded]:
+    """Read recorded answers, a JSON object a line; `InputError` names the line of a fault."""
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read the answers {path}: {error.strerror}") from error
+    answers = []
+    for number, line in enumerate(lines, 1):
+        try:
+            answer = msgspec.json.decode(line, type=Recorded)
+            bits = int(answer.state, 16)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            raise InputError(f"{path}, line {number}: {error}") from error
+        if answer.frame < 0 or bits < 0:
+            raise InputError(f"{path}, line {number}: expected a frame and a state from 0")
+        answers.append(answer)
+    if not answers:
+        raise InputError(f"{path}: it holds no answers")
+    return answers
+
+
+class Replay:
+    """Answers, computed again from the state that each claims.
+
+    `inputs`: per sensor, samples first; frame i shows sample i modulo their number.
+    """
+
+    def __init__(
+        self, bundle: Bundle, inputs: Mapping[str, Array], encoding: Encoding = "raw"
+    ) -> None:
+        self._bundle, self._inputs, self._encoding = bundle, inputs, encoding
+        self.samples = len(next(iter(inputs.values())))
+        self._tolerance = TOLERANCES[encoding]
+        self._memos: dict[int, SectionMemo] = {}
+        self._whole = SectionMemo(bundle.manifest.topology, self, inputs)
+
+    def run(self, node: str, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        """As `Runner`: what a node's receivers get of its outputs."""
+        found = self._bundle.run(node, inputs)
+        outputs = found if isinstance(found, tuple) else (found,)
+        if self._encoding == "raw" or node == self._bundle.manifest.topology.output:
+            return outputs
+        rows = [self._sent(tuple(x[i] for x in outputs)) for i in range(len(outputs[0]))]
+        return tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+    def probabilities(self, frame: int, state: int) -> Array:
+        """What the output node answers to a frame in a delivered-links state; float (classes,)."""
+        if not state:
+            return fallback_answer("prior", self._bundle.manifest.prior)
+        sample = frame % self.samples
+        if sample not in self._memos:
+            # One row, as on the device: a kernel for many rows may sum in another order.
+            row = {name: x[sample : sample + 1] for name, x in self._inputs.items()}
+            self._memos[sample] = SectionMemo(self._bundle.manifest.topology, self, row)
+        answer: Array = self._memos[sample].answer(state)[0]
+        return answer
+
+    def confirms(self, answer: Answer | Recorded) -> bool:
+        """Whether its own frame and its own state give this answer."""
+        names = self._bundle.manifest.class_names
+        state = int(answer.state, 16)
+        if not self._possible(state):
+            return False
+        expected = self.probabilities(answer.frame, state)
+        if len(answer.probabilities) != len(expected) or answer.answer not in names:
+            return False
+        off = np.abs(np.asarray(answer.probabilities) - expected).max()
+        # Of classes that tie, either is right.
+        best = expected[names.index(answer.answer)] >= expected.max() - 2 * self._tolerance
+        return bool(off <= self._tolerance and best)
+
+    def count(self, answers: Iterable[Answer | Recorded]) -> tuple[int, int]:
+        """How many answers the replay confirms, and how many it does not."""
+        found = [self.confirms(answer) for answer in answers]
+        return sum(found), len(found) - sum(found)
+
+    def right(self, labels: NDArray[np.int64], state: int) -> NDArray[np.bool_]:
+        """On which samples the answer in a state is right; bool (samples,)."""
+        if not state:
+            prior = fallback_answer("prior", self._bundle.manifest.prior)
+            return np.asarray(labels == prior.argmax())
+        return np.asarray(self._whole.answer(state).argmax(axis=1) == labels)
+
+    def _possible(self, state: int) -> bool:
+        """Whether each link of a state leads from a sensor to the output node, by others of it."""
+        topology = self._bundle.manifest.topology
+        if state >> len(topology.links):
+            return False
+        links = [x for i, x in enumerate(topology.links) if state >> i & 1]
+        heard = {x.target for x in links} | topology.sensor_names
+        sends = {x.source for x in links} | {topology.output}
+        return all(x.source in heard and x.target in sends for x in links)
+
+    def _sent(self, row: tuple[Array, ...]) -> tuple[Array, ...]:
+        message = Message(
+            frame=0,
+            sender="replay",
+            incarnation=0,
+            fingerprint=bytes(8),
+            state=0,
+            age_ns=0,
+            tensors=row,
+        )
+        return decode(*encode(message, self._encoding)).tensors

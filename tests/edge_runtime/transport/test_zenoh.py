@@ -1,0 +1,259 @@
+"""The transport over Zenoh, in this process: the contract, and what only a network has."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from edge_runtime.deployment_file import Deployment
+from edge_runtime.errors import InputError
+from edge_runtime.transport.base import PeerUp, Transport
+from edge_runtime.transport.config import Tls, ZenohConfig, ZenohTuning
+from edge_runtime.transport.zenoh import ZenohTransport, open_router, zenoh_settings
+from tests.edge_runtime.transport.contract import (
+    Harness,
+    TransportContract,
+    closing,
+    message,
+    next_event,
+    until,
+    wait_up,
+)
+
+zenoh = pytest.importorskip("zenoh", reason="needs Zenoh: pip install 'ddnn-tf[edge]'")
+
+
+def endpoints(count: int) -> list[str]:
+    """Free loopback endpoints."""
+    places = Deployment.on_one_host([f"n{i}" for i in range(count)], first_port=None).nodes
+    return [place.listen[0] for place in places.values()]
+
+
+class ZenohHarness(Harness):
+    def __init__(self) -> None:
+        self.opened: list[Transport] = []
+        self.places: list[str] = []
+
+    def open(
+        self,
+        node: str | None = None,
+        *,
+        topics: tuple[str, ...] = (),
+        deployment: str = "default",
+        ring_messages: int = 256,
+        ring_bytes: int = 16 << 20,
+    ) -> Transport:
+        [place] = endpoints(1)
+        config = ZenohConfig(
+            deployment=deployment,
+            listen=(place,),
+            connect=tuple(self.places),
+            # Here both ends share an interpreter and two busy cores: a sender that waits for them
+            # shows what the transport does, one that drops shows what the scheduler does.
+            tuning=ZenohTuning(
+                ring_messages=ring_messages, ring_bytes=ring_bytes, drop_after_us=1_000_000
+            ),
+        )
+        transport = ZenohTransport(config, node, topics=topics)
+        self.places.append(place)
+        self.opened.append(transport)
+        return transport
+
+    def close(self) -> None:
+        for transport in self.opened:
+            transport.close()
+
+
+class TestZenohTransport(TransportContract):
+    @pytest.fixture
+    def harness(self) -> Iterator[Harness]:
+        yield from closing(ZenohHarness())
+
+
+@pytest.fixture
+def session() -> Iterator[Any]:
+    """A stranger on the network, and where it listens."""
+    [place] = endpoints(1)
+    config = {
+        "mode": "peer",
+        "listen": {"endpoints": [place]},
+        "scouting": {"multicast": {"enabled": False}, "delay": 1},
+    }
+    with zenoh.open(zenoh.Config.from_json5(json.dumps(config))) as stranger:
+        yield stranger, place
+
+
+def test_what_is_not_ours_is_ignored(session: Any) -> None:
+    stranger, place = session
+    with ZenohTransport(ZenohConfig(connect=(place,)), "one") as one:
+        one.claim()
+        until(lambda: bool(list(stranger.info.peers_zid())), "the link")
+        tokens = [
+            stranger.liveliness().declare_token(key)
+            for key in (
+                "ddnn/1/default/alive/two/many",  # no number
+                "ddnn/1/default/alive/2/5",  # no name
+                "ddnn/2/default/alive/two/5",  # another version of the scheme
+                "ddnn/1/other/alive/two/5",  # another deployment
+                "ddnn/1/default/alive/two/5/6",
+                "ddnn/1/default/alive/good/5",
+            )
+        ]
+        assert next_event(one) == PeerUp("good", 5)
+        stranger.put("ddnn/1/default/data/one/good", b"no header")
+        stranger.put("ddnn/1/default/data/one/not_a__name", b"", attachment=b"")
+        stranger.put("ddnn/2/default/data/one/good", b"", attachment=b"")
+        stranger.delete("ddnn/1/default/data/one/good", attachment=b"")
+        stranger.put("ddnn/1/default/data/one/good", b"payload", attachment=b"header")
+        assert message(one).payload == b"payload"
+        assert one.receive(0) is None
+        assert one.counters.foreign == 5
+        del tokens
+
+
+def test_a_message_that_is_too_large_is_lost_alone() -> None:
+    first, second = endpoints(2)
+    tuning = ZenohTuning(max_message_bytes=200_000, drop_after_us=1_000_000)
+    with (
+        ZenohTransport(ZenohConfig(listen=(first,), tuning=tuning), "one") as one,
+        ZenohTransport(
+            ZenohConfig(listen=(second,), connect=(first,), tuning=tuning), "two"
+        ) as two,
+    ):
+        one.claim()
+        two.claim()
+        wait_up(one, "two")
+        one.send("two", b"", bytes(1_000_000))
+        one.send("two", b"", bytes(100_000))
+        assert len(message(two).payload) == 100_000
+
+
+def test_endpoints_that_do_not_answer_do_not_hold_up_the_start() -> None:
+    places = endpoints(3)
+    with ZenohTransport(ZenohConfig(listen=(places[0],), connect=tuple(places[1:])), "one") as one:
+        assert one.claim() == one.incarnation
+        with ZenohTransport(ZenohConfig(listen=(places[1],)), "two") as two:
+            # Found by the one that calls again.
+            two.claim()
+            wait_up(one, "two")
+            wait_up(two, "one")
+
+
+def test_a_client_waits_for_its_router() -> None:
+    [place] = endpoints(1)
+    config = ZenohConfig(mode="client", connect=(place,))
+    with (
+        ZenohTransport(config, "one", topics=("@answers",)) as one,
+        ZenohTransport(config, "two") as two,
+    ):
+        first = one.claim()
+        two.send("one", b"", b"nobody there")
+        two.claim()
+        assert one.receive(0) is None
+        with open_router(ZenohConfig(listen=(place,))):
+            wait_up(one, "two")
+            assert wait_up(two, "one") == {"one": first}
+            two.send("one", b"", b"now")
+            assert message(one).payload == b"now"
+            two.send("@answers", b"", b"42")
+            assert message(one).payload == b"42"
+
+
+def test_shared_memory_is_an_option() -> None:
+    [place] = endpoints(1)
+    tuning = ZenohTuning(shared_memory=True)
+    with (
+        ZenohTransport(ZenohConfig(listen=(place,), tuning=tuning), "one") as one,
+        ZenohTransport(ZenohConfig(connect=(place,), tuning=tuning), "two") as two,
+    ):
+        one.claim()
+        two.claim()
+        wait_up(two, "one")
+        wait_up(one, "two")
+        payload = bytes(range(256)) * 1024
+        two.send("one", b"header", payload)
+        got = message(one)
+        assert (got.header, got.payload) == (b"header", payload)
+
+
+@pytest.mark.parametrize(
+    ("config", "fault"),
+    [
+        (ZenohConfig(listen=("127.0.0.1:7447",)), r"at `\$.listen\[0\]`"),
+        (ZenohConfig(connect=("tcp/",)), r"at `\$.connect\[0\]`"),
+        (ZenohConfig(tuning=ZenohTuning(lease_ms=0)), r"at `\$.tuning.lease_ms`"),
+        (ZenohConfig(tuning=ZenohTuning(send_batches=17)), r"at `\$.tuning.send_batches`"),
+        (ZenohConfig(listen=("tcp/127.0.0.1",)), "cannot be opened .*invalid socket address"),
+        (ZenohConfig(deployment="a/b"), r"at `\$.deployment`"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused(config: ZenohConfig, fault: str) -> None:
+    with pytest.raises(InputError, match=fault):
+        ZenohTransport(config, "one")
+
+
+def test_certificates_and_access_rules_reach_zenoh() -> None:
+    config = ZenohConfig(
+        listen=("tls/127.0.0.1:7447",),
+        tls=Tls(root_ca="ca.pem", certificate="one.pem", private_key="one.key"),
+        access_control={"enabled": True, "default_permission": "deny", "rules": []},
+    )
+    settings = zenoh_settings(config, "peer")
+    # Zenoh refuses what it does not know.
+    read = zenoh.Config.from_json5(json.dumps(settings))
+    tls = json.loads(read.get_json("transport/link/tls"))
+    assert tls["enable_mtls"] is True
+    assert tls["listen_certificate"] == tls["connect_certificate"] == "one.pem"
+    assert tls["listen_private_key"] == tls["connect_private_key"] == "one.key"
+    assert json.loads(read.get_json("access_control"))["enabled"] is True
+    with pytest.raises(InputError, match="cannot be opened"):
+        ZenohTransport(config, "one")
+
+
+def test_the_configuration_is_json() -> None:
+    config = ZenohConfig(listen=("tcp/127.0.0.1:7447",), discovery="static")
+    assert msgspec.json.decode(msgspec.json.encode(config), type=ZenohConfig) == config
+
+
+# Zenoh cannot be imported here.
+WITHOUT_ZENOH = """
+import sys
+sys.modules["zenoh"] = None
+from edge_runtime.transport.config import ZenohConfig
+from edge_runtime.transport.zenoh import ZenohTransport, open_router
+for call in (
+    lambda: ZenohTransport(ZenohConfig(), "one"),
+    lambda: open_router(ZenohConfig(listen=("tcp/127.0.0.1:1",))),
+):
+    try:
+        call()
+    except ValueError as error:
+        print(type(error).__name__, error)
+"""
+
+# Nothing here opens a transport.
+WITHOUT_A_TRANSPORT = """
+import sys
+import edge_runtime.deployment_file, edge_runtime.transport.memory, edge_runtime.transport.zenoh
+print("zenoh" in sys.modules)
+"""
+
+
+def run_python(code: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def test_without_zenoh_the_error_says_what_to_install() -> None:
+    expected = 'InputError the network needs Zenoh: pip install "ddnn-tf[edge]"'
+    assert run_python(WITHOUT_ZENOH) == [expected, expected]
+
+
+def test_zenoh_is_imported_when_it_is_used() -> None:
+    assert run_python(WITHOUT_A_TRANSPORT) == ["False"]

@@ -1,0 +1,178 @@
+"""What the end-to-end tests share: deployments of real processes over real Zenoh on loopback."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge_runtime.clock import SECOND, FrameClock
+from edge_runtime.deployment import LocalDeployment
+from edge_runtime.live_run import Drawing, Listing, LiveRun, Record
+from edge_runtime.observer import Observer
+from edge_runtime.replay import Replay
+from edge_runtime.samples import Samples
+from edge_runtime.simulate import Bundle
+from edge_runtime.transport.base import ANSWERS, METRICS
+from edge_runtime.transport.zenoh import ZenohTransport
+from edge_runtime.verdict import Verdict, judge
+from tests.commands import Deployed
+
+#: Easy for a busy machine, so that what fails is not its speed.
+FPS, DEADLINE_MS = 10.0, 400.0
+#: Seconds within which whatever is waited for must have come about.
+LIMIT = 60.0
+
+_T = TypeVar("_T")
+
+
+def until(condition: Callable[[], _T], what: str) -> _T:
+    """The first true value of a condition; looks often, and gives up after `LIMIT`."""
+    end = time.monotonic() + LIMIT
+    pause = threading.Event()
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        pause.wait(0.02)
+    raise AssertionError(f"not within {LIMIT:.0f} s: {what}")
+
+
+def exists(pid: int) -> bool:
+    """Whether a process is there and not merely waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Live:
+    """A bundle's nodes as processes, and an observer of them."""
+
+    def __init__(self, it: Deployed, folder: Path, *, encoding: Any = "raw") -> None:
+        self.it, self.folder = it, folder
+        self.topology = it.topology
+        self.samples = Samples.load_npz(it.test)
+        self.encoding = encoding
+        folder.mkdir(exist_ok=True)
+        self.nodes = LocalDeployment(
+            it.bundle,
+            dict.fromkeys(self.topology.sensor_names, it.test),
+            folder,
+            fps=FPS,
+            deadline_ms=DEADLINE_MS,
+            encoding=encoding,
+        )
+        epoch = self.nodes.deployment.epoch
+        assert epoch is not None
+        self.clock = FrameClock.at(
+            FPS,
+            wall_ns=time.time_ns(),
+            monotonic_ns=time.monotonic_ns(),
+            epoch_ns=int(epoch * SECOND),
+        )
+        self.transport = ZenohTransport(self.nodes.deployment.observer(), topics=[ANSWERS, METRICS])
+        self.observer = Observer(self.topology)
+
+    def close(self) -> None:
+        pids = list(self.nodes.pids.values())
+        self.transport.close()
+        self.nodes.close()
+        assert not [pid for pid in pids if exists(pid)]
+
+    def hold(self, plan: Drawing | Listing, frames: int | None = None) -> tuple[Record, Verdict]:
+        """Run configurations and judge what was answered."""
+        run = LiveRun(
+            self.nodes,
+            self.topology,
+            self.transport,
+            self.clock,
+            deadline_ns=int(DEADLINE_MS * 1e6),
+            plan=plan,
+            frames=frames,
+            observer=self.observer,
+        )
+        record = run.run()
+        replay = Replay(Bundle(self.it.bundle), self.samples.inputs, self.encoding)
+        names = self.samples.class_names
+        return record, judge(record, replay, names, self.samples.labels, plan)
+
+    def watch(self, condition: Callable[[], _T], what: str) -> _T:
+        """Take what the deployment tells until a condition is true."""
+
+        def look() -> _T:
+            event = self.transport.receive(0.02)
+            while event is not None:
+                self.observer.take(event)
+                event = self.transport.receive(0)
+            return condition()
+
+        return until(look, what)
+
+    def settle(self, *down: str) -> None:
+        """Wait until exactly these nodes have failed and all others know it."""
+        self.watch(
+            lambda: self.observer.unsettled(down) is None,
+            f"all settled but {', '.join(down) or 'none'}: {self.observer.unsettled(down)}",
+        )
+
+    def answers(self, count: int) -> list[Any]:
+        """The answers to frames that begin from now on, until there are so many."""
+        first = self.clock.frame(time.monotonic_ns()) + 1
+
+        def found() -> list[Any]:
+            new = [a for f, a in self.observer.answers.items() if f >= first]
+            return new if len(new) >= count else []
+
+        return self.watch(found, f"{count} answers")
+
+    def log(self, node: str) -> str:
+        return self.nodes.log(node).read_text()
+
+
+@contextmanager
+def live(it: Deployed, folder: Path, *, start: bool = True, **options: Any) -> Iterator[Live]:
+    """A deployment that is up and settled, and gone afterwards."""
+    found = Live(it, folder, **options)
+    try:
+        if start:
+            found.nodes.start()
+            found.settle()
+        yield found
+    finally:
+        found.close()
+
+
+@contextmanager
+def command(*arguments: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """`ddnn-edge` in a process of its own, which is ended if it has not."""
+    words = [sys.executable, "-m", "edge_runtime", *(os.fspath(a) for a in arguments)]
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def descendants(pid: int) -> set[int]:
+    """Process ids of the children of a process, and theirs."""
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        parent = todo.pop()
+        for path in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                children = {int(word) for word in path.read_text().split()}
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            todo += children - found
+            found |= children
+    return found
