@@ -32,6 +32,11 @@ __all__ = ["run"]
 
 TOPOLOGY = "poster-residual"
 SURVIVABILITIES = ("high", "medium", "low")
+#: The live run at the end: ten seconds, two failures, both mended.
+LIVE = (
+    *("--fps", "20", "--frames", "200"),
+    *("--fail", "fog4@2s", "--hang", "edge2@4s", "--restore", "fog4@6s", "edge2@7s"),
+)
 
 
 def run(
@@ -79,7 +84,8 @@ def run(
             progress=lambda node: bar.update(task, advance=1, description=f"export {node}"),
         )
     _check(out / "bundle", exported, console)
-    deployed = _evaluate_without_tensorflow(out)
+    # In processes of their own, as on devices: none of them has TensorFlow.
+    deployed = _edge("evaluate", out)
     console.print(
         "the bundle, with LiteRT alone: "
         + ", ".join(f"{s} {100 * deployed['expected_accuracy'][s]:.2f} %" for s in SURVIVABILITIES)
@@ -93,6 +99,7 @@ def run(
         export=exported.to_dict(),
         bundle=deployed,
     )
+    console.print(_live(out, console))
     wrote = f"wrote {out / 'report.html'}, {out / 'report.json'} and {out / 'bundle'}"
     console.print(wrote, markup=False, soft_wrap=True)
 
@@ -130,9 +137,9 @@ def _check(bundle: Path, exported: ExportReport, console: Console) -> None:
     )
 
 
-def _evaluate_without_tensorflow(out: Path) -> dict[str, Any]:
-    """`ddnn-edge evaluate` in a process of its own, as on a device."""
-    command = ["evaluate", str(out / "bundle"), "--data", str(out / "test.npz"), "--json"]
+def _edge(name: str, out: Path, *options: str) -> dict[str, Any]:
+    """A command of `ddnn-edge` on the demo's bundle and its test data."""
+    command = [name, str(out / "bundle"), "--data", str(out / "test.npz"), "--json", *options]
     done = subprocess.run(
         [sys.executable, "-m", "edge_runtime.cli", *command],
         capture_output=True,
@@ -140,9 +147,22 @@ def _evaluate_without_tensorflow(out: Path) -> dict[str, Any]:
         check=False,
     )
     if done.returncode:
-        raise InputError(f"ddnn-edge evaluate failed: {done.stderr.strip()}")
+        raise InputError(f"ddnn-edge {name} failed: {done.stderr.strip()}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def _live(out: Path, console: Console) -> str:
+    """A few seconds of the bundle as nine processes, of which two fail."""
+    with console.status(f"running it live: {' '.join(LIVE)}"):
+        found = _edge("up", out, *LIVE)
+    return (
+        f"live, with fog4 killed and edge2 hung on the way: {found['answered']} of "
+        f"{found['answerable']} answerable frames answered, accuracy "
+        f"{100 * found['measured_accuracy']:.1f} % (expected "
+        f"{100 * found['expected_accuracy']:.1f} %), median {found['latency_ms']['p50']:.1f} ms, "
+        f"{100 * found['agreement']:.0f} % as a replay gives"
+    )
 
 
 def _facts(data: str, cameras: Any, *, epochs: int, seed: int, sections: str) -> dict[str, str]:

@@ -75,7 +75,14 @@ PUBLIC = {
         "reachability_bound",
     ],
     "edge_runtime.samples": ["Samples"],
-    "edge_runtime.simulate": ["Answers", "Bundle", "GoldenCheck", "check_node", "load_section"],
+    "edge_runtime.simulate": [
+        "Answers",
+        "Bundle",
+        "GoldenCheck",
+        "check_node",
+        "load_section",
+        "read_golden",
+    ],
     "edge_runtime.topology": ["Link", "Node", "Sensor", "Survival", "Topology"],
     "export": ["ExportReport", "ParityError", "export_bundle"],
 }
