@@ -209,7 +209,8 @@ class Convolutional:
         x = unit_scale(view)
         for filters in self.filters:
             x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-            x = layers.ReLU()(layers.BatchNormalization()(x))
+            # The usual momentum of 0.99 needs more steps than a short training has.
+            x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
         x = layers.Dense(self.units, activation="relu")(layers.Flatten()(x))
         return layers.Concatenate()([layers.Multiply()([x, visible]), visible])
 

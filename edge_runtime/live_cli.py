@@ -10,10 +10,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import Any, get_args
 
 import msgspec
@@ -28,6 +27,7 @@ from .errors import InputError
 from .feed import golden_views
 from .files import new_file
 from .injections import FAULTS, Fault, Injection, parse_injection, parse_seconds
+from .interruption import interruptible
 from .live_run import Drawing, LiveRun, Record, check_survival
 from .manifest import NodeManifest, read_node
 from .monitor import open_monitor
@@ -132,7 +132,7 @@ def _add_deadline(parser: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.parent is not None:
         _end_with(options.parent)
-    with _signals() as interruption:
+    with interruptible() as interruption:
         manifest = read_node(options.node)
         deployment = Deployment.load(options.deployment)
         deadline_ns = deadline(options.deadline, deployment)
@@ -267,7 +267,7 @@ def _up(options: argparse.Namespace) -> int:
     inputs, labels = _feed(options, bundle)
     with (
         ExitStack() as stack,
-        _signals() as interruption,
+        interruptible() as interruption,
     ):
         if options.record is None:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="ddnn-")))
@@ -373,7 +373,7 @@ def _write_record(folder: Path, record: Record) -> None:
 def _watch(options: argparse.Namespace) -> int:
     deployment = Deployment.load(options.deployment)
     with (
-        _signals() as interruption,
+        interruptible() as interruption,
         ZenohTransport(deployment.observer(), topics=[ANSWERS]) as transport,
     ):
         interruption.calls(transport.wake)
@@ -386,36 +386,3 @@ def _watch(options: argparse.Namespace) -> int:
             # Whoever read the lines has enough; Python must not try to flush the rest.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return interruption.code or 0
-
-
-# -- signals -------------------------------------------------------------------------------------
-
-
-class _Interruption:
-    """What SIGTERM and SIGINT do: they end the process at once, or by a call once that is set."""
-
-    def __init__(self) -> None:
-        self.code: int | None = None
-        self._call: Callable[[], None] | None = None
-
-    def calls(self, call: Callable[[], None]) -> None:
-        """From now on let `call` end it; `call` must be safe in a signal handler."""
-        self._call = call
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.code = 130 if number == signal.SIGINT else 0
-        if self._call is None:
-            raise SystemExit(self.code)
-        self._call()
-
-
-@contextmanager
-def _signals() -> Iterator[_Interruption]:
-    """Handle SIGTERM (exit code 0) and SIGINT (130) within the block."""
-    interruption = _Interruption()
-    before = {n: signal.signal(n, interruption) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

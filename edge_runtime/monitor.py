@@ -133,10 +133,9 @@ class PlainMonitor:
 class RichMonitor:
     """A table that stays in its place."""
 
-    def __init__(self, viewer: Viewer, rich_live: Any, rich_table: Any) -> None:
-        self._viewer, self._table = viewer, rich_table
+    def __init__(self, viewer: Viewer, live: Any, table: Any) -> None:
+        self._viewer, self._live, self._table = viewer, live, table
         self._said: deque[str] = deque(maxlen=SAID)
-        self._live = rich_live(auto_refresh=False)
         self._live.start()
 
     def show(self, run: LiveRun, now: int) -> None:
@@ -168,16 +167,19 @@ class RichMonitor:
 
 
 def open_monitor(
-    class_names: Sequence[str], labels: NDArray[np.int64] | None, out: TextIO = sys.stdout
+    class_names: Sequence[str], labels: NDArray[np.int64] | None, out: TextIO | None = None
 ) -> Monitor:
     """A table on a terminal where rich is installed, else lines."""
     viewer = Viewer(class_names, labels)
+    out = out or sys.stdout
     if out.isatty():
         try:
+            from rich.console import Console
             from rich.live import Live
             from rich.table import Table
         except ModuleNotFoundError:
             pass
         else:
-            return RichMonitor(viewer, Live, Table)
+            live = Live(console=Console(file=out), auto_refresh=False)
+            return RichMonitor(viewer, live, Table)
     return PlainMonitor(viewer, out)

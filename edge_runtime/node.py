@@ -174,7 +174,8 @@ class Node:
     def run(self) -> None:
         """Take part until `stop`; raises `NameTakenError` if another process has this name."""
         try:
-            self.start()
+            if not self._stopped:
+                self.start()
             while not self._stopped:
                 self.step()
             self._tell(last=True)

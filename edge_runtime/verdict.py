@@ -87,7 +87,9 @@ def judge(
         latency_ms={f"p{q}": float(np.percentile(ages, q)) if ages else None for q in (50, 99)},
         payload_bytes=round(record.payload_bytes),
         header_bytes=round(record.header_bytes),
-        transition_frames=int((~record.settled()).sum()),
+        transition_frames=record.last - record.first + 1 - len(counted)
+        if record.holds
+        else int((~record.settled()).sum()),
         configurations=len(record.holds) or sum(phase.settled for phase in record.phases),
         crashes=tuple(record.crashes),
     )

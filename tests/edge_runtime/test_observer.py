@@ -1,0 +1,150 @@
+import msgspec
+import pytest
+
+from edge_runtime.gather import Condition
+from edge_runtime.node import Answer, Metrics
+from edge_runtime.observer import Observer
+from edge_runtime.topology import Topology
+from edge_runtime.transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received
+from tests.reference import small_topology
+
+TOPOLOGY = small_topology()
+
+
+def metrics(
+    node: str, incarnation: int = 1, *, frames: int = 0, peers: dict[str, Condition] | None = None
+) -> Metrics:
+    return Metrics(
+        node=node,
+        incarnation=incarnation,
+        frames=frames,
+        at_deadline=0,
+        silent=0,
+        skipped=0,
+        payload_bytes=100 * frames,
+        header_bytes=10 * frames,
+        dropped={},
+        peers=peers or {},
+        compute_ms=0.1,
+        resident_mb=60.0,
+    )
+
+
+def top(left: Condition, right: Condition) -> Metrics:
+    return metrics("top", peers={"left": left, "right": right})
+
+
+def answer(frame: int) -> Answer:
+    return Answer(
+        frame=frame,
+        answer="car",
+        probabilities=(0.2, 0.8),
+        node="top",
+        state="1f",
+        nodes=("left",),
+        age_ms=1.0,
+        accuracy=None,
+        fallback=False,
+        waited=False,
+    )
+
+
+def tell(observer: Observer, *told: Metrics | Answer) -> None:
+    for record in told:
+        topic = METRICS if isinstance(record, Metrics) else ANSWERS
+        observer.take(Received(record.node, topic, b"", msgspec.json.encode(record)))
+
+
+@pytest.fixture
+def observer() -> Observer:
+    """Everybody is there, and knows of it."""
+    found = Observer(TOPOLOGY)
+    for node in TOPOLOGY.order:
+        found.take(PeerUp(node, 1))
+    tell(
+        found,
+        metrics("left"),
+        metrics("right"),
+        top("expected", "expected"),
+    )
+    return found
+
+
+def test_settled(observer: Observer) -> None:
+    assert observer.unsettled(()) is None
+
+
+def test_nothing_is_settled_at_first() -> None:
+    observer = Observer(TOPOLOGY)
+    assert observer.unsettled(()) == "left is not there"
+    observer.take(PeerUp("left", 1))
+    assert observer.unsettled(()) == "left has not told of itself"
+
+
+def test_a_failure_is_settled_once_it_is_known(observer: Observer) -> None:
+    assert observer.unsettled({"left"}) == "left is still seen"
+    observer.take(PeerDown("left", 1))
+    assert observer.unsettled(()) == "left is not there"
+    assert observer.unsettled({"left"}) == "top still sees left"
+    tell(observer, top("absent", "expected"))
+    assert observer.unsettled({"left"}) is None
+
+
+def test_a_return_is_settled_once_it_is_heard_of(observer: Observer) -> None:
+    observer.take(PeerDown("left", 1))
+    observer.take(PeerUp("left", 2))
+    # What its predecessor told says nothing of it.
+    assert observer.unsettled(()) == "left has not told of itself"
+    tell(observer, metrics("left", 2), top("unproven", "expected"))
+    assert observer.unsettled(()) == "top does not wait for left"
+    tell(observer, top("expected", "expected"))
+    assert observer.unsettled(()) is None
+
+
+def test_a_node_that_no_frame_reaches_is_not_waited_for() -> None:
+    topology = Topology.load("poster-residual")
+    observer = Observer(topology)
+    down = {"edge1", "fog4"}
+    for node in topology.order:
+        if node not in down:
+            observer.take(PeerUp(node, 1))
+            peers: dict[str, Condition] = {
+                x.source: "absent" if x.source in down else "expected"
+                for x in topology.incoming(node)
+                if x.source not in topology.sensor_names
+            }
+            # It is there, and has nothing to say.
+            if "fog2" in peers:
+                peers["fog2"] = "unproven"
+            tell(observer, metrics(node, peers=peers))
+    assert observer.unsettled(down) is None
+
+
+def test_the_news_of_an_older_incarnation_changes_nothing(observer: Observer) -> None:
+    observer.take(PeerUp("left", 2))
+    observer.take(PeerDown("left", 1))
+    assert observer.presence["left"] == 2
+
+
+def test_answers_are_kept_once(observer: Observer) -> None:
+    tell(observer, answer(3), answer(4), answer(3))
+    assert list(observer.answers) == [3, 4]
+    assert observer.duplicates == 1
+
+
+def test_nonsense_is_counted(observer: Observer) -> None:
+    for topic in (ANSWERS, METRICS):
+        observer.take(Received("top", topic, b"", b"{"))
+        observer.take(Received("top", topic, b"", b'{"frame": "x"}'))
+    assert observer.malformed == 4
+
+
+def test_bytes_are_counted_through_restarts_and_pauses(observer: Observer) -> None:
+    observer.restart_counts()
+    tell(observer, metrics("left", 1, frames=5))
+    # Paused and let go on: a new incarnation of the same process, whose sums go on.
+    tell(observer, metrics("left", 2, frames=8))
+    # A new process counts from 0.
+    tell(observer, metrics("left", 3, frames=2))
+    sums = observer.sums["left"]
+    assert (sums.frames, sums.payload_bytes, sums.header_bytes) == (10, 1000, 100)

@@ -1,0 +1,99 @@
+"""Who is who: one process a name, and one model a deployment."""
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edge_runtime.deployment_file import Deployment
+from edge_runtime.manifest import NODE_FILE, read_node
+from edge_runtime.manifest import encode as encode_manifest
+from tests.commands import Deployed
+from tests.end_to_end.live import DEADLINE_MS, FPS, LIMIT, Live, command, live
+
+OPTIONS = ("--fps", str(FPS), "--deadline", str(DEADLINE_MS))
+
+
+@pytest.fixture(scope="module")
+def it(poster_deployed: Callable[[str], Deployed]) -> Deployed:
+    return poster_deployed("poster-residual")
+
+
+@pytest.fixture
+def deployment(it: Deployed, tmp_path: Path) -> Iterator[Live]:
+    with live(it, tmp_path) as found:
+        yield found
+
+
+def elsewhere(deployment: Live, node: str, folder: Path) -> Path:
+    """A deployment.json in which one node is on another port, as on another machine."""
+    [port] = Deployment.on_one_host([node], first_port=None).nodes[node].listen
+    places = dict(deployment.nodes.deployment.nodes)
+    places[node] = msgspec.structs.replace(places[node], listen=(port,))
+    moved = msgspec.structs.replace(deployment.nodes.deployment, nodes=places)
+    moved.save(folder / "elsewhere.json")
+    return folder / "elsewhere.json"
+
+
+def test_a_second_process_of_a_name_is_refused(deployment: Live, tmp_path: Path) -> None:
+    cloud = deployment.it.bundle / "nodes" / "cloud"
+    for file in (deployment.nodes.path, elsewhere(deployment, "cloud", tmp_path)):
+        with command("run", cloud, "--deployment", file, *OPTIONS) as second:
+            out, err = second.communicate(timeout=LIMIT)
+        assert second.returncode == 2
+        assert err.startswith("ddnn-edge: node 'cloud' of deployment 'local' is already running")
+        assert err.count("\n") == 1
+        assert "ready" not in out
+    answers = deployment.answers(5)
+    assert {answer.node for answer in answers} == {"cloud"}
+    assert deployment.observer.duplicates == 0
+    assert deployment.nodes.crashes == []
+
+
+def test_a_process_that_comes_back_to_find_its_name_taken_ends(
+    deployment: Live, tmp_path: Path
+) -> None:
+    deployment.nodes.hang("cloud")
+    deployment.settle("cloud")
+    cloud = deployment.it.bundle / "nodes" / "cloud"
+    file = elsewhere(deployment, "cloud", tmp_path)
+    with command("run", cloud, "--deployment", file, *OPTIONS) as successor:
+        assert successor.stdout is not None
+        assert successor.stdout.readline() == "cloud: ready\n"
+        deployment.nodes.restore("cloud")
+        deployment.watch(
+            lambda: deployment.nodes.states["cloud"] == "crashed", "the first process ended"
+        )
+        assert "is already running" in deployment.log("cloud")
+        assert len(deployment.answers(5)) >= 5
+        successor.send_signal(signal.SIGTERM)
+        assert successor.wait(timeout=LIMIT) == 0
+    assert deployment.observer.duplicates == 0
+
+
+def test_a_node_of_another_model_is_refused_and_named(
+    deployment: Live, it: Deployed, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(it.bundle / "nodes" / "edge1", tmp_path / "edge1"))
+    manifest = msgspec.structs.replace(read_node(other), fingerprint="ab" * 32)
+    (other / NODE_FILE).write_bytes(encode_manifest(manifest))
+    deployment.nodes.kill("edge1")
+    deployment.settle("edge1")
+    deployment.nodes.folders["edge1"] = other
+    deployment.nodes.restore("edge1")
+    refusal = '{"node": "fog2", "event": "refused", "name": "edge1"}\n'
+    deployment.watch(lambda: refusal in deployment.log("fog2"), "fog2 refuses edge1")
+    answers = deployment.answers(10)
+    assert not any("edge1" in answer.nodes for answer in answers)
+    assert all("edge2" in answer.nodes for answer in answers)
+    assert deployment.log("fog2").count("refused") == 1
+
+    deployment.nodes.kill("edge1")
+    deployment.settle("edge1")
+    deployment.nodes.folders["edge1"] = it.bundle / "nodes" / "edge1"
+    deployment.nodes.restore("edge1")
+    deployment.settle()
+    assert any("edge1" in answer.nodes for answer in deployment.answers(5))
