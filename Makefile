@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types format bench fuzz seeds lock clean
+.PHONY: help venv demo test lint types format bench fuzz seeds live lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ fuzz: $(STAMP) ## a million mutated messages, a hundred thousand manifests
 
 seeds: $(STAMP) ## ten thousand seeds of the fault simulation
 	DDNN_SEEDS=10000 $(BIN)/python -m pytest tests/edge_runtime/test_fault_simulation.py -k invariant
+
+live: $(STAMP) ## live runs of 2000 frames each, failures drawn and made real
+	DDNN_LIVE=2000 $(BIN)/python -m pytest tests/end_to_end/test_survival.py
 
 lock: ## resolve constraints.txt anew, for every Python we support (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

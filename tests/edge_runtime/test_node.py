@@ -441,6 +441,18 @@ def test_run_ends_soon_after_stop_and_closes_its_sources() -> None:
     assert views.closed
 
 
+def test_a_node_that_is_stopped_before_it_starts_takes_no_name() -> None:
+    topology = small_topology()
+    section = Adding(topology, "right", {})
+    with MemoryNetwork().open("right") as transport:
+        node = Node(
+            manifest_of(topology, "right", section), section, transport, {}, None, deadline_ns=MS
+        )
+        node.stop()
+        node.run()
+        assert transport.incarnation is None
+
+
 def test_the_last_word_of_a_node_is_its_sums() -> None:
     network = MemoryNetwork()
     observer = network.open(topics=[METRICS])
@@ -448,9 +460,15 @@ def test_the_last_word_of_a_node_is_its_sums() -> None:
     section = Adding(topology, "right", {})
     with network.open("right") as transport:
         node = Node(
-            manifest_of(topology, "right", section), section, transport, {}, None, deadline_ns=MS
+            manifest_of(topology, "right", section),
+            section,
+            transport,
+            {},
+            None,
+            deadline_ns=MS,
+            # Ends it as soon as it has its name.
+            notice=lambda what, about: node.stop(),
         )
-        node.stop()
         node.run()
     told = [e for e in iter(lambda: observer.receive(0), None) if isinstance(e, Received)]
     assert msgspec.json.decode(told[-1].payload)["node"] == "right"
