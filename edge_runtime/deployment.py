@@ -17,7 +17,7 @@ import msgspec
 
 from .deployment_file import Deployment
 from .errors import InputError
-from .manifest import NodeManifest, read_bundle
+from .manifest import read_bundle
 from .wire import Encoding
 
 __all__ = ["LocalDeployment", "ProcessState"]
@@ -73,9 +73,7 @@ class LocalDeployment:
         self.folders = {node: self.bundle / "nodes" / node for node in self.nodes}
         self.crashes: list[str] = []
         self.deployment = msgspec.structs.replace(
-            _one_way(
-                Deployment.on_one_host(self.nodes, name="local", first_port=None), self._nodes
-            ),
+            Deployment.on_one_host(self.nodes, name="local", first_port=None),
             epoch=time.time(),
             deadline_ms=deadline_ms,
         )
@@ -200,24 +198,3 @@ class LocalDeployment:
             if process.state in ("running", "hung") and process.popen.poll() is not None:
                 process.state = "crashed"
                 self.crashes.append(node)
-
-
-def _one_way(deployment: Deployment, nodes: Mapping[str, NodeManifest]) -> Deployment:
-    """The same, with every node calling those that it hears, and nobody else.
-
-    Two that call each other at the same moment, as after a pause, sometimes lose each other's
-    presence for good (seen with Zenoh 1.10.2, about once in forty pauses).
-    """
-    places = {
-        name: msgspec.structs.replace(
-            place,
-            connect=tuple(
-                endpoint
-                for link in nodes[name].incoming
-                if not link.sensor
-                for endpoint in deployment.nodes[link.source].endpoints
-            ),
-        )
-        for name, place in deployment.nodes.items()
-    }
-    return msgspec.structs.replace(deployment, nodes=places)

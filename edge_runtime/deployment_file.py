@@ -46,7 +46,7 @@ class Place(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
 
     `listen`: where it accepts links; nothing for a node that only calls others. `reach`: where
     the others call it, if that is not where it listens (a wildcard address, a container).
-    `connect`: whom it calls; by default all nodes with which it shares a link. `routed`: it calls
+    `connect`: whom it calls; by default the nodes that it hears. `routed`: it calls
     the routers instead, and meets everybody through them.
     """
 
@@ -147,8 +147,9 @@ class Deployment(
     def transport(self, node: str, neighbours: Iterable[str] | None = None) -> ZenohConfig:
         """How a node opens its transport.
 
-        `neighbours`: the nodes with which it shares a link, in either direction; by default all.
-        Both ends call each other, so that whichever of them comes back finds the other at once.
+        `neighbours`: the nodes that it hears, which it calls; by default all. One side alone calls:
+        two that call each other at the same moment, as after a pause, sometimes lose each other's
+        presence for good (seen with Zenoh 1.10.2, about once in forty pauses).
         Raises `InputError` for a node that the file does not place.
         """
         place = self._place(node)

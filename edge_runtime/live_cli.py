@@ -141,7 +141,7 @@ def _run(options: argparse.Namespace) -> int:
         sources = _sources(options, manifest)
         node = None
         try:
-            config = deployment.transport(manifest.node, {*manifest.outgoing, *_peers(manifest)})
+            config = deployment.transport(manifest.node, _peers(manifest))
             with ZenohTransport(config, manifest.node) as transport:
                 node = Node(
                     manifest,
