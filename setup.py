@@ -12,6 +12,7 @@ setup(
         "ddnn_tf.datasets",
         "ddnn_tf.datasets.street",
         "edge_runtime",
+        "edge_runtime.live",
         "edge_runtime.transport",
         "export",
     ],

@@ -15,8 +15,8 @@ import numpy as np
 from .errors import InputError
 from .failures import FailureTrace, draw
 from .files import new_file
+from .live.replay import Replay, read_answers
 from .reliability import FALLBACKS, Reliability, evaluate
-from .replay import Replay, read_answers
 from .samples import Samples
 from .simulate import Bundle, check_node
 from .topology import Survival, Topology
@@ -301,7 +301,7 @@ def _parser() -> argparse.ArgumentParser:
         "--encoding", choices=get_args(Encoding), default="raw", help="of that run's messages"
     )
 
-    from .live_cli import add_commands  # which needs this module
+    from .live.cli import add_commands  # which needs this module
 
     add_commands(command)
     return parser

@@ -34,7 +34,7 @@ ON_A_DEVICE = {
     "msgspec": None,
     "numpy": None,
     "prometheus_client": "edge_runtime/metrics.py",
-    "rich": "edge_runtime/monitor.py",
+    "rich": "edge_runtime/live/monitor.py",
     "tensorflow": "edge_runtime/saved_model.py",
     "yaml": "edge_runtime/topology.py",
     **ONE_FILE,

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_runtime.clock import SECOND, FrameClock
-from edge_runtime.deployment import LocalDeployment
-from edge_runtime.live_run import Drawing, Listing, LiveRun, Record
-from edge_runtime.observer import Observer
-from edge_runtime.replay import Replay
+from edge_runtime.live.deployment import LocalDeployment
+from edge_runtime.live.observer import Observer
+from edge_runtime.live.replay import Replay
+from edge_runtime.live.run import Drawing, Listing, LiveRun, Record
+from edge_runtime.live.verdict import Verdict, judge
 from edge_runtime.samples import Samples
 from edge_runtime.simulate import Bundle
 from edge_runtime.transport.base import ANSWERS, METRICS
 from edge_runtime.transport.zenoh import ZenohTransport
-from edge_runtime.verdict import Verdict, judge
 from tests.commands import Deployed
 
 #: Easy for a busy machine, so that what fails is not its speed.

@@ -2,8 +2,8 @@ import msgspec
 import pytest
 
 from edge_runtime.gather import Condition
+from edge_runtime.live.observer import Observer
 from edge_runtime.node import Answer, Metrics
-from edge_runtime.observer import Observer
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received
 from tests.reference import small_topology

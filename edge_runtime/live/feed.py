@@ -7,9 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .errors import InputError
-from .manifest import NodeManifest
-from .simulate import read_golden
+from ..errors import InputError
+from ..manifest import NodeManifest
+from ..simulate import read_golden
 
 __all__ = ["golden_views"]
 

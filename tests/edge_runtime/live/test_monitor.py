@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from edge_runtime.clock import SECOND
-from edge_runtime.monitor import open_monitor
-from edge_runtime.observer import Observer
+from edge_runtime.live.monitor import open_monitor
+from edge_runtime.live.observer import Observer
 from edge_runtime.transport.base import PeerUp
-from tests.edge_runtime.test_observer import answer, metrics, tell
+from tests.edge_runtime.live.test_observer import answer, metrics, tell
 from tests.reference import small_topology
 
 LABELS = np.array([1, 0])

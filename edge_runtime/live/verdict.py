@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .failures import enumerate_configurations, output_states
+from ..failures import enumerate_configurations, output_states
+from ..reliability import state_keys
+from ..topology import Survival
 from .injections import Injection
-from .live_run import Drawing, Listing, Record
-from .reliability import state_keys
 from .replay import Replay
-from .topology import Survival
+from .run import Drawing, Listing, Record
 
 __all__ = ["Verdict", "judge"]
 

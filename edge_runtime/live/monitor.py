@@ -11,9 +11,9 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .clock import SECOND
-from .live_run import LiveRun, Monitor
-from .node import Metrics
+from ..clock import SECOND
+from ..node import Metrics
+from .run import LiveRun, Monitor
 
 __all__ = ["open_monitor"]
 

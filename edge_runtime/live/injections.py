@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Literal, NamedTuple, get_args
 
-from .errors import InputError
+from ..errors import InputError
 
 __all__ = ["FAULTS", "Fault", "Injection", "parse_injection", "parse_seconds"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import InputError
-from edge_runtime.feed import golden_views
+from edge_runtime.live.feed import golden_views
 from edge_runtime.simulate import Bundle
 from tests.commands import Deployed
 

@@ -1,7 +1,7 @@
 import pytest
 
 from edge_runtime.errors import InputError
-from edge_runtime.injections import Injection, parse_injection, parse_seconds
+from edge_runtime.live.injections import Injection, parse_injection, parse_seconds
 
 NODES = ("edge1", "fog4")
 

@@ -9,14 +9,14 @@ import pytest
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.errors import InputError
 from edge_runtime.failures import enumerate_configurations, mask_without, output_states
-from edge_runtime.live_run import Configuration, Drawing, Listing, Phase, Record, check_survival
+from edge_runtime.live.replay import Replay, read_answers
+from edge_runtime.live.run import Configuration, Drawing, Listing, Phase, Record, check_survival
+from edge_runtime.live.verdict import Verdict, judge
 from edge_runtime.node import Answer
 from edge_runtime.reliability import evaluate, state_keys
-from edge_runtime.replay import Replay, read_answers
 from edge_runtime.samples import Samples
 from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Topology
-from edge_runtime.verdict import Verdict, judge
 from tests.commands import Deployed
 from tests.reference import small_topology
 

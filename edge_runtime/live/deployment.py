@@ -15,10 +15,10 @@ from typing import Literal, Self
 
 import msgspec
 
-from .deployment_file import Deployment
-from .errors import InputError
-from .manifest import read_bundle
-from .wire import Encoding
+from ..deployment_file import Deployment
+from ..errors import InputError
+from ..manifest import read_bundle
+from ..wire import Encoding
 
 __all__ = ["LocalDeployment", "ProcessState"]
 
@@ -172,13 +172,13 @@ class LocalDeployment:
         return self._processes[node]
 
     def _start(self, node: str) -> None:
-        command = [sys.executable, "-m", str(__package__), "run"]
+        command = [sys.executable, "-m", str(__package__).rpartition(".")[0], "run"]
         command += [str(self.folders[node]), "--deployment", str(self.path)]
         command += [*self._options, "--json", "--parent", str(os.getpid())]
         for link in self._nodes[node].incoming:
             if link.sensor and link.source in self._sources:
                 command += ["--source", f"{link.source}={self._sources[link.source]}"]
-        home = str(Path(__file__).resolve().parents[1])
+        home = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
         with self.log(node).open("ab") as log:
             popen = subprocess.Popen(

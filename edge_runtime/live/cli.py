@@ -19,27 +19,27 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .cli import check_classes, one_survivability, samples_for
-from .clock import SECOND, FrameClock
+from ..cli import check_classes, one_survivability, samples_for
+from ..clock import SECOND, FrameClock
+from ..deployment_file import Deployment
+from ..errors import InputError
+from ..files import new_file
+from ..interruption import interruptible
+from ..manifest import NodeManifest, read_node
+from ..node import Node, Notice, Section, Source
+from ..simulate import Bundle, load_section
+from ..sources import Region, open_source, parse_region
+from ..topology import Topology
+from ..transport.base import ANSWERS, METRICS, Received
+from ..transport.zenoh import ZenohTransport
+from ..wire import Encoding
 from .deployment import LocalDeployment
-from .deployment_file import Deployment
-from .errors import InputError
 from .feed import golden_views
-from .files import new_file
 from .injections import FAULTS, Fault, Injection, parse_injection, parse_seconds
-from .interruption import interruptible
-from .live_run import Drawing, LiveRun, Record, check_survival
-from .manifest import NodeManifest, read_node
 from .monitor import open_monitor
-from .node import Node, Notice, Section, Source
 from .replay import Replay
-from .simulate import Bundle, load_section
-from .sources import Region, open_source, parse_region
-from .topology import Topology
-from .transport.base import ANSWERS, METRICS, Received
-from .transport.zenoh import ZenohTransport
+from .run import Drawing, LiveRun, Record, check_survival
 from .verdict import judge
-from .wire import Encoding
 
 __all__ = ["add_commands"]
 
@@ -189,7 +189,7 @@ def _frame_clock(fps: float, deployment: Deployment) -> FrameClock:
 def _section(options: argparse.Namespace, manifest: NodeManifest) -> Section:
     if options.backend == "litert":
         return load_section(options.node, manifest)
-    from .saved_model import SavedModelSection
+    from ..saved_model import SavedModelSection
 
     return SavedModelSection(options.node, manifest)
 

@@ -9,15 +9,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .clock import SECOND, FrameClock
+from ..clock import SECOND, FrameClock
+from ..errors import InputError
+from ..failures import FailureTrace, Mask, draw, mask_without
+from ..node import Answer
+from ..topology import Survival, Topology
+from ..transport.base import Transport
 from .deployment import LocalDeployment
-from .errors import InputError
-from .failures import FailureTrace, Mask, draw, mask_without
 from .injections import Injection
-from .node import Answer
 from .observer import Observer
-from .topology import Survival, Topology
-from .transport.base import Transport
 
 __all__ = [
     "Configuration",

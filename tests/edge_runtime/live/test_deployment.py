@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.deployment import LocalDeployment
 from edge_runtime.deployment_file import Deployment
 from edge_runtime.errors import InputError
+from edge_runtime.live.deployment import LocalDeployment
 from tests.commands import Deployed
 from tests.end_to_end.live import LIMIT, exists, until
 

@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import msgspec
 
-from .node import Answer, Metrics
-from .topology import Topology
-from .transport.base import ANSWERS, METRICS, Event, PeerUp, Received
+from ..node import Answer, Metrics
+from ..topology import Topology
+from ..transport.base import ANSWERS, METRICS, Event, PeerUp, Received
 
 __all__ = ["Observer"]
 

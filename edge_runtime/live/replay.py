@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
-from .node import Answer
-from .reliability import SectionMemo, fallback_answer
-from .simulate import Bundle
-from .wire import Encoding, Message, decode, encode
+from ..errors import InputError
+from ..node import Answer
+from ..reliability import SectionMemo, fallback_answer
+from ..simulate import Bundle
+from ..wire import Encoding, Message, decode, encode
 
 __all__ = ["Recorded", "Replay", "read_answers"]
 
