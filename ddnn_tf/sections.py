@@ -122,14 +122,24 @@ def _as_channels(flags: Tensor, shape: tuple[int, ...]) -> Tensor:
     raise InputError(f"flags go beside vectors, series and maps, not tensors of shape {shape}")
 
 
+#: The usual 0.99 needs more steps than a short training has.
+MOMENTUM = 0.9
+
 # -- sets of sections ----------------------------------------------------------------------------
 
 
 def unit_scale(view: Tensor) -> Tensor:
-    """A sensor's tensor as float32; stored bytes 0..255 become 0..1. The one place of scaling."""
+    """A sensor's tensor as float32, scaled; the one place of scaling.
+
+    Stored bytes 0..255 become 0..1. Each channel of a float vector or series, which may come in any
+    unit, is brought to mean 0 and variance 1 over the training data, as training goes on. A float
+    image stays as it is.
+    """
     if view.dtype == "uint8":
         return layers.Rescaling(1.0 / 255.0, dtype="float32")(view)
-    return view
+    if len(view.shape) == 4:
+        return view
+    return layers.BatchNormalization(momentum=MOMENTUM, center=False, scale=False)(view)
 
 
 def classifier(x: Tensor, classes: int) -> Tensor:
@@ -174,10 +184,11 @@ class FullyConnected:
 
 @dataclass(frozen=True)
 class Convolutional:
-    """A small convolutional set for images.
+    """A small convolutional set for images, series and vectors, mixed as they come.
 
-    Each view goes through three strided convolutions beside a *visible* bit that tells a blank
-    view from a seen one. Messages are concatenated with link-present flags.
+    Each view goes through three strided convolutions, over two axes or one, or through three dense
+    layers where it is a vector; beside it a *visible* bit tells a blank view from a seen one.
+    Messages are concatenated with link-present flags.
 
     Args:
         filters: of the convolutions.
@@ -200,29 +211,43 @@ class Convolutional:
         return layers.Dense(self.units, activation="relu")(x)
 
     def _encode(self, name: str, view: Tensor) -> Tensor:
-        if len(view.shape) != 4:
+        layer = _LAYERS.get(len(view.shape))
+        if layer is None:
             raise InputError(
                 f"sensor {name!r}: convolutional sections expect images (height, width, channels), "
-                f'got shape {tuple(view.shape[1:])}; use sections="fc32" or sections of your own'
+                f"series (time, channels) or vectors, got shape {tuple(view.shape[1:])}; reshape "
+                "it, or give sections of your own"
             )
         visible = _visible(view)
         x = unit_scale(view)
         for filters in self.filters:
-            x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
-            # The usual momentum of 0.99 needs more steps than a short training has.
-            x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
-        x = layers.Dense(self.units, activation="relu")(layers.Flatten()(x))
+            x = layer(filters)(x)
+            x = layers.ReLU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
+        x = layers.Flatten()(x) if len(view.shape) > 2 else x
+        x = layers.Dense(self.units, activation="relu")(x)
         return layers.Concatenate()([layers.Multiply()([x, visible]), visible])
 
 
+#: One step of the encoder, for views of so many axes, the batch's among them.
+_LAYERS: Mapping[int, Callable[[int], keras.Layer]] = {
+    2: lambda units: layers.Dense(units, use_bias=False),
+    3: lambda n: layers.Conv1D(n, 3, strides=2, padding="same", use_bias=False),
+    4: lambda n: layers.Conv2D(n, 3, strides=2, padding="same", use_bias=False),
+}
+
+
 def _visible(view: Tensor) -> Tensor:
-    """1 where any pixel of a view is above zero, else 0: float32 (batch, 1)."""
-    brightest = layers.GlobalMaxPooling2D()(layers.Rescaling(1.0, dtype="float32")(view))
-    brightest = layers.Reshape((brightest.shape[-1], 1))(brightest)
-    brightest = layers.GlobalMaxPooling1D()(brightest)
-    # Bytes are whole numbers; floats of a unit range may be small, hence the factor.
-    factor = 1.0 if view.dtype == "uint8" else 1e6
-    return layers.ReLU(max_value=1.0)(layers.Rescaling(factor)(brightest))
+    """1 where anything of a view differs from zero, else 0: float32 (batch, 1)."""
+    x = layers.Rescaling(1.0, dtype="float32")(view)
+    # Bytes are whole numbers; floats may be negative, and small: hence the square and the factor.
+    signed = view.dtype != "uint8"
+    x = layers.Multiply()([x, x]) if signed else x
+    if len(x.shape) == 4:
+        x = layers.GlobalMaxPooling2D()(x)
+    elif len(x.shape) == 3:
+        x = layers.GlobalMaxPooling1D()(x)
+    x = layers.GlobalMaxPooling1D()(layers.Reshape((x.shape[-1], 1))(x))
+    return layers.ReLU(max_value=1.0)(layers.Rescaling(1e12 if signed else 1.0)(x))
 
 
 #: The sets that `build` and the command line know by name; called, each gives a new set.

@@ -41,6 +41,7 @@ PUBLIC = {
         "Summary",
         "load",
         "read_crops",
+        "read_mhealth",
         "read_npz",
         "read_raw",
         "read_street",

@@ -1,9 +1,10 @@
-"""Labelled pictures from several cameras: readers, splits, and a generated street."""
+"""Labelled samples of cameras and other sensors: readers, splits, and a generated street."""
 
 from .batches import Batches
 from .crops import read_crops
 from .dataset import Dataset
 from .loading import load
+from .mhealth import read_mhealth
 from .npz import read_npz
 from .raw import read_raw
 from .street import read_street, write_street
@@ -15,6 +16,7 @@ __all__ = [
     "Summary",
     "load",
     "read_crops",
+    "read_mhealth",
     "read_npz",
     "read_raw",
     "read_street",

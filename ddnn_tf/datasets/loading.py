@@ -9,6 +9,7 @@ from edge_runtime.errors import InputError
 
 from .crops import is_crops, read_crops
 from .dataset import Dataset
+from .mhealth import is_mhealth, read_mhealth
 from .npz import read_npz
 from .raw import is_raw, read_raw
 from .street import read_street
@@ -18,7 +19,8 @@ __all__ = ["load"]
 _FORMS = (
     "expected 'street' (the generated scene), a folder of crops "
     "(train_dir/CLASS_images/cCAMERA_OBJECT_FRAME.jpg), a folder in the raw form of the EPFL set "
-    "(multiclass_ground_truth_images/ and bounding_boxes_EPFL_cross/), or an .npz file"
+    "(multiclass_ground_truth_images/ and bounding_boxes_EPFL_cross/), a folder of MHEALTH logs "
+    "(mHealth_subjectN.log), or an .npz file"
 )
 
 
@@ -38,9 +40,11 @@ def load(
 
     Args:
         source: `"street"` for the generated scene; a folder of crops (`read_crops`); a folder in
-            the raw form of the EPFL set (`read_raw`); or an `.npz` file (`read_npz`).
+            the raw form of the EPFL set (`read_raw`); a folder of MHEALTH logs (`read_mhealth`);
+            or an `.npz` file (`read_npz`).
         split: The splits that `train`, `validation` and `test` stand for, such as `"time"`; by
-            default `train_dir` for crops, `time` for whole pictures, and `npz` for a file.
+            default `train_dir` for crops, `time` for whole pictures, `subject` for logs, and
+            `npz` for a file.
         seed: Seed of the order of the training samples.
         batch_size: Samples per batch.
         size: Height and width of a view, for whole pictures only; 32 by default.
@@ -89,6 +93,8 @@ def _load(
         )
     if path.suffix == ".npz":
         return read_npz(path, split=split, seed=seed, batch_size=batch_size)
+    if is_mhealth(path):
+        return read_mhealth(path, split=split, seed=seed, batch_size=batch_size)
     if is_crops(path):
         return read_crops(
             path, split=split, seed=seed, batch_size=batch_size, fill_missing=fill_missing

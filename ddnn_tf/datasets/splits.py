@@ -18,9 +18,12 @@ the order in which files were listed.
 `frame:train`, `frame:validation`, `frame:test`
     Interleaved: of every five frames the last (divisible by five) is test, the third validation
     (frame modulo 5 is 3), the others train. Neighbouring frames are alike, so this split is easy.
+`subject:train`, `subject:validation`, `subject:test`
+    By person: the last fifth of the subjects, at least one, is test, the tenth before them
+    validation, the others train. Of two subjects the first trains and the second tests.
 `npz:train`, `npz:validation`, `npz:test`
-    For data without frames: per class, 70 %, 15 % and 15 % of its samples, mixed by position
-    (`_mixed`), so that neither a sorted nor a periodic file biases a part.
+    For data without frames or subjects: per class, 70 %, 15 % and 15 % of its samples, mixed by
+    position (`_mixed`), so that neither a sorted nor a periodic file biases a part.
 `all`
     Everything.
 """
@@ -37,6 +40,7 @@ from edge_runtime.errors import InputError
 __all__ = ["Table", "rows_of", "split_names", "training_split"]
 
 _VALIDATION_SHARE = 0.15
+_TEST_SUBJECTS, _VALIDATION_SUBJECTS = 0.2, 0.1
 _NPZ_SHARES = {"train": (0.0, 0.70), "validation": (0.70, 0.85), "test": (0.85, 1.0)}
 
 # First and last frame of each part of a 242-frame sequence; None is open.
@@ -61,6 +65,7 @@ class Table:
         objects: Object number within class and frame, or None.
         frames: Frame number, or None.
         span: First and last frame of the whole sequence, or None.
+        subjects: Whom each sample is of, as a number, or None.
     """
 
     labels: NDArray[np.int64]
@@ -68,6 +73,7 @@ class Table:
     objects: NDArray[np.int64] | None = None
     frames: NDArray[np.int64] | None = None
     span: tuple[int, int] | None = None
+    subjects: NDArray[np.int64] | None = None
 
 
 def split_names(table: Table) -> tuple[str, ...]:
@@ -78,7 +84,9 @@ def split_names(table: Table) -> tuple[str, ...]:
             names += [folder, f"{folder}:train", f"{folder}:validation"]
     if table.frames is not None:
         names += [f"{family}:{part}" for family in (*_TIME, "frame") for part in _PARTS]
-    else:
+    if table.subjects is not None:
+        names += [f"subject:{part}" for part in _PARTS]
+    elif table.frames is None:
         names += [f"npz:{part}" for part in _PARTS]
     return (*names, "all")
 
@@ -106,6 +114,9 @@ def rows_of(name: str, table: Table) -> Rows:
         rows = np.arange(len(table.labels))
     elif family == "npz":
         rows = _npz_rows(table.labels, part)
+    elif family == "subject":
+        assert table.subjects is not None  # split_names offers it only then
+        rows = np.flatnonzero(np.isin(table.subjects, _subjects(table.subjects, part)))
     elif family in _TIME:
         rows = np.flatnonzero(_in_time(table, *_TIME[family][part]))
     elif family == "frame":
@@ -158,6 +169,15 @@ def _folder_rows(table: Table, folder: str, part: str) -> Rows:
                 held_out[mine] = np.isin(keys[rows[mine]], chosen)
                 break
     return rows[held_out] if part == "validation" else rows[~held_out]
+
+
+def _subjects(subjects: NDArray[np.int64], part: str) -> NDArray[np.int64]:
+    found = np.unique(subjects)
+    test = max(1, round(_TEST_SUBJECTS * len(found))) if len(found) > 1 else 0
+    validation = max(1, round(_VALIDATION_SUBJECTS * len(found))) if len(found) > 2 else 0
+    train = len(found) - test - validation
+    ends = {"train": (0, train), "validation": (train, train + validation)}
+    return found[slice(*ends.get(part, (train + validation, None)))]
 
 
 def _npz_rows(labels: NDArray[np.int64], part: str) -> Rows:

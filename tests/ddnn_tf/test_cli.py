@@ -520,7 +520,7 @@ def test_a_damaged_bundle_is_refused(small_deployed: Deployed, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--topology", "poster"), "shipped ones (poster-baseline, poster-edge-skip, poster-resi"),
+        (("--topology", "poster"), "shipped ones (health, mobile, poster-baseline, poster-edge-sk"),
         (("--data", "nowhere"), "there is no nowhere: expected 'street'"),
         (("--split", "train_dir"), "there is no split 'train_dir': this data has npz:train"),
         (("--validation", "later"), "there is no split 'later'"),

@@ -169,9 +169,81 @@ def test_conv_ignores_a_blank_view_but_for_its_visible_bit(conv: Any) -> None:
     assert (flags == 1).all()
 
 
-def test_conv_refuses_what_is_no_image() -> None:
-    with pytest.raises(InputError, match=r"sensor 'cam0'.*expect images .*got shape \(3,\).*fc32"):
-        build(small_topology(), "conv", classes=CLASSES)
+def test_conv_refuses_what_has_too_many_axes() -> None:
+    topology = Topology(
+        "cube",
+        (Sensor("cube", (2, 2, 2, 2)),),
+        (Node("top", "cloud"),),
+        (Link("cube", "top"),),
+    )
+    with pytest.raises(InputError, match=r"sensor 'cube'.*images .*series .*vectors, got shape"):
+        build(topology, "conv", classes=CLASSES)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Topology:
+    return Topology(
+        "mixed",
+        (
+            Sensor("camera", (8, 8, 3)),
+            Sensor("motion", (12, 6), "float32"),
+            Sensor("weather", (4,), "float32"),
+        ),
+        (Node("edge", "edge"), Node("top", "cloud")),
+        (
+            Link("camera", "edge"),
+            Link("motion", "edge"),
+            Link("edge", "top"),
+            Link("weather", "top"),
+        ),
+    )
+
+
+def mixed_inputs(samples: int) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {
+        "camera": rng.integers(0, 256, (samples, 8, 8, 3)).astype(np.uint8),
+        "motion": rng.normal(-400, 50, (samples, 12, 6)).astype(np.float32),
+        "weather": rng.normal(1e-3, 1e-4, (samples, 4)).astype(np.float32),
+    }
+
+
+def test_conv_mixes_images_series_and_vectors(mixed: Topology) -> None:
+    model = build(mixed, "conv", classes=CLASSES)
+    assert np.asarray(model(mixed_inputs(5))).shape == (5, 3)
+
+
+@pytest.mark.parametrize("sensor", ["camera", "motion", "weather"])
+def test_a_blank_view_of_any_kind_is_not_visible(mixed: Topology, sensor: str) -> None:
+    section = build(mixed, "conv", classes=CLASSES).get_layer(
+        "edge" if sensor != "weather" else "top"
+    )
+    view = next(x for x in section.inputs if x.name == sensor)
+    bits = [
+        layer.output
+        for layer in section.layers
+        if isinstance(layer, keras.layers.ReLU) and layer.max_value == 1.0
+    ]
+    seen = keras.Model(section.inputs, bits)
+    feed = {x.name: np.zeros((2, *x.shape[1:]), x.dtype) for x in section.inputs}
+    feed[sensor][1].flat[1] = 1 if view.dtype == "uint8" else -1e-4
+    found = [
+        value(bit)[:, 0] for bit in keras.tree.flatten(seen([feed[x.name] for x in section.inputs]))
+    ]
+    assert [0, 1] in [bit.tolist() for bit in found]
+    assert sum(bit.sum() for bit in found) == 1
+
+
+def test_floats_in_any_unit_are_brought_to_one_scale() -> None:
+    x = keras.Input((6,))
+    model = keras.Model(x, unit_scale(x))
+    data = np.random.default_rng(0).normal([0, 5, -300, 1e4, 2, 3], [1, 2, 30, 9, 8, 7], (512, 6))
+    for _ in range(120):
+        model(data.astype(np.float32), training=True)
+    scaled = value(model(data.astype(np.float32)))
+    assert scaled.mean(axis=0) == pytest.approx(0, abs=0.05)
+    assert scaled.std(axis=0) == pytest.approx(1, abs=0.05)
+    assert not model.trainable_weights
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -182,9 +254,9 @@ def test_sections_are_of_keras_own_layers_so_that_every_converter_knows_them(nam
             assert type(layer).__module__.startswith("keras."), layer
 
 
-def test_bytes_are_scaled_and_floats_are_not() -> None:
+def test_bytes_are_scaled_and_float_images_are_not() -> None:
     for dtype, expected in (("uint8", 1.0), ("float32", 255.0)):
-        x = keras.Input((1,), dtype=dtype)
-        scaled = keras.Model(x, unit_scale(x))(np.array([[255]], dtype))
-        assert value(scaled).tolist() == [[expected]]
+        x = keras.Input((1, 1, 1), dtype=dtype)
+        scaled = keras.Model(x, unit_scale(x))(np.full((1, 1, 1, 1), 255, dtype))
+        assert value(scaled).tolist() == [[[[expected]]]]
         assert value(scaled).dtype == np.float32

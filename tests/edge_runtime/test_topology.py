@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from edge_runtime.errors import InputError
-from edge_runtime.failures import enumerate_configurations, output_states
+from edge_runtime.failures import enumerate_configurations, mask_without, output_states
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from tests.reference import small_topology
 from tests.strategies import topologies
@@ -65,6 +65,18 @@ def test_shipped_topologies_are_the_posters(name: str, expected: tuple[int, int]
     assert len(configurations) == 256
     found = output_states(topology, configurations.masks)
     assert len(np.unique(found, axis=0)) == states
+
+
+def test_the_other_shipped_topologies_skip_around_every_node_that_fails() -> None:
+    for name, fallible in (("health", {"edge", "fog2", "fog1"}), ("mobile", {"edge", "fog"})):
+        topology = Topology.load(name)
+        for preset in ("high", "medium", "low"):
+            survival = dict(zip(topology.elements, topology.survival(preset), strict=True))
+            assert {element for element, p in survival.items() if p < 1} == fallible
+        for node in fallible:
+            for graph, reached in ((topology, True), (topology.primary(), False)):
+                states = output_states(graph, mask_without(graph, [node])[None])
+                assert states.any() == reached, f"{graph.name} without {node}"
 
 
 def test_shipped_presets_are_the_posters_table() -> None:
@@ -327,7 +339,9 @@ def test_a_broken_file_is_one_clear_error(
 def test_a_missing_or_unreadable_file_names_the_shipped_topologies(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes(b'{"name": "\xff"}')
     for source in (tmp_path / "none.json", tmp_path, tmp_path / "latin.json", "poster-unknown"):
-        with pytest.raises(InputError, match="poster-baseline, poster-edge-skip, poster-residual"):
+        with pytest.raises(
+            InputError, match="health, mobile, poster-baseline, poster-edge-skip, poster-residual"
+        ):
             Topology.load(source)
 
 
