@@ -22,6 +22,7 @@ from edge_runtime.reliability import Fallback
 from edge_runtime.topology import Topology
 
 from .names import Method, SectionName
+from .place_cli import place_command
 from .progress import epoch_bar, progress_bar
 
 # What Keras, zipfile and h5py raise for a damaged file.
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data, or write a split of them to a file.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
+app.command("place")(place_command)
 
 #: People's output goes to stderr, so that stdout is free for `--json`.
 console = Console(stderr=True)

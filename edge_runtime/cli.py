@@ -16,6 +16,8 @@ from .errors import InputError
 from .failures import FailureTrace, draw
 from .files import new_file
 from .live.replay import Replay, read_answers
+from .manifest import BUNDLE_FILE
+from .profile import profile, profile_node
 from .reliability import FALLBACKS, Reliability, evaluate
 from .samples import Samples
 from .simulate import Bundle, check_node
@@ -173,6 +175,27 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if found.passed else 1
 
 
+def _profile(options: argparse.Namespace) -> int:
+    if (options.folder / BUNDLE_FILE).is_file():
+        found = profile(options.folder, runs=options.runs)
+    else:
+        found = profile_node(options.folder, runs=options.runs)
+    if options.out:
+        found.save(options.out)
+    if options.json:
+        print(msgspec.json.encode(found).decode())
+        return 0
+    print(f"{found.machine}: {found.process_mb:.0f} MB for a process without a section")
+    print(f"{'':<12}{'median':>10}{'90 %':>10}{'memory':>10}{'artifact':>12}{'message':>10}")
+    for name, section in found.sections.items():
+        print(
+            f"{name:<12}{section.latency_ms:>7.3f} ms{section.latency_p90_ms:>7.3f} ms"
+            f"{section.memory_mb:>7.1f} MB{section.artifact_bytes:>10,} B"
+            f"{section.message_bytes:>8,} B"
+        )
+    return 0
+
+
 def _simulate(options: argparse.Namespace) -> int:
     for name in ("frames", "hold"):
         value = getattr(options, name)
@@ -280,6 +303,11 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("check", _check, "Prove that a node's artifact gives its golden numbers here.")
     add.add_argument("node", type=Path, metavar="NODE_DIR")
+
+    add = command("profile", _profile, "Measure what sections cost on this machine.")
+    add.add_argument("folder", type=Path, metavar="BUNDLE|NODE_DIR")
+    add.add_argument("--out", type=Path, metavar="FILE.json", help="write it, for `ddnn place`")
+    add.add_argument("--runs", type=int, default=100, help="inferences that are timed")
 
     add = command("simulate", _simulate, "Replay a failure trace on a bundle, frame by frame.")
     add.add_argument("bundle", type=Path, metavar="BUNDLE")

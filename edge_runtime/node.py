@@ -17,6 +17,7 @@ from .clock import SECOND, FrameClock
 from .errors import InputError
 from .gather import Condition, Dropped, Gather, Ready, TensorSpec, complete
 from .manifest import NodeManifest
+from .process import resident_mb
 from .reliability import fallback_answer
 from .transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
 from .wire import Encoding, Message, encode, short_fingerprint
@@ -363,7 +364,7 @@ class Node:
             dropped={r: n for r in get_args(Dropped) if (n := getattr(counters, r))},
             peers=conditions,
             compute_ms=self._busy / 1e6 / frames if frames else 0.0,
-            resident_mb=_resident_mb(),
+            resident_mb=resident_mb(),
         )
         self._transport.send(METRICS, b"", msgspec.json.encode(metrics))
 
@@ -384,9 +385,3 @@ def _check(
             f"node {manifest.node!r} answers, and its node.json has no classes, prior or links "
             "(at $.class_names); export the bundle again"
         )
-
-
-def _resident_mb() -> float:
-    """Resident memory of this process."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 / 1e6

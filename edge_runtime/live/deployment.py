@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import msgspec
 from ..deployment_file import Deployment
 from ..errors import InputError
 from ..manifest import read_bundle
+from ..process import command
 from ..wire import Encoding
 
 __all__ = ["LocalDeployment", "ProcessState"]
@@ -172,21 +172,19 @@ class LocalDeployment:
         return self._processes[node]
 
     def _start(self, node: str) -> None:
-        command = [sys.executable, "-m", str(__package__).rpartition(".")[0], "run"]
-        command += [str(self.folders[node]), "--deployment", str(self.path)]
-        command += [*self._options, "--json", "--parent", str(os.getpid())]
+        arguments = ["run", str(self.folders[node]), "--deployment", str(self.path)]
+        arguments += [*self._options, "--json", "--parent", str(os.getpid())]
         for link in self._nodes[node].incoming:
             if link.sensor and link.source in self._sources:
-                command += ["--source", f"{link.source}={self._sources[link.source]}"]
-        home = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+                arguments += ["--source", f"{link.source}={self._sources[link.source]}"]
+        words, environment = command(*arguments)
         with self.log(node).open("ab") as log:
             popen = subprocess.Popen(
-                command,
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": path},
+                env=environment,
                 # Ctrl-C is for the process that started these, which then ends them.
                 start_new_session=True,
             )
