@@ -248,7 +248,13 @@ def _section(site: Site, make: Any) -> keras.Model:
             f"section of {site.node.name!r}: expected a tensor or a list of tensors, got a mapping "
             f"with {', '.join(output)}; its receivers know tensors by their place"
         )
-    section = keras.Model(inputs, output, name=site.node.name)
+    try:
+        section = keras.Model(inputs, output, name=site.node.name)
+    except ValueError as error:
+        raise InputError(
+            f"section of {site.node.name!r} makes no Keras model: {error}; use the site's inputs "
+            "only, and name no layer as a sender, or the sender otherwise"
+        ) from error
     if site.classes is not None and tuple(section.output_shape) != (None, site.classes):
         raise InputError(
             f"section of the output node {site.node.name!r}: expected probabilities of shape "

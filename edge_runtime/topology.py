@@ -7,6 +7,7 @@ cuts the model along it, and a device reads its own place in it.
 from __future__ import annotations
 
 import json
+import keyword
 import math
 import re
 import warnings
@@ -27,10 +28,11 @@ __all__ = ["Link", "Node", "Sensor", "Survival", "Topology"]
 SCHEMA = 1
 SHIPPED = Path(__file__).parent / "topologies"
 
-#: Names become those of layers, signatures, files and arrays; `__` joins two of them.
+#: Names become those of layers, arguments of signatures, files and arrays; `__` joins two of them.
 NAME = re.compile("[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
-#: An input of a section; arrays of a data file that are no sensor's.
-RESERVED = frozenset({"present", "label", "class_names"})
+LONGEST_NAME = 64
+#: An input of a section; arrays of a data file that are no sensor's; an argument of every method.
+RESERVED = frozenset({"present", "label", "class_names", "self"})
 
 Tier = Literal["iot", "edge", "fog", "cloud"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -138,7 +140,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
         try:
             return msgspec.convert(data, cls)
         except msgspec.ValidationError as error:
-            raise InputError(f"{where}: {error}") from error
+            raise InputError(f"{where}: {error}; {_remedy(error)}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists, as in the file."""
@@ -289,6 +291,15 @@ def _decode_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from error
 
 
+def _remedy(error: msgspec.ValidationError) -> str:
+    """What msgspec leaves out: which values a field takes, and where to read on."""
+    choices = {"tier": TIERS, "kind": KINDS, "dtype": DTYPES}
+    field = str(error).rpartition(".")[2].rstrip("`")
+    if field in choices:
+        return f"expected one of {', '.join(choices[field])}"
+    return "correct the file; docs/topology.md has an example"
+
+
 # -- checks: each fault has its path and a remedy ------------------------------------------------
 
 
@@ -324,18 +335,23 @@ def _check_names(t: Topology) -> None:
     seen: dict[str, str] = {}
     for path, member in _members(t):
         name = member.name
-        if not NAME.fullmatch(name) or name in RESERVED:
+        if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
             raise InputError(
-                f"expected a name of letters, digits and single underscores between them, first a "
-                f"letter, other than {', '.join(sorted(RESERVED))}; got {name!r} (at {path}.name); "
-                "rename it"
+                f"expected a name of at most {LONGEST_NAME} letters, digits and single underscores "
+                f"between them, first a letter; got {name!r} (at {path}.name); rename it"
             )
-        if name in seen:
+        if name.lower() in RESERVED or keyword.iskeyword(name):
             raise InputError(
-                f"duplicate name {name!r} (at {path}.name, first at {seen[name]}.name); "
-                "rename one of the two"
+                f"expected a name other than {', '.join(sorted(RESERVED))} and Python's keywords, "
+                f"got {name!r} (at {path}.name); rename it"
             )
-        seen[name] = path
+        # TensorFlow's signatures do not tell upper from lower case.
+        if name.lower() in seen:
+            raise InputError(
+                f"duplicate name {name!r} (at {path}.name, first at {seen[name.lower()]}.name); "
+                "rename one of the two: more than upper and lower case must differ"
+            )
+        seen[name.lower()] = path
 
 
 def _check_values(t: Topology) -> None:

@@ -159,6 +159,14 @@ def _pair(site: Site) -> Any:
     return [flagged(site), flagged(site)]
 
 
+def _namesake(site: Site) -> Any:
+    return layers.Dense(3, name=next(iter(site.inputs)))(flagged(site))
+
+
+def _stranger(site: Site) -> Any:
+    return layers.Dense(3)(keras.Input((3,)))
+
+
 def _takes(name: str) -> keras.Model:
     return keras.Sequential([keras.Input((3,), name=name), layers.Dense(3)])
 
@@ -188,6 +196,14 @@ def _takes(name: str) -> keras.Model:
         (
             {"sections": {"left": keras.Sequential(), "right": flagged, "top": flagged}},
             "section of 'left': expected a Keras model with named inputs, got Sequential",
+        ),
+        (
+            {"sections": _namesake},
+            "section of 'left' makes no Keras model: The name \"cam0\" is used 2 times.*otherwise",
+        ),
+        (
+            {"sections": _stranger},
+            "section of 'left' makes no Keras model: .*the site's inputs only",
         ),
         ({"merge_weights": {"left": 0.5}}, "merge weights for unknown links: left"),
         ({"dropout": "low"}, "expected a list of survivabilities or None, got 'low'"),

@@ -168,6 +168,10 @@ FAULTS: dict[str, tuple[Callable[[Plain], object], list[str]]] = {
         lambda t: t["nodes"][0].update(name="cam0"),
         ["duplicate name 'cam0'", "at $.nodes[0].name", "first at $.sensors[0].name"],
     ),
+    "names that differ by case alone": (
+        lambda t: t["nodes"][1].update(name="Left"),
+        ["duplicate name 'Left'", "first at $.nodes[0].name", "more than upper and lower case"],
+    ),
     "duplicate link": (
         lambda t: t["links"].append({"source": "left", "target": "top"}),
         ["duplicate link left->top", "at $.links[5]", "first at $.links[2]", "remove one"],
@@ -233,15 +237,15 @@ FAULTS: dict[str, tuple[Callable[[Plain], object], list[str]]] = {
     ),
     "unknown tier": (
         lambda t: t["nodes"][2].update(tier="sky"),
-        ["Invalid enum value 'sky'", "at `$.nodes[2].tier`"],
+        ["Invalid enum value 'sky'", "at `$.nodes[2].tier`", "one of iot, edge, fog, cloud"],
     ),
     "unknown kind of link": (
         lambda t: t["links"][0].update(kind="spare"),
-        ["Invalid enum value 'spare'", "at `$.links[0].kind`"],
+        ["Invalid enum value 'spare'", "at `$.links[0].kind`", "one of primary, residual"],
     ),
     "unknown dtype": (
         lambda t: t["sensors"][0].update(dtype="float64"),
-        ["Invalid enum value 'float64'", "at `$.sensors[0].dtype`"],
+        ["'float64'", "at `$.sensors[0].dtype`", "one of uint8, float32"],
     ),
     "shape of the wrong type": (
         lambda t: t["sensors"][0].update(shape=[3, "x"]),
@@ -257,7 +261,7 @@ FAULTS: dict[str, tuple[Callable[[Plain], object], list[str]]] = {
     ),
     "unknown field": (
         lambda t: t["nodes"][1].update(colour="red"),
-        ["unknown field `colour`", "at `$.nodes[1]`"],
+        ["unknown field `colour`", "at `$.nodes[1]`", "docs/topology.md has an example"],
     ),
     "missing field": (
         lambda t: t["links"][1].pop("target"),
@@ -286,11 +290,13 @@ def test_a_fault_is_named_with_its_place_and_a_remedy(fault: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "a-b", "a/b", "a__b", "_a", "a_", "1a", "é", "present", "label"]
+    "name",
+    ["", "a b", "a-b", "a/b", "a__b", "_a", "a_", "1a", "é", "a" * 65, "present", "Label", "self"]
+    + ["None", "class"],
 )
 def test_a_name_that_could_not_name_a_layer_a_file_and_an_array_is_refused(name: str) -> None:
     sensor = Sensor(name, (3,))
-    with pytest.raises(InputError, match=r"expected a name of .*at \$\.sensors\[0\]\.name.*rename"):
+    with pytest.raises(InputError, match=r"expected a name .*at \$\.sensors\[0\]\.name.*rename"):
         Topology("t", (sensor,), (Node("top", "cloud"),), (Link(name, "top"),))
 
 
