@@ -350,13 +350,20 @@ class Gather:
 
     # -- inputs ----------------------------------------------------------------------------------
 
-    def hear(self, header: bytes, payload: bytes, now: int) -> Dropped | None:
-        """Take a message as it came; returns why it was dropped, None if it was not."""
+    def hear(self, sender: str, header: bytes, payload: bytes, now: int) -> Dropped | None:
+        """Take a message as it came; returns why it was dropped, None if it was not.
+
+        `sender`: from whom it came, as the transport says. Where access rules tie names to
+        certificates they hold for that one, so a header must not name another.
+        """
         try:
             message = decode(header, payload, self._limits)
         except WireError:
             self.counters.received += 1
             return self._drop("malformed")
+        if message.sender != sender:
+            self.counters.received += 1
+            return self._drop("foreign")
         return self.receive(message, now)
 
     def receive(self, message: Message, now: int) -> Dropped | None:

@@ -229,7 +229,9 @@ class Node:
 
     def _take(self, event: Received | PeerUp | PeerDown) -> None:
         if isinstance(event, Received):
-            if self.gather.hear(event.header, event.payload, self._clock()) == "stale_model":
+            now = self._clock()
+            dropped = self.gather.hear(event.sender, event.header, event.payload, now)
+            if dropped == "stale_model":
                 self._name_refused()
         elif event.node == self.manifest.node:
             # Others may have lost sight of this process, and another may have its name by now:

@@ -6,15 +6,19 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["command", "resident_mb"]
+__all__ = ["command", "environment", "resident_mb"]
 
 
-def command(*arguments: str) -> tuple[list[str], dict[str, str]]:
-    """What starts `ddnn-edge` with these arguments from this very copy: words and environment."""
+def command(*arguments: str) -> list[str]:
+    """What starts `ddnn-edge` with these arguments, in `environment`."""
+    return [sys.executable, "-m", str(__package__), *arguments]
+
+
+def environment() -> dict[str, str]:
+    """This process's own, in which a new process finds this very copy of the package."""
     home = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    words = [sys.executable, "-m", str(__package__), *arguments]
-    return words, {**os.environ, "PYTHONPATH": path}
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def resident_mb() -> float:

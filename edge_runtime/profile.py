@@ -17,7 +17,7 @@ from msgspec import Meta
 from .errors import InputError
 from .files import new_file
 from .manifest import BUNDLE_FILE, MODEL_FILE, read_bundle, read_node
-from .process import command, resident_mb
+from .process import command, environment, resident_mb
 from .simulate import load_section, read_golden
 
 __all__ = ["Profile", "SectionProfile", "profile", "profile_node"]
@@ -88,10 +88,8 @@ def profile(folder: str | Path, *, runs: int = 100) -> Profile:
     manifest, _ = read_bundle(folder)
     found = []
     for node in manifest.topology.order:
-        words, environment = command(
-            "profile", str(folder / "nodes" / node), "--runs", str(runs), "--json"
-        )
-        done = subprocess.run(words, env=environment, capture_output=True, text=True)
+        words = command("profile", str(folder / "nodes" / node), "--runs", str(runs), "--json")
+        done = subprocess.run(words, env=environment(), capture_output=True, text=True)
         if done.returncode:
             said = done.stderr.strip().splitlines()
             reason = said[-1].partition(": ")[2] if said else f"exit code {done.returncode}"

@@ -17,7 +17,7 @@ import msgspec
 from ..deployment_file import Deployment
 from ..errors import InputError
 from ..manifest import read_bundle
-from ..process import command
+from ..process import command, environment
 from ..wire import Encoding
 
 __all__ = ["LocalDeployment", "ProcessState"]
@@ -48,9 +48,10 @@ class LocalDeployment:
         fps: frames a second.
         deadline_ms: from capture to answer.
         encoding: of messages.
+        deployment: where the nodes are; by default on free loopback ports.
 
     Attributes:
-        deployment: free loopback ports, and frames counted from the moment this was made.
+        deployment: the same, with frames counted from the moment this was made.
         folders: each node's, of the bundle; another one is used from the node's next start on.
         crashes: nodes that ended without being told to, or not well, in order.
     """
@@ -64,6 +65,7 @@ class LocalDeployment:
         fps: float = 30.0,
         deadline_ms: float = 100.0,
         encoding: Encoding = "raw",
+        deployment: Deployment | None = None,
     ) -> None:
         self.bundle, self.folder = Path(bundle), Path(folder)
         self._manifest, self._nodes = read_bundle(bundle)
@@ -73,7 +75,7 @@ class LocalDeployment:
         self.folders = {node: self.bundle / "nodes" / node for node in self.nodes}
         self.crashes: list[str] = []
         self.deployment = msgspec.structs.replace(
-            Deployment.on_one_host(self.nodes, name="local", first_port=None),
+            deployment or Deployment.on_one_host(self.nodes, name="local", first_port=None),
             epoch=time.time(),
             deadline_ms=deadline_ms,
         )
@@ -104,6 +106,15 @@ class LocalDeployment:
     def log(self, node: str) -> Path:
         """Where a node's process writes what it says."""
         return self.folder / f"{node}.log"
+
+    def command(self, node: str) -> list[str]:
+        """What starts a node's process."""
+        arguments = ["run", str(self.folders[node]), "--deployment", str(self.path)]
+        arguments += [*self._options, "--json", "--parent", str(os.getpid())]
+        for link in self._nodes[node].incoming:
+            if link.sensor and link.source in self._sources:
+                arguments += ["--source", f"{link.source}={self._sources[link.source]}"]
+        return command(*arguments)
 
     def start(self, nodes: Sequence[str] | None = None) -> None:
         """Start these nodes, by default all; whether they are ready is for an observer to see."""
@@ -172,19 +183,13 @@ class LocalDeployment:
         return self._processes[node]
 
     def _start(self, node: str) -> None:
-        arguments = ["run", str(self.folders[node]), "--deployment", str(self.path)]
-        arguments += [*self._options, "--json", "--parent", str(os.getpid())]
-        for link in self._nodes[node].incoming:
-            if link.sensor and link.source in self._sources:
-                arguments += ["--source", f"{link.source}={self._sources[link.source]}"]
-        words, environment = command(*arguments)
         with self.log(node).open("ab") as log:
             popen = subprocess.Popen(
-                words,
+                self.command(node),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=environment(),
                 # Ctrl-C is for the process that started these, which then ends them.
                 start_new_session=True,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -12,13 +12,17 @@ from ..transport.base import ANSWERS, METRICS, Event, PeerUp, Received
 
 __all__ = ["Observer"]
 
+#: What is told under each topic.
+KINDS: Mapping[str, type[Answer | Metrics]] = {ANSWERS: Answer, METRICS: Metrics}
+
 
 class Observer:
     """Takes an observing transport's events, and says what they come to.
 
     `presence`: the incarnation of every node that is there. `metrics`: the newest of each node.
     `answers`: by frame, the first one; `duplicates`: how many more came for a frame. `malformed`:
-    messages that could not be read. `bytes`: payload and header bytes that each node sent, and the
+    messages that could not be read; `foreign`: those that are not of the node that they name, or of
+    one that the topology does not. `sums`: payload and header bytes that each node sent, and the
     frames that it computed, since `restart_counts`.
     """
 
@@ -27,7 +31,7 @@ class Observer:
         self.presence: dict[str, int] = {}
         self.metrics: dict[str, Metrics] = {}
         self.answers: dict[int, Answer] = {}
-        self.duplicates = self.malformed = 0
+        self.duplicates = self.malformed = self.foreign = 0
         self.sums: dict[str, Sums] = {}
 
     def take(self, event: Event) -> Answer | Metrics | None:
@@ -45,10 +49,13 @@ class Observer:
         self.sums = {}
 
     def unsettled(self, down: Collection[str]) -> str | None:
-        """What is not yet as it will be once exactly these nodes have failed; None if all is.
+        """What is not yet as it will be once exactly these have failed; None if all is.
 
-        It is when they are gone, the others are there, and every node waits for those senders that
-        are to be heard and for no others. A sender that no frame can reach is never heard of.
+        `down`: nodes, and links between two nodes.
+
+        It is when those nodes are gone, the others are there, and every node waits for those
+        senders that are to be heard and for no others. A sender that no frame can reach is never
+        heard of.
         """
         informed: set[str] = set()
         for node in self._topology.order:
@@ -65,7 +72,7 @@ class Observer:
                 sender = link.source
                 if sender in self._topology.sensor_names:
                     informed.add(node)
-                elif sender in down:
+                elif sender in down or link.name in down:
                     if metrics.peers.get(sender) != "absent":
                         return f"{node} still sees {sender}"
                 elif sender in informed:
@@ -75,20 +82,24 @@ class Observer:
         return None
 
     def _message(self, message: Received) -> Answer | Metrics | None:
+        kind = KINDS.get(message.target)
+        if kind is None:
+            return None
         try:
-            if message.target == ANSWERS:
-                answer = msgspec.json.decode(message.payload, type=Answer)
-                if self.answers.setdefault(answer.frame, answer) is not answer:
-                    self.duplicates += 1
-                return answer
-            if message.target == METRICS:
-                metrics = msgspec.json.decode(message.payload, type=Metrics)
-                self._count(metrics)
-                self.metrics[metrics.node] = metrics
-                return metrics
+            found = msgspec.json.decode(message.payload, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError):
             self.malformed += 1
-        return None
+            return None
+        if found.node != message.sender or found.node not in self._topology.order:
+            self.foreign += 1
+            return None
+        if isinstance(found, Answer):
+            if self.answers.setdefault(found.frame, found) is not found:
+                self.duplicates += 1
+        else:
+            self._count(found)
+            self.metrics[found.node] = found
+        return found
 
     def _count(self, new: Metrics) -> None:
         # A process that was restarted counts from 0; one that rejoined under a new incarnation

@@ -12,6 +12,7 @@ can tie both to its certificate.
 from __future__ import annotations
 
 import json
+import os
 import queue
 import re
 import threading
@@ -42,6 +43,11 @@ __all__ = ["Router", "ZenohTransport", "open_router"]
 
 SCHEME = "ddnn/1"
 ARRIVALS = 1024
+#: How Zenoh is to run, read by it once. It closes a TCP link with SO_LINGER: where the other end is
+#: out of reach, and something was under way to it, the thread that closes it sleeps for 10 s (seen
+#: with 1.10.2). With the two threads for receiving that it has unless told otherwise, two such
+#: links keep a node from hearing the others. A thread that has nothing to do costs some kilobytes.
+RUNTIME = "(rx: (worker_threads: 32))"
 
 
 class ZenohTransport:
@@ -465,6 +471,7 @@ def zenoh_settings(config: ZenohConfig, mode: str) -> dict[str, Any]:
 
 
 def _import_zenoh() -> Any:
+    os.environ.setdefault("ZENOH_RUNTIME", RUNTIME)
     try:
         import zenoh
     except ModuleNotFoundError as error:

@@ -25,6 +25,7 @@ from functools import partial
 from operator import methodcaller
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +35,7 @@ from edge_runtime.gather import PRESENT, Gather, Ready, TensorSpec, complete
 from edge_runtime.manifest import IncomingLink
 from edge_runtime.reliability import state_keys
 from edge_runtime.topology import Link
-from edge_runtime.wire import Message, encode
+from edge_runtime.wire import Message, decode, encode
 from tests.edge_runtime.ledger import InvariantError, Ledger, ensure
 from tests.edge_runtime.scenarios import (
     COMPUTE_JITTER,
@@ -109,9 +110,9 @@ class Process:
         self.alive, self.hung, self.suspended = True, False, False
         #: Wrongly numbers its frames by so many.
         self.shift = shift
-        self.inbox: deque[tuple[bytes, bytes]] = deque(maxlen=RING)
+        self.inbox: deque[tuple[str, bytes, bytes]] = deque(maxlen=RING)
         #: What was addressed to it lately; a flood repeats it.
-        self.recent: deque[tuple[bytes, bytes]] = deque(maxlen=8)
+        self.recent: deque[tuple[str, bytes, bytes]] = deque(maxlen=8)
         self.control: deque[Callable[[Gather], None]] = deque()
         self.wake: int | None = None
         #: What it computes, and when that is done.
@@ -138,8 +139,8 @@ class Process:
     def running(self) -> bool:
         return self.alive and not self.hung
 
-    def receive(self, header: bytes, payload: bytes) -> None:
-        self.inbox.append((header, payload))
+    def receive(self, sender: str, header: bytes, payload: bytes) -> None:
+        self.inbox.append((sender, header, payload))
         self.step()
 
     def step(self) -> None:
@@ -524,7 +525,7 @@ class Simulation:
         if not connection.established or rng.random() < network.loss:
             self.lost[frame].add(name)
             return
-        target.recent.append((header, payload))
+        target.recent.append((process.node, header, payload))
         copies = 2 if rng.random() < network.duplication else 1
         for _ in range(copies):
             arrival = self.now + network.delay + rng.randrange(network.jitter + 1)
@@ -538,7 +539,7 @@ class Simulation:
         if not target.alive:
             self.lost[frame].add(connection.link.name)
         elif connection.up and connection.blocked != "forward":
-            target.receive(header, payload)
+            target.receive(connection.link.source, header, payload)
         elif self.scenario.network.held and connection.established:
             connection.held.append((frame, header, payload))
         else:
@@ -704,17 +705,34 @@ class Simulation:
             )
         )
         for i in range(count):
-            choice = rng.randrange(4)
+            choice = rng.randrange(5)
+            sender = "stranger"
             if choice == 0 or not recent:
                 header, payload = rng.randbytes(rng.randrange(80)), rng.randbytes(8)
             elif choice == 1:
                 header, payload = stranger
             elif choice == 2:
-                header, payload = rng.choice(recent)
+                sender, header, payload = rng.choice(recent)
                 header = header[: rng.randrange(len(header))]
+            elif choice == 3:
+                sender, header, payload = rng.choice(recent)
             else:
-                header, payload = rng.choice(recent)
-            self.after(i * 20 * US, partial(process.receive, header, payload))
+                header, payload = self._forged(*rng.choice(recent))
+            self.after(i * 20 * US, partial(process.receive, sender, header, payload))
+
+    def _forged(self, sender: str, header: bytes, payload: bytes) -> tuple[bytes, bytes]:
+        """As the true holder of a name would say it of the coming frame, but for its tensors."""
+        message = decode(header, payload)
+        # A number that no ledger has: whoever uses it finds no entry.
+        token = np.array([1 << 40], np.int64)
+        return encode(
+            msgspec.structs.replace(
+                message,
+                frame=self.clock.frame(self.now) + 1,
+                age_ns=0,
+                tensors=(token, -token) if sender in self.scenario.several else (token,),
+            )
+        )
 
     def _claim(self, node: str, holder: Process) -> None:
         """A second process claims a name: its token shows, it sends, then it sees and exits."""
@@ -739,7 +757,7 @@ class Simulation:
                 tensors=(token, token) if node in self.scenario.several else (token,),
             )
             # Behind the true holder's token, which `established` says was announced.
-            self.after(MS, partial(target.receive, *encode(message)))
+            self.after(MS, partial(target.receive, node, *encode(message)))
 
     # -- accounts --------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.gather import Dropped, Gather, Ready
 from edge_runtime.topology import Topology
-from edge_runtime.wire import Message
+from edge_runtime.wire import Message, WireError, decode
 from tests.edge_runtime.ledger import InvariantError
 from tests.edge_runtime.scenarios import (
     LINK_FAULTS,
@@ -192,6 +193,13 @@ class TrustsAnyIncarnation(Gather):
         return super().receive(message, now)
 
 
+class TrustsAnyHeader(Gather):
+    def hear(self, sender: str, header: bytes, payload: bytes, now: int) -> Dropped | None:
+        with suppress(WireError):
+            sender = decode(header, payload).sender
+        return super().hear(sender, header, payload, now)
+
+
 class TakesItsPredecessorsFrames(Gather):
     def receive(self, message: Message, now: int) -> Dropped | None:
         self._start = -(2**62)
@@ -255,6 +263,7 @@ CROWDED = Scenario(
         (ClaimsWhatItDidNotUse, "claims 0x", None),
         (DoesNotWait, "did not wait", None),
         (TrustsAnyIncarnation, "impostor|older than it is", None),
+        (TrustsAnyHeader, "impostor|older than it is", None),
         (TakesItsPredecessorsFrames, "computed before, by its predecessor", HASTY),
         (KeepsEveryFrame, "open frames", CROWDED),
         (ComputesWhatIsTooOld, "computed at the age of", None),

@@ -141,7 +141,7 @@ def test_a_node_counts_every_mutant_and_goes_on() -> None:
         start_ns=0,
     )
     for now, (header, payload) in enumerate(mutants(COUNT // 10, 1), 10**9):
-        gather.hear(header, payload, now)
+        gather.hear("edge1", header, payload, now)
         assert len(gather.open_frames) <= 64
     counters = gather.counters
     held = sum(gather.open_frames.values())

@@ -145,10 +145,11 @@ class Fog:
             "age_ns": int(age * MS),
             "tensors": tensors,
         }
+        via = changes.pop("via", sender)
         fields |= changes
         if not fields["tensors"]:
             fields["state"] = 0
-        return self.gather.hear(*encode(Message(**fields)), START + int(at * MS))
+        return self.gather.hear(via, *encode(Message(**fields)), START + int(at * MS))
 
     def silence(self, sender: str, frame: int, at: float, *, age: float = 0) -> Any:
         return self.send(sender, frame, at, age=age, tensors=())
@@ -481,13 +482,15 @@ def sent_by(sender: str, **changes: Any) -> Any:
         ("foreign", sent_by("stranger")),
         ("foreign", sent_by("cam")),
         ("foreign", sent_by("edge1", target="cloud")),
+        ("foreign", sent_by("edge1", via="edge2")),
+        ("foreign", sent_by("edge1", via="stranger")),
         ("stale_model", sent_by("edge1", fingerprint=b"model-02")),
         ("stale_incarnation", sent_by("edge1", incarnation=0)),
         ("malformed", sent_by("edge1", tensors=(np.ones(4, np.float32),))),
         ("malformed", sent_by("edge1", tensors=(np.ones(3, np.uint8),))),
         ("malformed", sent_by("edge1", tensors=(np.ones(3, np.float32),) * 2)),
         ("malformed", sent_by("edge2", tensors=(np.ones(3, np.float32),))),
-        ("malformed", lambda fog: fog.gather.hear(b"\x01junk", b"", START)),
+        ("malformed", lambda fog: fog.gather.hear("edge1", b"\x01junk", b"", START)),
         ("expired", sent_by("edge1", age=100.001)),
     ],
 )

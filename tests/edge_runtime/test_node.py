@@ -40,6 +40,10 @@ def poster() -> Nodes:
     return nodes
 
 
+class KilledError(Exception):
+    """What ends a process in the midst of something, as far as one thread can show it."""
+
+
 def truthful(nodes: Nodes, answer: Answer) -> bool:
     return list(answer.probabilities) == pytest.approx(nodes.truth(answer).tolist())
 
@@ -122,23 +126,46 @@ def test_a_hung_node_is_waited_for_twice_and_no_longer(poster: Nodes) -> None:
     assert all(truthful(poster, answer) for answer in answers)
 
 
-def test_a_kill_between_two_sends_of_a_frame_gives_a_truthful_state(poster: Nodes) -> None:
-    poster.now = poster.frames.begins(2)
-    poster.step("edge1")
-    poster.network.holding = True
-    poster.step("fog2")
-    assert [f.message.target for f in poster.network.in_flight] == ["fog3", "fog4"]
-    poster.network.deliver(0)
-    poster.network.discard(0)
-    poster.network.holding = False
-    poster.kill("fog2")
+@pytest.mark.parametrize(
+    ("node", "sends"), [("fog2", 0), ("fog2", 1), ("fog1", 0), ("fog1", 1), ("fog3", 1)]
+)
+def test_a_kill_between_two_sends_of_a_frame_gives_a_truthful_state(
+    poster: Nodes, node: str, sends: int
+) -> None:
+    """The process ends inside `send`, after so many of them; nothing of it runs any more."""
+    transport = poster.transports[node]
+    send, sent = transport.send, list[str]()
+
+    def dies(target: str, header: bytes, payload: bytes) -> None:
+        if target != METRICS:
+            if len(sent) == sends:
+                poster.kill(node)
+                raise KilledError
+            sent.append(target)
+        send(target, header, payload)
+
+    transport.send = dies  # type: ignore[method-assign]
+    with pytest.raises(KilledError):
+        poster.frame(2)
+    assert node not in poster.nodes
     poster.settle()
     answer = poster.answers[-1]
     assert answer.frame == 2
-    lost = int(poster.state("fog2->fog4"), 16)
-    assert int(answer.state, 16) == int(poster.state(), 16) & ~lost
     assert not answer.waited
     assert truthful(poster, answer)
+    # What it had sent was used; what it had not is claimed by nobody.
+    targets = [link.target for link in poster.topology.outgoing(node)]
+    assert sent == targets[:sends]
+    lost = [f"{node}->{target}" for target in targets[sends:]]
+    if sends:
+        whole, without = int(poster.state(), 16), int(poster.state(*lost), 16)
+        assert int(answer.state, 16) == whole & ~without
+    else:
+        assert node not in answer.nodes
+    # Whatever comes next is told just as truly.
+    answers = [answer for number in (3, 4) for answer in poster.frame(number)]
+    assert [answer.frame for answer in answers] == [3, 4]
+    assert all(truthful(poster, answer) and node not in answer.nodes for answer in answers)
 
 
 def test_a_node_that_heard_nothing_says_so(poster: Nodes) -> None:
@@ -525,25 +552,30 @@ def test_a_sensor_may_be_read_by_several_nodes() -> None:
     assert truthful(nodes, answer)
 
 
-def test_a_message_that_says_nothing_new_of_its_sender(small: Nodes) -> None:
-    # A node believes its transport, not the message, in who is there; but a message must be of
-    # the model and of the incarnation that holds the name.
+@pytest.mark.parametrize(
+    ("via", "incarnation", "reason"), [("left", 999, "stale_incarnation"), ("right", 0, "foreign")]
+)
+def test_a_message_that_only_claims_to_be_of_a_node(
+    small: Nodes, via: str, incarnation: int, reason: str
+) -> None:
+    # A node believes its transport, not the message, in who is there and who sends; and a message
+    # must be of the model and of the incarnation that holds the name.
     small.frame(1)
     header, payload = encode(
         Message(
             frame=2,
             sender="left",
-            incarnation=999,
+            incarnation=incarnation or small.transports["left"].incarnation or 0,
             fingerprint=short_fingerprint(FINGERPRINT),
             state=1,
             age_ns=0,
             tensors=(np.ones(2, np.float32),),
         )
     )
-    small.transports["right"].send("top", header, payload)
+    small.transports[via].send("top", header, payload)
     [answer] = small.frame(2)
     assert truthful(small, answer)
-    assert small.nodes["top"].gather.counters.stale_incarnation == 1
+    assert getattr(small.nodes["top"].gather.counters, reason) == 1
 
 
 def test_answers_go_to_the_topic(small: Nodes) -> None:

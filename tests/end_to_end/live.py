@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_runtime.clock import SECOND, FrameClock
+from edge_runtime.deployment_file import Deployment
 from edge_runtime.live.deployment import LocalDeployment
 from edge_runtime.live.observer import Observer
 from edge_runtime.live.replay import Replay
-from edge_runtime.live.run import Drawing, Listing, LiveRun, Record
+from edge_runtime.live.run import Drawing, Listing, LiveRun, Phase, Record
 from edge_runtime.live.verdict import Verdict, judge
 from edge_runtime.samples import Samples
 from edge_runtime.simulate import Bundle
-from edge_runtime.transport.base import ANSWERS, METRICS
+from edge_runtime.transport.base import ANSWERS, METRICS, Transport
 from edge_runtime.transport.zenoh import ZenohTransport
 from tests.commands import Deployed
 
@@ -50,32 +51,51 @@ def exists(pid: int) -> bool:
         return False
 
 
-class Live:
-    """A bundle's nodes as processes, and an observer of them."""
+def looking_on(deployment: Deployment, folder: Path) -> Transport:
+    """An observer in this process."""
+    return ZenohTransport(deployment.observer(), topics=[ANSWERS, METRICS])
 
-    def __init__(self, it: Deployed, folder: Path, *, encoding: Any = "raw") -> None:
+
+class Live:
+    """A bundle's nodes as processes, and an observer of them.
+
+    `nodes` makes the deployment, as `LocalDeployment` does; `watcher` what looks on.
+    """
+
+    def __init__(
+        self,
+        it: Deployed,
+        folder: Path,
+        *,
+        encoding: Any = "raw",
+        fps: float = FPS,
+        deadline_ms: float = DEADLINE_MS,
+        nodes: Callable[..., LocalDeployment] = LocalDeployment,
+        watcher: Callable[[Deployment, Path], Transport] = looking_on,
+    ) -> None:
         self.it, self.folder = it, folder
         self.topology = it.topology
         self.samples = Samples.load_npz(it.test)
         self.encoding = encoding
         folder.mkdir(exist_ok=True)
-        self.nodes = LocalDeployment(
+        self.deadline_ns = int(deadline_ms * 1e6)
+        self.nodes = nodes(
             it.bundle,
             dict.fromkeys(self.topology.sensor_names, it.test),
             folder,
-            fps=FPS,
-            deadline_ms=DEADLINE_MS,
+            fps=fps,
+            deadline_ms=deadline_ms,
             encoding=encoding,
         )
         epoch = self.nodes.deployment.epoch
         assert epoch is not None
         self.clock = FrameClock.at(
-            FPS,
+            fps,
             wall_ns=time.time_ns(),
             monotonic_ns=time.monotonic_ns(),
             epoch_ns=int(epoch * SECOND),
         )
-        self.transport = ZenohTransport(self.nodes.deployment.observer(), topics=[ANSWERS, METRICS])
+        self.transport = watcher(self.nodes.deployment, folder)
         self.observer = Observer(self.topology)
 
     def close(self) -> None:
@@ -91,15 +111,45 @@ class Live:
             self.topology,
             self.transport,
             self.clock,
-            deadline_ns=int(DEADLINE_MS * 1e6),
+            deadline_ns=self.deadline_ns,
             plan=plan,
             frames=frames,
             observer=self.observer,
         )
         record = run.run()
+        return record, self._judge(record, plan)
+
+    def during(self, body: Callable[[], object], *down: str) -> tuple[Record, Verdict]:
+        """Judge what is answered while `body` runs, and what it does to the deployment stands.
+
+        `down`: what fails in it, for however short a time.
+        """
+        before = self.observer.duplicates
+        start = time.monotonic_ns()
+        first = self.clock.frame(start) + 1
+        body()
+        # The frames that began before it ended, once their deadline is over.
+        last = self.clock.frame(time.monotonic_ns())
+        over = self.clock.begins(last) + self.deadline_ns
+        self.watch(lambda: time.monotonic_ns() > over, "the last deadline")
+        self.watch(lambda: self.clock.frame(time.monotonic_ns()) > last, "the next frame")
+        record = Record(
+            self.topology,
+            self.clock,
+            self.deadline_ns,
+            first=first,
+            last=last,
+            counted=list(range(first, last + 1)),
+            phases=[Phase(start, frozenset(down), settled=True)],
+            answers={f: a for f, a in self.observer.answers.items() if first <= f <= last},
+            duplicates=self.observer.duplicates - before,
+            crashes=list(self.nodes.crashes),
+        )
+        return record, self._judge(record, ())
+
+    def _judge(self, record: Record, plan: Drawing | Listing | tuple[()]) -> Verdict:
         replay = Replay(Bundle(self.it.bundle), self.samples.inputs, self.encoding)
-        names = self.samples.class_names
-        return record, judge(record, replay, names, self.samples.labels, plan)
+        return judge(record, replay, self.samples.class_names, self.samples.labels, plan)
 
     def watch(self, condition: Callable[[], _T], what: str) -> _T:
         """Take what the deployment tells until a condition is true."""

@@ -90,6 +90,13 @@ def test_a_failure_is_settled_once_it_is_known(observer: Observer) -> None:
     assert observer.unsettled({"left"}) is None
 
 
+def test_a_link_that_failed_is_settled_once_its_receiver_knows(observer: Observer) -> None:
+    assert observer.unsettled({"left->top"}) == "top still sees left"
+    tell(observer, top("absent", "expected"))
+    assert observer.unsettled({"left->top"}) is None
+    assert observer.unsettled(()) == "top does not wait for left"
+
+
 def test_a_return_is_settled_once_it_is_heard_of(observer: Observer) -> None:
     observer.take(PeerDown("left", 1))
     observer.take(PeerUp("left", 2))
@@ -137,6 +144,17 @@ def test_nonsense_is_counted(observer: Observer) -> None:
         observer.take(Received("top", topic, b"", b"{"))
         observer.take(Received("top", topic, b"", b'{"frame": "x"}'))
     assert observer.malformed == 4
+
+
+def test_nobody_speaks_for_another(observer: Observer) -> None:
+    for sender, told in (("left", answer(3)), ("left", top("absent", "absent"))):
+        topic = ANSWERS if isinstance(told, Answer) else METRICS
+        observer.take(Received(sender, topic, b"", msgspec.json.encode(told)))
+    tell(observer, metrics("stranger"))
+    assert observer.foreign == 3
+    assert observer.answers == {}
+    assert set(observer.metrics) == set(TOPOLOGY.order)
+    assert observer.unsettled(()) is None
 
 
 def test_bytes_are_counted_through_restarts_and_pauses(observer: Observer) -> None:

@@ -40,10 +40,10 @@ class Cable:
     def __enter__(self) -> Self:
         try:
             for side in ADDRESSES:
-                _run("ip", "netns", "add", self._names[side])
+                run("ip", "netns", "add", self._names[side])
             left, right = self._names.values()
             pair = ("veth0", "type", "veth", "peer", "name", "veth0", "netns", right)
-            _run("ip", "-n", left, "link", "add", *pair)
+            run("ip", "-n", left, "link", "add", *pair)
             for side, address in ADDRESSES.items():
                 self._ip(side, "addr", "add", f"{address}/24", "dev", "veth0")
                 for device in ("lo", "veth0"):
@@ -64,10 +64,10 @@ class Cable:
     def _remove(self) -> None:
         for name in self._names.values():
             with suppress(OSError):
-                _run("ip", "netns", "del", name)
+                run("ip", "netns", "del", name)
 
     def _ip(self, side: str, *command: str) -> None:
-        _run("ip", "-n", self._names[side], *command)
+        run("ip", "-n", self._names[side], *command)
 
     @staticmethod
     def _other(side: str) -> str:
@@ -75,9 +75,12 @@ class Cable:
         return address
 
 
-def _run(*command: str) -> None:
+def run(*command: str, text: str | None = None) -> None:
+    """Run a command, with this on its standard input; `OSError` if it fails."""
     if shutil.which(command[0]) is None:
         raise OSError(f"no {command[0]!r} here: apt-get install iproute2")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=20, check=False
+    )
     if done.returncode != 0:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
