@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-__all__ = ["Method", "SectionName"]
+__all__ = ["Merge", "Method", "SectionName"]
 
 #: `baseline`: primary links only. `residual`: all links. `dropout`: all links, and nodes and links
 #: fail in training.
@@ -10,3 +10,7 @@ Method = Literal["baseline", "residual", "dropout"]
 
 #: The ready-made sets of sections, see `ddnn_tf.sections`.
 SectionName = Literal["conv", "fc32"]
+
+#: How a section hears residual links: `add`, beside the primary ones; `multiplexer`, only where
+#: the primary ones that they go round do not deliver.
+Merge = Literal["add", "multiplexer"]
