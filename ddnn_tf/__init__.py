@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .evaluation import expected_accuracy
     from .layers import Deliveries, FailureMask, NodeFailure
     from .model import ResilientModel, build
+    from .partition import Partition, partition
     from .report import Report, write_report
     from .sections import Convolutional, FullyConnected, Site, survival_weights
     from .training import ExpectedAccuracy, Recipe, train
@@ -25,6 +26,7 @@ __all__ = [
     "Link",
     "Node",
     "NodeFailure",
+    "Partition",
     "Recipe",
     "Report",
     "ResilientModel",
@@ -34,6 +36,7 @@ __all__ = [
     "build",
     "datasets",
     "expected_accuracy",
+    "partition",
     "survival_weights",
     "train",
     "write_report",
@@ -44,6 +47,7 @@ _HOMES = {
     "evaluation": ("expected_accuracy",),
     "layers": ("Deliveries", "FailureMask", "NodeFailure"),
     "model": ("ResilientModel", "build"),
+    "partition": ("Partition", "partition"),
     "report": ("Report", "write_report"),
     "sections": ("Convolutional", "FullyConnected", "Site", "survival_weights"),
     "training": ("ExpectedAccuracy", "Recipe", "train"),

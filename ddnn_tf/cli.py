@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json as json_module
 import os
+import re
 import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +24,7 @@ from edge_runtime.quiet import quiet
 from edge_runtime.reliability import Fallback
 from edge_runtime.topology import Topology
 
-from .names import Method, SectionName
+from .names import Merge, Method, SectionName
 from .place_cli import place_command
 from .progress import epoch_bar, progress_bar
 
@@ -240,6 +243,62 @@ def export(
         print(found)
 
 
+@app.command()
+def partition(
+    model: Annotated[Path, typer.Argument(help="a .keras file: any functional Keras model")],
+    out: Annotated[Path, typer.Option(help="the .keras file to write")],
+    nodes: Annotated[
+        str, typer.Option(help="a chain, lowest first, with survival if wanted: edge:0.9,cloud")
+    ] = "",
+    topology: Annotated[str, typer.Option(help="instead of --nodes: a topology file")] = "",
+    at: Annotated[
+        str,
+        typer.Option(help="layers that end the sections, as A,B+C or fog=B; else least traffic"),
+    ] = "",
+    residual: Annotated[str, typer.Option(help="residual links, as edge-cloud,fog1-fog3")] = "",
+    merge: Merge = "add",
+    byte_range: Annotated[
+        str, typer.Option("--bytes", help="sensors give bytes that stand for LOW:HIGH, as -1:1")
+    ] = "",
+    balance: Annotated[
+        float | None, typer.Option(min=0, max=1, help="least compute, part of an equal share")
+    ] = None,
+    classes: Annotated[str, typer.Option(help="names with commas, in the order of scores")] = "",
+    prior: Annotated[str, typer.Option(help="training frequency of each class")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Cut an existing Keras model into the sections of nodes; it computes what it did."""
+    if out.suffix != ".keras":
+        raise InputError(f"expected --out to end in .keras, got {out}")
+    if bool(nodes) == bool(topology):
+        raise InputError("expected --nodes or --topology, one of the two")
+    chain = nodes_option(nodes) if nodes else Topology.load(topology)
+    ends = at_option(at)
+    links = [link_option(word) for word in words(residual)]
+    low_high = range_option(byte_range)
+    whole = _read_keras(model)
+    from .partition import partition as cut
+
+    found = cut(
+        whole,
+        chain,
+        at=ends,
+        residual=links,
+        merge=merge,
+        byte_range=low_high,
+        balance=balance,
+        classes=words(classes) or None,
+        prior=numbers("--prior", words(prior)) or None,
+    )
+    with new_file(out) as temporary:
+        found.model.save(temporary)
+    _say(f"wrote {out}")
+    if json:
+        print_json(found.to_dict())
+    else:
+        print(found)
+
+
 @data_app.command("export")
 def data_export(
     data: DataOption,
@@ -308,7 +367,7 @@ def _split(source: Dataset, split: str | None) -> Batches:
     return source.split(split) if split else source.test
 
 
-def _load_model(path: Path) -> ResilientModel:
+def _read_keras(path: Path) -> Any:
     if not path.is_file():
         raise InputError(
             f"{path}: expected a .keras file or a bundle (a folder with {BUNDLE_FILE})"
@@ -316,20 +375,110 @@ def _load_model(path: Path) -> ResilientModel:
     _quiet_tensorflow()
     import keras
 
-    from .model import ResilientModel  # registers what a saved model is made of
+    import_module(".model", __package__)  # registers what a saved model is made of
 
     try:
-        model = keras.models.load_model(path)
+        return keras.models.load_model(path)
     except _DAMAGED as error:
+        said = " ".join(str(error).split())
+        unknown = re.search(r"Could not locate (?:class|function) '(\w+)'", said)
+        kind = unknown[1] if unknown else "Lambda" if "`Lambda`" in said else ""
+        if kind:
+            raise InputError(
+                f"{path}: {_layers_of(path, kind)} of class {kind}, which a file does not hold; "
+                "write a layer class of your own, register it with "
+                "@keras.saving.register_keras_serializable(), and call ddnn_tf from that program"
+            ) from error
         raise InputError(
             f"{path}: not a Keras model that this version reads ({error}); train it again"
         ) from error
+
+
+def _layers_of(path: Path, kind: str) -> str:
+    """The layers of one class in a saved model, for an error."""
+    found: list[str] = []
+
+    def walk(item: Any) -> None:
+        if isinstance(item, dict):
+            if item.get("class_name") == kind and isinstance(item.get("config"), dict):
+                found.append(repr(item["config"].get("name")))
+            for inner in item.values():
+                walk(inner)
+        elif isinstance(item, list):
+            for inner in item:
+                walk(inner)
+
+    with zipfile.ZipFile(path) as file:
+        walk(json_module.loads(file.read("config.json")))
+    return (
+        f"layer {', '.join(dict.fromkeys(found))}, each"
+        if len(set(found)) > 1
+        else (f"layer {found[0]}" if found else "a layer")
+    )
+
+
+def _load_model(path: Path) -> ResilientModel:
+    model = _read_keras(path)
+    from .model import ResilientModel
+
     if not isinstance(model, ResilientModel):
         raise InputError(
             f"{path}: a {type(model).__name__} without a topology; "
             "expected a model from `ddnn train` or ddnn_tf.build"
         )
     return model
+
+
+def words(text: str) -> list[str]:
+    """What stands between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def numbers(option: str, given: Sequence[str]) -> list[float]:
+    """Numbers, or `InputError` with the option's name."""
+    try:
+        return [float(x) for x in given]
+    except ValueError as error:
+        raise InputError(f"{option}: expected numbers, got {', '.join(given)}") from error
+
+
+def nodes_option(text: str) -> dict[str, float]:
+    """Parse `--nodes`: survival by node, 1 where none is given."""
+    found: dict[str, float] = {}
+    for word in words(text):
+        name, given, survival = word.partition(":")
+        if name in found:
+            raise InputError(f"--nodes: {name!r} is there twice; give each node a name of its own")
+        found[name] = numbers("--nodes", [survival])[0] if given else 1.0
+    return found
+
+
+def at_option(text: str) -> dict[str, str] | list[str] | None:
+    """Parse `--at`: layers by node, or in the order of the nodes."""
+    given = words(text)
+    pairs = [word.partition("=") for word in given]
+    named = [bool(equals) for _, equals, _ in pairs]
+    if any(named) and not all(named):
+        raise InputError(f"--at {text}: expected NODE=LAYER for every node, or for none")
+    return {node: layer for node, _, layer in pairs} if any(named) else given or None
+
+
+def range_option(text: str) -> tuple[float, float] | None:
+    """Parse `--bytes`, `LOW:HIGH`."""
+    if not text:
+        return None
+    found = numbers("--bytes", text.split(":"))
+    if len(found) != 2:
+        raise InputError(f"--bytes {text}: expected LOW:HIGH, such as -1:1")
+    return found[0], found[1]
+
+
+def link_option(text: str) -> tuple[str, str]:
+    """Parse one link, `edge-cloud` or `edge->cloud`."""
+    source, dash, target = text.replace("->", "-").partition("-")
+    if not (source and dash and target):
+        raise InputError(f"--residual: expected links such as edge-cloud, got {text!r}")
+    return source, target
 
 
 def _quiet_tensorflow() -> None:

@@ -20,7 +20,7 @@ from edge_runtime.topology import Survival, Topology
 
 from .layers import PACKAGE, Answer, Deliveries, FailureMask, NodeFailure
 from .names import SectionName
-from .sections import SECTIONS, Section, Site
+from .sections import SECTIONS, Section, Site, bypassed
 
 __all__ = ["ResilientModel", "build"]
 
@@ -117,6 +117,7 @@ def build(
     classes: Sequence[str],
     dropout: Sequence[Survival] | None = None,
     merge_weights: Mapping[str, float] | None = None,
+    multiplex: bool = False,
     seed: int | None = None,
 ) -> ResilientModel:
     """Build a Keras model from a topology and the sections of its nodes.
@@ -131,6 +132,8 @@ def build(
             several, each sample draws one.
         merge_weights: weights of links where a section adds them, by link name, default 1; see
             `survival_weights`.
+        multiplex: whether sections hear a residual link only where the primary links that it goes
+            round do not deliver, in training and at inference alike; else they hear all links.
         seed: of the failures drawn in training.
 
     Returns:
@@ -168,6 +171,11 @@ def build(
             sensors=topology.sensor_names,
             weights={x.source: weights.get(x.name, 1.0) for x in topology.incoming(name)},
             classes=len(classes) if name == topology.output else None,
+            multiplexed={
+                x.source: bypassed(topology, x)
+                for x in topology.incoming(name)
+                if multiplex and x.kind == "residual"
+            },
         )
         section = _section(site, make[name])
         if PRESENT in section.input:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-__all__ = ["MergeWeights", "Method", "RatesPer", "SectionName", "StudyName"]
+__all__ = ["Merge", "MergeWeights", "Method", "RatesPer", "SectionName", "StudyName"]
 
 #: `baseline`: primary links only. `residual`: all links. `dropout`: all links, and nodes and links
 #: fail in training.
@@ -21,3 +21,7 @@ RatesPer = Literal["all", "tier", "node"]
 
 #: The ready-made studies, see `ddnn_tf.study`.
 StudyName = Literal["grouping", "merge-weights", "rates", "splits", "survivability", "table"]
+
+#: How a section hears residual links: `add`, beside the primary ones; `multiplexer`, only where
+#: the primary ones that they go round do not deliver.
+Merge = Literal["add", "multiplexer"]

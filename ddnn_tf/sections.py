@@ -24,7 +24,9 @@ __all__ = [
     "FullyConnected",
     "Section",
     "Site",
+    "bypassed",
     "concatenate",
+    "missing",
     "survival_weights",
     "weighted_add",
 ]
@@ -37,7 +39,9 @@ class Site:
     """Where a section is placed: what reaches it and what is expected of it.
 
     `inputs`: symbolic tensors by sender; `weights`: of each sender where links are added;
-    `classes`: number of classes on the output node, else None.
+    `classes`: number of classes on the output node, else None. `multiplexed`: for each sender of a
+    residual link, those whose primary links it goes round: it is heard only where none of theirs
+    delivers. Empty where links are merged as they are.
     """
 
     node: Node
@@ -46,6 +50,7 @@ class Site:
     sensors: frozenset[str]
     weights: Mapping[str, float]
     classes: int | None
+    multiplexed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def present(self) -> Tensor:
@@ -55,12 +60,22 @@ class Site:
     @property
     def views(self) -> dict[str, Tensor]:
         """The inputs that come from sensors."""
-        return {n: x for n, x in self.inputs.items() if n in self.sensors}
+        return {n: x for n, x in self._heard.items() if n in self.sensors}
 
     @property
     def messages(self) -> dict[str, Tensor]:
         """The inputs that come from other nodes' sections."""
-        return {n: x for n, x in self.inputs.items() if n not in self.sensors}
+        return {n: x for n, x in self._heard.items() if n not in self.sensors}
+
+    @cached_property
+    def _heard(self) -> dict[str, Tensor]:
+        """The inputs, those of residual links silenced where they are multiplexed."""
+        heard = dict(self.inputs)
+        for name, tensor in self.inputs.items():
+            primary = self.multiplexed.get(name.partition("__")[0])
+            if primary:
+                heard[name] = multiplexed(unit_scale(tensor), missing(self, primary))
+        return heard
 
 
 #: Builds one node's section: symbolic inputs to symbolic output.
@@ -85,7 +100,51 @@ def survival_weights(
     return weights
 
 
+def bypassed(topology: Topology, link: Link) -> tuple[str, ...]:
+    """The senders of primary links to a residual link's target that it goes round.
+
+    They are those that the link's own source reaches; where it reaches none, all of them.
+    """
+    primary = [x.source for x in topology.incoming(link.target) if x.kind == "primary"]
+    above, frontier = {link.source}, [link.source]
+    while frontier:
+        targets = {x.target for x in topology.outgoing(frontier.pop()) if x != link}
+        frontier += targets - above
+        above |= targets
+    return tuple(x for x in primary if x in above) or tuple(primary)
+
+
 # -- merges --------------------------------------------------------------------------------------
+
+
+def missing(site: Site, senders: tuple[str, ...], name: str | None = None) -> Tensor:
+    """1 where the links of none of these senders deliver, else 0: float32 (batch, 1).
+
+    `name`: what the layers' names begin with.
+    """
+    order = [link.source for link in site.links]
+
+    def called(what: str) -> str | None:
+        return name and f"{name}_{what}"
+
+    flags = layers.Reshape((len(order), 1), name=called("flags"))(site.present)
+    heard = [
+        layers.Cropping1D(
+            (order.index(s), len(order) - 1 - order.index(s)), name=called(f"heard_{s}")
+        )(flags)
+        for s in senders
+    ]
+    either = heard[0] if len(heard) == 1 else layers.Maximum(name=called("either"))(heard)
+    flat = layers.Flatten(name=called("heard"))(either)
+    return layers.Rescaling(-1.0, offset=1.0, name=called("missing"))(flat)
+
+
+def multiplexed(tensor: Tensor, when: Tensor, name: str | None = None) -> Tensor:
+    """A tensor where `when`, (batch, 1), is 1; zeros where it is 0."""
+    shape = (1,) * (len(tensor.shape) - 1)
+    if len(shape) > 1:
+        when = layers.Reshape(shape, name=name and f"{name}_when")(when)
+    return layers.Multiply(name=name and f"{name}_multiplexed")([tensor, when])
 
 
 def weighted_add(

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from ddnn_tf.graph import read_graph
 from ddnn_tf.sections import Site, concatenate, unit_scale
 
 
@@ -25,6 +26,54 @@ def randomised(model: Any, seed: int = 0, *, scale: float = 3.0) -> Any:
         weights.append(value)
     model.set_weights(weights)
     return model
+
+
+def lively(model: Any, seed: int = 0) -> Any:
+    """A deep model with random weights whose outputs differ between inputs.
+
+    With plain random ones a deep model gives the same for every input, and garbage agrees with it.
+    Batch norm gets the statistics that it meets, off by some tenths, layer by layer.
+    """
+    rng = np.random.default_rng(seed)
+    graph = read_graph(model)
+    values = {v: keras.ops.convert_to_tensor(scenes(v.shape, 8, seed + 1)) for v in graph.inputs}
+    for call in graph.calls:
+        layer = call.operation
+        if isinstance(layer, layers.BatchNormalization):
+            x = np.asarray(values[call.inputs[0]])
+            axes = tuple(range(x.ndim - 1))
+            mean, deviation = x.mean(axes), x.std(axes) + 1e-3 * np.abs(x).max()
+            n = len(mean)
+            moved = mean + 0.2 * rng.normal(size=n) * deviation
+            given = {
+                "gamma": rng.uniform(0.6, 1.4, n),
+                "beta": rng.normal(0, 0.3, n),
+                "moving_mean": moved,
+                "moving_variance": (deviation * rng.uniform(0.8, 1.3, n)) ** 2,
+            }
+            layer.set_weights([given[w.name] for w in layer.weights])
+        elif not isinstance(layer, layers.Normalization):
+            for weight in getattr(layer, "weights", ()):
+                fan_in = np.prod(weight.shape[:-1]) if weight.ndim > 1 else 100
+                if isinstance(layer, layers.DepthwiseConv2D) and weight.ndim > 1:
+                    fan_in = np.prod(weight.shape[:2])
+                weight.assign(rng.normal(0, np.sqrt(2 / fan_in), weight.shape))
+        options = {"training": False} if getattr(layer, "_call_has_training_arg", False) else {}
+        results = keras.tree.flatten(call.run(values, **options))
+        values.update(zip(call.outputs, results, strict=True))
+    return model
+
+
+def scenes(shape: tuple[int | None, ...], count: int, seed: int = 0) -> Any:
+    """Pictures 0..255, float32, that differ in the large and not in their noise alone."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(d or 1) for d in shape)
+    coarse = rng.uniform(0, 255, (count, 4, 4, channels)) * rng.uniform(
+        0.2, 1, (count, 1, 1, channels)
+    )
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    pictures = coarse[:, rows][:, :, columns] + rng.normal(0, 20, (count, height, width, channels))
+    return np.clip(pictures, 0, 255).astype(np.float32)
 
 
 def flagged(site: Site) -> Any:

@@ -1,0 +1,607 @@
+"""An existing Keras model as a resilient one: cut into sections, with residual links over the cuts.
+
+Each node's section is made of the model's own layers, with copies of their weights; the model
+itself is left as it was.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from types import ModuleType
+from typing import Any, get_args
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from edge_runtime.errors import InputError
+from edge_runtime.gather import PRESENT
+from edge_runtime.reliability import named
+from edge_runtime.topology import RESERVED, TIERS, Link, Node, Sensor, Survival, Tier, Topology
+from export.split import split
+
+from .cuts import Cuts, named_cuts, quiet_cuts
+from .graph import Call, Graph, Value, copy_of, read_graph
+from .model import ResilientModel, build
+from .names import Merge
+from .projection import project
+from .sections import Site, bypassed, missing, multiplexed
+
+__all__ = ["Partition", "partition"]
+
+Array = NDArray[Any]
+Tensor = Any  # a Keras tensor, which has no public type
+
+#: The cut model agrees with the original to this, relative to the largest value of each tensor:
+#: the same kernels on the same numbers, but for what a compiler reorders.
+TOLERANCE = 1e-4
+#: Of each kind of input that the two are compared on, normal and like bytes: what lies outside a
+#: model's own range may saturate it.
+CHECKED = 3
+#: Begins the names of layers that are not the model's own; `__` keeps them apart.
+OURS = "ddnn__"
+MERGES: tuple[Merge, ...] = get_args(Merge)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A cut model, and what was cut where.
+
+    `model`: an ordinary `ResilientModel`. `cuts`: by node but for the output node, the layers that
+    its section ends with, joined by `+`; given as `at`, they make the same cuts. `link_bytes`: of
+    one frame over each link between nodes, uncompressed. `shares`: of the compute, by node.
+    `max_relative_error`: of all tensors sent and of the scores against the original's, without a
+    failure. `training_only`: layers that do nothing at inference, by name.
+    """
+
+    model: ResilientModel
+    cuts: tuple[str, ...]
+    link_bytes: dict[str, int]
+    shares: dict[str, float]
+    max_relative_error: float
+    training_only: tuple[str, ...]
+
+    def __str__(self) -> str:
+        order = self.model.topology.order
+        ends = dict(
+            zip((n for n in order if n != self.model.topology.output), self.cuts, strict=True)
+        )
+        lines = [
+            f"  {node:<12} {self.shares[node]:>6.1%} of the compute"
+            + (f", ends with {ends[node]}" if node in ends else "")
+            for node in order
+        ]
+        lines += [
+            f"  {link:<24} {size:>9,} bytes a frame" for link, size in self.link_bytes.items()
+        ]
+        if self.training_only:
+            lines.append(f"  only in training: {', '.join(self.training_only)}")
+        lines.append(f"  at most {self.max_relative_error:.1e} from the original (relative)")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `ddnn partition --json` prints them."""
+        return {
+            "cuts": list(self.cuts),
+            "link_bytes": self.link_bytes,
+            "max_relative_error": self.max_relative_error,
+            "compute": self.shares,
+            "training_only": list(self.training_only),
+        }
+
+
+def partition(
+    model: keras.Model,
+    nodes: Sequence[str] | Mapping[str, float] | Topology,
+    *,
+    at: Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]] | None = None,
+    residual: Iterable[tuple[str, str]] = (),
+    merge: Merge = "add",
+    byte_range: tuple[float, float] | None = None,
+    balance: float | None = None,
+    classes: Sequence[str] | None = None,
+    prior: Sequence[float] | None = None,
+    dropout: Sequence[Survival] | None = None,
+    seed: int = 0,
+) -> Partition:
+    """Cut a functional Keras model into the sections of a topology.
+
+    Args:
+        model: functional or Sequential, with fixed input shapes and one output: class scores or
+            probabilities, (batch, classes). Left as it is.
+        nodes: a chain by name, lowest first, or with the survival of each; or a topology, whose
+            sensors are named after the model's inputs. Its residual links go over the cuts.
+        at: where the sections end: layers for each node but the output node, in order or by node;
+            several of one node in a list or joined by `+`. A section is all that its layers need
+            and no section below has, so it may end within a residual block. None looks for the
+            cuts of least traffic.
+        residual: further residual links, as (source, target).
+        merge: `add`: what a residual link carries is projected and added, from nothing on, so that
+            the model answers as before until it is trained; `multiplexer`: it comes in where the
+            primary links that it goes round do not deliver.
+        byte_range: what the bytes 0 and 255 of a sensor stand for in the model, such as (-1, 1);
+            sensors then give bytes. None for sensors that give what the model takes.
+        balance: with cuts of least traffic, the least share of compute of each node, as a part of
+            an equal share. None means as much of 0.5 as can be had.
+        classes: names; numbers if None.
+        prior: frequency of each class, for the fallback; `fit` finds its own.
+        dropout: survivabilities at which nodes and links fail in training, see `build`.
+        seed: of projections, of failures in training and of the inputs of the check.
+
+    Raises:
+        InputError: for a model that cannot be cut, or not there; it names the layer. Also where
+            the sections do not compute what the model does.
+    """
+    if merge not in MERGES:
+        raise InputError(f"unknown merge {merge!r}; expected one of {', '.join(MERGES)}")
+    if isinstance(model, ResilientModel):
+        raise InputError(f"model {model.name!r} is already cut; give the one that it was made from")
+    graph = read_graph(model)
+    count = _classes(graph.output)
+    topology, sensors = _topology(graph, nodes, tuple(residual), byte_range)
+    if at is None:
+        cuts = quiet_cuts(graph, topology, sensors, balance)
+    else:
+        cuts = named_cuts(graph, topology, _ends(at, topology), sensors)
+    names = tuple(classes) if classes is not None else tuple(str(i) for i in range(count))
+    if len(names) != count:
+        raise InputError(
+            f"layer {graph.output.name!r} gives scores of {count} classes; got {len(names)} names"
+        )
+    maker = _Maker(cuts, sensors, merge, byte_range)
+    made = build(
+        topology,
+        dict.fromkeys(topology.order, maker),
+        classes=names,
+        dropout=dropout,
+        multiplex=merge == "multiplexer",
+        seed=seed,
+    )
+    maker.set_weights()
+    if prior is not None:
+        if len(prior) != count:
+            raise InputError(f"expected a prior for each of {count} classes, got {len(prior)}")
+        made.prior = prior
+    error = _compare(model, made, maker, seed)
+    return Partition(
+        model=made,
+        cuts=tuple(cuts.names),
+        link_bytes=cuts.link_bytes,
+        shares=cuts.shares,
+        max_relative_error=error,
+        training_only=tuple(dict.fromkeys(c.name for c in graph.calls if _only_trains(c))),
+    )
+
+
+# -- topology ------------------------------------------------------------------------------------
+
+
+def _topology(
+    graph: Graph,
+    nodes: Sequence[str] | Mapping[str, float] | Topology,
+    residual: Sequence[tuple[str, str]],
+    byte_range: tuple[float, float] | None,
+) -> tuple[Topology, dict[Value, str]]:
+    """The topology with all residual links, and which sensor each of the model's inputs is."""
+    if byte_range is not None and not byte_range[0] < byte_range[1]:
+        raise InputError(f"expected a byte range from low to high, got {byte_range}")
+    if isinstance(nodes, str):
+        raise InputError(f"expected a list of nodes, got {nodes!r}; give [{nodes!r}, …]")
+    if not isinstance(nodes, Topology):
+        topology, sensors = _chain(graph, nodes, byte_range is not None)
+    else:
+        topology, sensors = nodes, _sensors(graph, nodes)
+    for value, sensor in sensors.items():
+        _check_sensor(value, next(s for s in topology.sensors if s.name == sensor), byte_range)
+    extra = tuple(Link(source, target, "residual") for source, target in residual)
+    if extra:
+        # Which checks the names of their ends, that none is there twice, and that each skips.
+        topology = Topology(
+            name=topology.name,
+            sensors=topology.sensors,
+            nodes=topology.nodes,
+            links=(*topology.links, *extra),
+            survivabilities=topology.survivabilities,
+        )
+    return topology, sensors
+
+
+def _chain(
+    graph: Graph, nodes: Sequence[str] | Mapping[str, float], as_bytes: bool
+) -> tuple[Topology, dict[Value, str]]:
+    order = list(nodes)
+    if len(order) < 2:
+        raise InputError(f"expected two nodes or more to cut for, got {', '.join(order) or 'none'}")
+    survival = nodes if isinstance(nodes, Mapping) else dict.fromkeys(order, 1.0)
+    sensors = {value: _plain(value.name, order) for value in graph.inputs}
+    topology = Topology(
+        name=_plain(graph.name, ()),
+        sensors=tuple(
+            Sensor(
+                name, _fixed(value), "uint8" if as_bytes or value.dtype == "uint8" else "float32"
+            )
+            for value, name in sensors.items()
+        ),
+        nodes=tuple(Node(n, _tier(n, i, len(order)), survival[n]) for i, n in enumerate(order)),
+        links=(
+            *(Link(sensor, order[0]) for sensor in sensors.values()),
+            *(Link(a, b) for a, b in pairwise(order)),
+        ),
+    )
+    return topology, sensors
+
+
+def _tier(node: str, place: int, count: int) -> Tier:
+    """By name, such as `fog1`; else by place."""
+    for tier in TIERS:
+        if re.fullmatch(rf"{tier}[0-9_]*", node):
+            return tier
+    return "edge" if place == 0 else "cloud" if place == count - 1 else "fog"
+
+
+def _sensors(graph: Graph, topology: Topology) -> dict[Value, str]:
+    names = [s.name for s in topology.sensors]
+    if len(names) == len(graph.inputs) == 1:
+        return {graph.inputs[0]: names[0]}
+    found = {value: _plain(value.name, ()) for value in graph.inputs}
+    if sorted(found.values()) != sorted(names):
+        raise InputError(
+            f"expected a sensor for each input of the model ({', '.join(found.values())}), got "
+            f"{', '.join(names)}; name the topology's sensors after the inputs"
+        )
+    return found
+
+
+def _check_sensor(value: Value, sensor: Sensor, byte_range: tuple[float, float] | None) -> None:
+    where = f"sensor {sensor.name!r}"
+    if sensor.shape != value.shape:
+        raise InputError(f"{where} gives {sensor.shape}, but the model takes {value.shape}")
+    if (sensor.dtype, value.dtype) == ("float32", "uint8"):
+        raise InputError(f"{where} gives float32, but the model takes uint8; make the two agree")
+    bytes_for_floats = sensor.dtype == "uint8" and value.dtype == "float32"
+    if bytes_for_floats and byte_range is None:
+        raise InputError(
+            f"{where} gives bytes, but the model takes float32; say what the bytes 0 and 255 stand "
+            "for there: byte_range (on the command line --bytes 0:1, or -1:1, 0:255)"
+        )
+    if byte_range is not None and not bytes_for_floats:
+        raise InputError(
+            f"a byte range is for sensors that give bytes to a model of float32; {where} gives "
+            f"{sensor.dtype} to one of {value.dtype}"
+        )
+
+
+def _plain(name: str, taken: Iterable[str]) -> str:
+    """A name as a topology wants it."""
+    plain = re.sub("[^A-Za-z0-9]+", "_", name).strip("_")
+    if not re.match("[A-Za-z]", plain) or plain in RESERVED or plain in taken:
+        plain = f"input_{plain}".rstrip("_")
+    return plain
+
+
+def _fixed(value: Value) -> tuple[int, ...]:
+    return tuple(int(d or 0) for d in value.shape)
+
+
+def _ends(
+    at: Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]], topology: Topology
+) -> dict[str, list[str]]:
+    """The layers with which the section of each node but the output node ends."""
+    below = [n for n in topology.order if n != topology.output]
+    if isinstance(at, str):
+        raise InputError(f"expected a list of layers, got {at!r}; give [{at!r}]")
+    if not isinstance(at, Mapping):
+        if len(at) != len(below):
+            raise InputError(
+                f"expected {len(below)} cuts, where the sections of {', '.join(below)} end; got "
+                f"{len(at)}: {', '.join(map(str, at)) or 'none'}"
+            )
+        at = dict(zip(below, at, strict=True))
+    if set(at) != set(below):
+        raise InputError(
+            f"expected the layers with which the sections of {', '.join(below)} end; missing or "
+            f"unknown: {', '.join(sorted(set(at) ^ set(below)))}"
+        )
+    return {
+        node: [s.strip() for s in ends.split("+")] if isinstance(ends, str) else list(ends)
+        for node, ends in at.items()
+    }
+
+
+# -- sections ------------------------------------------------------------------------------------
+
+
+class _Maker:
+    """Makes the section of each node, as `build` asks for them."""
+
+    def __init__(
+        self,
+        cuts: Cuts,
+        sensors: Mapping[Value, str],
+        merge: Merge,
+        byte_range: tuple[float, float] | None,
+    ) -> None:
+        self.cuts, self.sensors, self.merge = cuts, dict(sensors), merge
+        self.byte_range = byte_range
+        #: The scores on the output node, before they are made probabilities.
+        self.scores: Tensor = None
+        self._copies: list[tuple[Any, Call]] = []
+
+    def __call__(self, site: Site) -> Tensor:
+        node = site.node.name
+        values = self._received(site)
+        used = {*site.inputs, PRESENT, node}
+        copies: dict[int, Any] = {}
+        for call in self.cuts.calls[node]:
+            key = id(call.operation)
+            if key not in copies:
+                copies[key] = copy_of(call, _unused(call.name, used))
+                self._copies.append((copies[key], call))
+            try:
+                results = keras.tree.flatten(call.run(values, copies[key]))
+            except (ValueError, TypeError) as error:
+                raise InputError(
+                    f"layer {call.name!r} cannot be called in a section of its own: "
+                    f"{' '.join(str(error).split())[:300]}"
+                ) from error
+            values.update(zip(call.outputs, results, strict=True))
+        if site.classes is not None:
+            self.scores = values[self.cuts.graph.output]
+            return _probabilities(self.scores, self.cuts.graph.output)
+        sends = self.cuts.sends[node]
+        # A tensor that is only handed on goes through a layer: an output that is an input itself
+        # would not have a name of its own.
+        sent = [
+            layers.Identity(name=f"{OURS}relay_{k}")(values[v])
+            if v in self.cuts.needs[node]
+            else values[v]
+            for k, v in enumerate(sends)
+        ]
+        return sent if len(sent) > 1 else sent[0]
+
+    def set_weights(self) -> None:
+        """Give every layer of the sections the weights of the model's own."""
+        for copy, call in self._copies:
+            weights = getattr(call.operation, "weights", None)
+            if not weights:
+                continue
+            try:
+                copy.set_weights(call.operation.get_weights())
+            except ValueError as error:
+                raise InputError(
+                    f"layer {call.name!r}: made again, it has other weights than the original: "
+                    f"{' '.join(str(error).split())[:300]}"
+                ) from error
+
+    def _received(self, site: Site) -> dict[Value, Tensor]:
+        """What the node needs from others, and what residual links bring to it."""
+        node = site.node.name
+        values: dict[Value, Tensor] = {}
+        for value, sender in self.cuts.needs[node].items():
+            values[value] = self._tensor(site, value, sender)
+        for link in site.links:
+            if link.kind != "residual":
+                continue
+            round_ = bypassed(self.cuts.topology, link)
+            name = f"{OURS}skip_{link.source}"
+            carried = self._carried(site, link.source)
+            if self.merge == "multiplexer":
+                when = missing(site, round_, name)
+                carried = {
+                    value: multiplexed(x, when, f"{name}_{k}")
+                    for k, (value, x) in enumerate(carried.items())
+                }
+            targets = [
+                v
+                for v, sender in self.cuts.needs[node].items()
+                if sender in round_ and keras.backend.is_float_dtype(v.dtype)
+            ]
+            for k, target in enumerate(targets):
+                terms = [
+                    # The same tensor by another way needs no projection.
+                    x
+                    if self.merge == "multiplexer" and value is target
+                    else project(
+                        x,
+                        _fixed(target),
+                        f"{name}_{i}_to_{k}",
+                        start="zeros" if self.merge == "add" else "glorot_uniform",
+                    )
+                    for i, (value, x) in enumerate(carried.items())
+                    if self.merge == "add" or value is target or target not in carried
+                ]
+                if terms:
+                    values[target] = layers.Add(name=f"{name}_add_{k}")([values[target], *terms])
+        return values
+
+    def _carried(self, site: Site, sender: str) -> dict[Value, Tensor]:
+        """The float tensors that come over a residual link."""
+        sent = [v for v, s in self.sensors.items() if s == sender] or self.cuts.sends[sender]
+        return {
+            v: self._tensor(site, v, sender) for v in sent if keras.backend.is_float_dtype(v.dtype)
+        }
+
+    def _tensor(self, site: Site, value: Value, sender: str) -> Tensor:
+        if self.sensors.get(value) == sender:
+            tensor = site.inputs[sender]
+            if self.byte_range is None:
+                return tensor
+            low, high = self.byte_range
+            return layers.Rescaling(
+                (high - low) / 255.0, offset=low, dtype="float32", name=f"{OURS}floats_{sender}"
+            )(tensor)
+        names = named(sender, self.cuts.sends[sender])
+        return site.inputs[next(name for name, v in names.items() if v is value)]
+
+
+def _unused(name: str, used: set[str]) -> str:
+    """A layer's name without its path, unless another layer of the section has it."""
+    short = name.rpartition("/")[2]
+    candidates = [short, name.replace("/", "_"), *(f"{short}_{i}" for i in range(2, 1000))]
+    chosen = next(c for c in candidates if c not in used)
+    used.add(chosen)
+    return chosen
+
+
+def _classes(output: Value) -> int:
+    """How many classes the model's scores are of."""
+    shape = output.shape
+    where = f"the model's output, of layer {output.name!r}"
+    if len(shape) != 1 or shape[0] is None or not keras.backend.is_float_dtype(output.dtype):
+        raise InputError(
+            f"{where}, is {output.dtype} {(None, *shape)}; expected scores of classes, "
+            "float32 (batch, classes)"
+        )
+    if _activation(output) == "sigmoid" and shape[0] > 1:
+        raise InputError(
+            f"{where}, gives {shape[0]} sigmoids, several of which may be right at once; expected "
+            "one answer, by softmax or as scores"
+        )
+    return max(2, shape[0])
+
+
+def _probabilities(scores: Tensor, output: Value) -> Tensor:
+    """Class probabilities, float32 (batch, classes), of whatever scores the model gives.
+
+    A single one is the second class's.
+    """
+    last = _activation(output)
+    if output.shape == (1,):
+        if last != "sigmoid":
+            scores = layers.Activation("sigmoid", dtype="float32", name=f"{OURS}sigmoid")(scores)
+        other = layers.Rescaling(-1.0, offset=1.0, name=f"{OURS}other_class")(scores)
+        return layers.Concatenate(name=f"{OURS}probabilities")([other, scores])
+    if last == "softmax":
+        return scores
+    return layers.Softmax(dtype="float32", name=f"{OURS}probabilities")(scores)
+
+
+def _activation(output: Value) -> str:
+    """Whether the model's output is a `softmax` or a `sigmoid`; else neither."""
+    call = output.call
+    kinds = (keras.layers.Dropout, keras.layers.Identity)
+    while call is not None and isinstance(call.operation, kinds):
+        call = call.inputs[0].call
+    if call is None:
+        return ""
+    own = getattr(call.operation, "activation", None)
+    name = getattr(own, "__name__", "") if own else type(call.operation).__name__
+    return name.lower()
+
+
+def _only_trains(call: Call) -> bool:
+    """Whether a layer does nothing at inference; as Keras has no word for it, by class."""
+    kinds = (
+        layers.Dropout,
+        layers.SpatialDropout1D,
+        layers.SpatialDropout2D,
+        layers.SpatialDropout3D,
+        layers.AlphaDropout,
+        layers.GaussianDropout,
+        layers.GaussianNoise,
+        layers.ActivityRegularization,
+    )
+    kind = type(call.operation)
+    random = kind.__name__.startswith("Random") and kind.__module__.startswith("keras.")
+    return isinstance(call.operation, kinds) or random
+
+
+# -- the cut model against the original ----------------------------------------------------------
+
+
+def _compare(model: keras.Model, made: ResilientModel, maker: _Maker, seed: int) -> float:
+    """Largest relative error of all tensors sent, and of the scores; `InputError` if too large."""
+    graph, topology = maker.cuts.graph, maker.cuts.topology
+    given, taken = _inputs(maker, np.random.default_rng(seed))
+    expected = graph.run({v: keras.ops.convert_to_tensor(x) for v, x in taken.items()})
+    by_id = {id(x): taken[v] for x, v in zip(model.inputs, graph.inputs, strict=True)}
+    whole = model(keras.tree.map_structure(lambda x: by_id[id(x)], model.input), training=False)
+    answer = np.asarray(keras.tree.flatten(whole)[0])
+    _check_repeatable(graph, taken, expected)
+    worst = _error(np.asarray(expected[graph.output]), answer, f"the output of {model.name!r}")
+    sent: dict[str, Any] = {name: keras.ops.convert_to_tensor(x) for name, x in given.items()}
+    for node, section in split(made, topology).items():
+        probe = section
+        if node == topology.output:
+            probe = keras.Model(section.input, maker.scores)
+        received = {
+            x.name: keras.ops.ones((len(answer), x.shape[1])) if x.name == PRESENT else sent[x.name]
+            for x in section.inputs
+        }
+        result = probe(received, training=False)
+        outputs = tuple(keras.tree.flatten(result))
+        for value, got in zip(maker.cuts.sends[node], outputs, strict=True):
+            where = f"layer {value.name!r} on node {node!r}"
+            worst = max(worst, _error(np.asarray(got), np.asarray(expected[value]), where))
+        sent.update(named(node, outputs))
+    return worst
+
+
+def _check_repeatable(
+    graph: Graph, taken: Mapping[Value, Array], first: Mapping[Value, Any]
+) -> None:
+    """Refuse a layer that gives two answers to one input, as one that draws at inference does."""
+    again = graph.run({v: keras.ops.convert_to_tensor(x) for v, x in taken.items()})
+    for call in graph.calls:
+        for value in call.outputs:
+            if not np.array_equal(first[value], again[value], equal_nan=value.dtype != "bool"):
+                raise InputError(
+                    f"layer {call.name!r} ({type(call.operation).__name__}) gives another output "
+                    "for the same input each time; a layer that draws at random, or that changes "
+                    "its own state, has no place in a model that answers"
+                )
+
+
+def _error(got: Array, expected: Array, where: str) -> float:
+    """Relative to the largest value of each sample, for one may be far larger than another."""
+    axes = tuple(range(1, expected.ndim))
+    expected = expected.astype(np.float64)
+    scale = np.maximum(np.abs(expected).max(axis=axes), np.finfo(np.float32).tiny)
+    difference = np.abs(got.astype(np.float64) - expected).max(axis=axes)
+    # Saturated alike is equal, infinite unlike is not.
+    same = np.all((got == expected) | (np.isnan(got) & np.isnan(expected)), axis=axes)
+    error = float(np.where(same, 0.0, difference / scale).max())
+    # An output that hardly depends on its input agrees with anything to some digits.
+    spread = np.ptp(expected, axis=0).max() / scale.max()
+    if not error <= TOLERANCE or (error > 1e-6 and error > spread):
+        raise InputError(
+            f"{where} does not compute in its section what it does in the model (relative error "
+            f"{error:.2g}); a layer there does more than its graph and its weights say"
+        )
+    return error
+
+
+def _inputs(maker: _Maker, rng: np.random.Generator) -> tuple[dict[str, Array], dict[Value, Array]]:
+    """Random samples as the sensors give them, and as the model takes them."""
+    given: dict[str, Array] = {}
+    taken: dict[Value, Array] = {}
+    for value, sensor in maker.sensors.items():
+        shape = (CHECKED, *_fixed(value))
+        as_bytes = rng.integers(0, 256, (2 * CHECKED, *shape[1:]), dtype=np.uint8)
+        if value.dtype == "uint8":
+            given[sensor] = taken[value] = as_bytes
+        elif maker.byte_range is not None:
+            low, high = maker.byte_range
+            given[sensor] = as_bytes
+            scale = np.float32((high - low) / 255.0)
+            taken[value] = as_bytes.astype(np.float32) * scale + np.float32(low)
+        else:
+            normal = rng.normal(size=shape).astype(np.float32)
+            given[sensor] = np.concatenate([normal, as_bytes[:CHECKED].astype(np.float32)])
+            taken[value] = given[sensor]
+    return given, taken
+
+
+class _Callable(ModuleType):
+    """This module is `ddnn_tf.partition` once it is imported, which is also what users call."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Partition:
+        return partition(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable
