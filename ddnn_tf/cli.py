@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from edge_runtime.choice import Policy
 from edge_runtime.cli import check_classes, guarded, print_json, survivabilities
 from edge_runtime.errors import InputError
 from edge_runtime.files import new_file
 from edge_runtime.manifest import BUNDLE_FILE, Quantization
 from edge_runtime.quiet import quiet
-from edge_runtime.reliability import Fallback
+from edge_runtime.reliability import Answerer, Fallback
 from edge_runtime.topology import Topology
 
 from .names import Merge, Method, SectionName
@@ -99,6 +100,9 @@ def train(
     validation: Annotated[str | None, typer.Option(help="split to report on")] = None,
     method: Method = "dropout",
     sections: SectionName = "fc32",
+    exits: Annotated[
+        str | None, typer.Option(help="nodes that get a classifier, with commas, or all")
+    ] = None,
     survival: Annotated[str, typer.Option(help="presets with commas, or all")] = "all",
     epochs: int = 150,
     batch_size: int = 32,
@@ -115,6 +119,8 @@ def train(
 ) -> None:
     """Train a model; with --seeds, several, and say how far they lie apart."""
     graph = Topology.load(topology)
+    if exits is not None:
+        graph = graph.with_exits(None if exits == "all" else _words(exits))
     if method == "baseline":
         graph = graph.primary()  # so that survival of a link left out is refused here
     wanted = _survivabilities(survival, graph)
@@ -175,6 +181,10 @@ def evaluate(
     split: SplitOption = None,
     survival: Annotated[str | None, typer.Option(help="presets with commas")] = None,
     fallback: Fallback = "prior",
+    answer: Annotated[
+        Answerer, typer.Option(help="who answers: the output node, or any with an exit")
+    ] = "output",
+    policy: Annotated[Policy, typer.Option(help="whose answer is taken of several")] = "maximal",
     json: JsonOption = False,
 ) -> None:
     """Expected accuracy over all failure configurations."""
@@ -187,15 +197,28 @@ def evaluate(
 
         bundle = Bundle(model)
         samples = _split(_load(data, bundle.manifest.topology), split)
-        report = Report.of(evaluate_bundle(bundle, samples, survival, fallback))
+        found = evaluate_bundle(bundle, samples, survival, fallback, answer, policy)
+        report = Report.of(found)
     else:
         from .evaluation import expected_accuracy
 
         trained = _load_model(model)
-        samples = _split(_load(data, trained.topology), split)
+        source = _load(data, trained.topology)
+        samples = _split(source, split)
         check_classes(samples, trained.class_names)
         wanted = survivabilities(survival, trained.topology)
-        report = expected_accuracy(trained, samples, wanted, fallback=fallback)
+        priority = None
+        if answer == "any" and policy == "priority":  # chosen on what is not reported
+            priority = expected_accuracy(trained, source.validation, wanted).priority()
+        report = expected_accuracy(
+            trained,
+            samples,
+            wanted,
+            fallback=fallback,
+            answer=answer,
+            policy=policy,
+            priority=priority,
+        )
     if json:
         print_json(report.to_dict())
     else:
@@ -231,7 +254,7 @@ def export(
                 calibration,
                 source.split(validation) if validation else source.validation,
                 quantize=quantize,
-                saved_models=[node.strip() for node in saved_model.split(",") if node.strip()],
+                saved_models=_words(saved_model),
                 progress=lambda node: bar.update(task, advance=1, description=f"export {node}"),
             )
     except ParityError as error:
@@ -346,6 +369,10 @@ def demo(
 def _say(text: str) -> None:
     """Tell people something: unlike rich, without breaking lines within a path."""
     print(text, file=sys.stderr)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _survivabilities(text: str, topology: Topology) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edge_runtime.choice import Policy
 from edge_runtime.failures import MOST_CONFIGURATIONS
-from edge_runtime.reliability import Fallback, evaluate
+from edge_runtime.reliability import Answerer, Fallback, evaluate
 from edge_runtime.topology import Survival
 from export.split import KerasRunner
 
@@ -22,6 +23,9 @@ def expected_accuracy(
     survival: Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
     *,
     fallback: Fallback = "prior",
+    answer: Answerer = "output",
+    policy: Policy = "maximal",
+    priority: Sequence[str] | None = None,
     limit: int = MOST_CONFIGURATIONS,
 ) -> Report:
     """Expected accuracy of a trained model, exactly, over all failure configurations.
@@ -32,6 +36,9 @@ def expected_accuracy(
             split of a data set.
         survival: presets of the topology by name, or survivabilities by a name of your own.
         fallback: the answer when nothing reaches the output node.
+        answer: who answers: the output node, or any node that has an exit.
+        policy: whose answer is taken where several have one, see `edge_runtime.choice`.
+        priority: the order of the policy of that name.
         limit: the most configurations to enumerate.
     """
     found = evaluate(
@@ -43,6 +50,9 @@ def expected_accuracy(
         prior=model.prior,
         survivabilities=named_survivabilities(survival),
         fallback=fallback,
+        answer=answer,
+        policy=policy,
+        priority=priority,
         limit=limit,
     )
     return Report.of(found)

@@ -6,6 +6,7 @@ explicit mask throughout; it is never read off a tensor that happens to be zero.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from keras import ops
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Survival, Topology
 
-__all__ = ["Answer", "Deliveries", "FailureMask", "NodeFailure"]
+__all__ = ["Answer", "Deliveries", "Exits", "FailureMask", "NodeFailure"]
 
 PACKAGE = "ddnn_tf"
 
@@ -189,6 +190,65 @@ class NodeFailure(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         own = {"survival": self.survival, "column": self.column, "seed": self.seed}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Exits(keras.layers.Layer):
+    """The identity on the answer; lets the loss see what the exits answered in the same pass.
+
+    Called on the answer, the probabilities of each exit in the topology's order, which elements
+    work and which links deliver. In training it keeps what `taken` then hands over: the model has
+    one output, and Keras gives a loss no other.
+
+    Args:
+        topology: a `Topology` with exits, or its plain form.
+        weight: of each exit's loss; the output node's weighs 1.
+    """
+
+    def __init__(
+        self, topology: Topology | Mapping[str, Any], weight: float = 0.5, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.topology = topology if isinstance(topology, Topology) else Topology.from_dict(topology)
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"expected a weight of the exits' loss of at least 0, got {weight}")
+        self.weight = weight
+        # Each replica of `tf.distribute` runs in a thread of its own.
+        self._pass = threading.local()
+
+    def call(
+        self,
+        inputs: Any,
+        probabilities: Sequence[Any],
+        works: Any,
+        delivers: Any,
+        training: bool | None = None,
+    ) -> Any:
+        if training and self.weight:
+            t = self.topology
+            heard = []
+            for node in t.exits:
+                columns = np.array([t.bits[link.name] for link in t.incoming(node)])
+                anything = ops.max(ops.take(delivers, columns, axis=1), axis=1)
+                heard.append(works[:, t.index[node]] * anything)
+            self._pass.taken = list(zip(probabilities, heard, strict=True))
+        return inputs
+
+    def taken(self) -> list[tuple[Any, Any]]:
+        """Of the last pass in training, once: each exit's probabilities, and for which samples.
+
+        (batch, classes), and (batch,) of 1 where the node was alive and heard something, else 0.
+        """
+        found: list[tuple[Any, Any]] = getattr(self._pass, "taken", [])
+        self._pass.taken = []
+        return found
+
+    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"topology": self.topology.to_dict(), "weight": self.weight}
         return {**super().get_config(), **own}
 
 

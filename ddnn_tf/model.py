@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InputError
 from edge_runtime.failures import output_states
 from edge_runtime.gather import PRESENT
-from edge_runtime.reliability import Fallback, fallback_answer, named
+from edge_runtime.reliability import Fallback, fallback_answer, messages
 from edge_runtime.topology import Survival, Topology
 
-from .layers import PACKAGE, Answer, Deliveries, FailureMask, NodeFailure
+from .layers import PACKAGE, Answer, Deliveries, Exits, FailureMask, NodeFailure
 from .names import SectionName
-from .sections import SECTIONS, Section, Site, bypassed
+from .sections import EXIT, SECTIONS, Section, Site, bypassed, has_exit, linear_exit
 
 __all__ = ["ResilientModel", "build"]
 
@@ -31,6 +31,7 @@ SIMULATED = 256
 
 # Names of our own layers hold `__`, which no node or sensor may have.
 FAILURES, DELIVERIES, ANSWER = "ddnn__failures", "ddnn__deliveries", "ddnn__answer"
+EXITS = "ddnn__exits"
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -75,6 +76,30 @@ class ResilientModel(keras.Model):
             self.prior = prior
         return super().fit(x, y, *args, **kwargs)
 
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The compiled loss; in training, also that of each exit, times the exits' weight.
+
+        An exit counts in those samples in which its node is alive and not silent, and the sum is
+        taken over all samples, as at the output node (Teerapittayanon et al., ICDCS 2017, section
+        III-C, whose exits' weights are one).
+        """
+        total = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not training or not self.topology.exits:
+            return total
+        layer = self.get_layer(EXITS)
+        loss = ExitLoss(self.loss)
+        for probabilities, heard in layer.taken():
+            weights = heard if sample_weight is None else heard * ops.cast(sample_weight, "float32")
+            total = total + layer.weight * loss(y, probabilities, weights)
+        return total
+
     def simulate(
         self, inputs: Mapping[str, Array], mask: Array, *, fallback: Fallback = "prior"
     ) -> Array:
@@ -118,6 +143,7 @@ def build(
     dropout: Sequence[Survival] | None = None,
     merge_weights: Mapping[str, float] | None = None,
     multiplex: bool = False,
+    exit_weight: float = 0.5,
     seed: int | None = None,
 ) -> ResilientModel:
     """Build a Keras model from a topology and the sections of its nodes.
@@ -134,10 +160,14 @@ def build(
             `survival_weights`.
         multiplex: whether sections hear a residual link only where the primary links that it goes
             round do not deliver, in training and at inference alike; else they hear all links.
+        exit_weight: of each exit's loss in training, where the topology has exits; the output
+            node's weighs 1.
         seed: of the failures drawn in training.
 
     Returns:
-        A model with one input a sensor, (batch, *shape), and class probabilities (batch, classes).
+        A model with one input a sensor, (batch, *shape), and class probabilities (batch, classes):
+        the output node's. The section of a node with an exit has one output more than it sends,
+        the last: class probabilities.
 
     Raises:
         InputError: for an unknown set, a node without a section, or a section that does not fit.
@@ -152,13 +182,14 @@ def build(
     works = FailureMask(topology, dropout, seed, name=FAILURES)(next(iter(inputs.values())))
     delivers = Deliveries(topology, name=DELIVERIES)(works)
 
-    sent: dict[str, tuple[Any, ...]] = {name: (view,) for name, view in inputs.items()}
+    sent: dict[str, dict[str, Any]] = {name: {name: view} for name, view in inputs.items()}
+    exits: list[Any] = []
     for name in topology.order:
         received: dict[str, Any] = {}
         columns = []
         for link in topology.incoming(name):
             columns.append(topology.links.index(link))
-            for key, tensor in named(link.source, sent[link.source]).items():
+            for key, tensor in sent[link.source].items():
                 failure = NodeFailure(column=columns[-1], name=f"{key}__to__{name}")
                 received[key] = failure(tensor, delivers)
         weights = merge_weights or {}
@@ -176,16 +207,36 @@ def build(
                 for x in topology.incoming(name)
                 if multiplex and x.kind == "residual"
             },
+            exit=len(classes) if name in topology.exits else None,
         )
         section = _section(site, make[name])
         if PRESENT in section.input:
             received[PRESENT] = ops.take(delivers, np.array(columns), axis=1)
         output = section(received)
-        sent[name] = tuple(output) if isinstance(output, (list, tuple)) else (output,)
-    answer = Answer(tuple(classes), name=ANSWER)(sent[topology.output][0])
+        outputs = tuple(output) if isinstance(output, (list, tuple)) else (output,)
+        sent[name] = messages(topology, name, outputs)
+        if name in topology.exits:
+            exits.append(outputs[-1])
+    answer = outputs[0]
+    if exits:
+        layer = Exits(topology, exit_weight, name=EXITS)
+        answer = layer(answer, exits, works=works, delivers=delivers)
+    answer = Answer(tuple(classes), name=ANSWER)(answer)
     # Keras forbids `/` in a name, TensorFlow more; a topology may be called anything.
     name = re.sub("[^A-Za-z0-9]+", "_", topology.name).strip("_") or "model"
     return ResilientModel(inputs, answer, name=name)
+
+
+class ExitLoss(keras.losses.Loss):
+    """The loss that a model was compiled with, as something that takes weights by sample."""
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        found = keras.losses.get(loss)
+        self.of = found.call if isinstance(found, keras.losses.Loss) else found
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return self.of(y_true, y_pred)
 
 
 def _labels(x: Any, y: Any) -> Array | None:
@@ -256,6 +307,16 @@ def _section(site: Site, make: Any) -> keras.Model:
             f"section of {site.node.name!r}: expected a tensor or a list of tensors, got a mapping "
             f"with {', '.join(output)}; its receivers know tensors by their place"
         )
+    if site.exit is not None:
+        output = list(output) if isinstance(output, (list, tuple)) else [output]
+        # What a model gives where it is called does not say which of its layers it came from.
+        if not has_exit(make.outputs if isinstance(make, keras.Model) else output):
+            output.append(linear_exit(output, site.exit))
+        if tuple(output[-1].shape) != (None, site.exit):
+            raise InputError(
+                f"section of {site.node.name!r}: expected its layer {EXIT!r} to give class "
+                f"probabilities of shape (batch, {site.exit}), got {tuple(output[-1].shape)}"
+            )
     try:
         section = keras.Model(inputs, output, name=site.node.name)
     except ValueError as error:

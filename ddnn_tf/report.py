@@ -102,6 +102,8 @@ def _head(report: Report) -> Iterator[str]:
         TERMINAL,
     )
     yield f"accuracy {_percent(report.all_alive)}% with all alive; fallback: {report.fallback}"
+    if report.answer == "any":
+        yield f"any exit answers; of several, by the policy {report.policy}"
     if absent := report.absent_classes:
         yield from wrap(f"no samples of: {', '.join(absent)}", TERMINAL)
 
@@ -127,7 +129,11 @@ def _columns(report: Report) -> Iterator[list[str]]:
     names = report.survivabilities
     yield ["expected", "accuracy", *(_percent(report.expected_accuracy(s)) for s in names)]
     yield ["balanced", "accuracy", *(_percent(report.balanced_accuracy(s)) for s in names)]
-    yield ["reaches", "the output", *(_percent(report.reach_probability(s)) for s in names)]
+    bounds = report.bounds()
+    if None not in bounds.values():
+        yield ["none can", "beat", *(_percent(bounds[s] or 0.0) for s in names)]
+    goal = "the output" if report.answer == "output" else "an exit"
+    yield ["reaches", goal, *(_percent(report.reach_probability(s)) for s in names)]
     recalls = [report.class_recalls(s) for s in names]
     for name in recalls[0]:
         yield ["recall", _clipped(name), *(_percent(recall[name]) for recall in recalls)]

@@ -6,7 +6,7 @@ understands it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,9 @@ __all__ = [
 
 Tensor = Any  # a Keras tensor, which has no public type
 
+#: Name of the layer that gives the answer of an exit.
+EXIT = "exit"
+
 
 @dataclass
 class Site:
@@ -41,7 +44,9 @@ class Site:
     `inputs`: symbolic tensors by sender; `weights`: of each sender where links are added;
     `classes`: number of classes on the output node, else None. `multiplexed`: for each sender of a
     residual link, those whose primary links it goes round: it is heard only where none of theirs
-    delivers. Empty where links are merged as they are.
+    delivers. Empty where links are merged as they are. `exit`: number of classes where the node has
+    an exit, else None. A section may bring its own classifier for the exit: as its last output,
+    from a layer named `exit`. Where it does not, one linear classifier is added.
     """
 
     node: Node
@@ -51,6 +56,7 @@ class Site:
     weights: Mapping[str, float]
     classes: int | None
     multiplexed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exit: int | None = None
 
     @cached_property
     def present(self) -> Tensor:
@@ -216,9 +222,20 @@ def unit_scale(view: Tensor) -> Tensor:
     return layers.BatchNormalization(momentum=MOMENTUM, center=False, scale=False)(view)
 
 
-def classifier(x: Tensor, classes: int) -> Tensor:
+def classifier(x: Tensor, classes: int, name: str = "probabilities") -> Tensor:
     """Class probabilities, float32 (batch, classes)."""
-    return layers.Dense(classes, activation="softmax", name="probabilities")(x)
+    return layers.Dense(classes, activation="softmax", name=name)(x)
+
+
+def has_exit(outputs: Sequence[Tensor]) -> bool:
+    """Whether the last of a section's outputs is what its own exit answers."""
+    return len(outputs) > 1 and outputs[-1]._keras_history.operation.name == EXIT
+
+
+def linear_exit(outputs: Sequence[Tensor], classes: int) -> Tensor:
+    """Class probabilities of a linear classifier on all that a section sends."""
+    flat = [x if len(x.shape) == 2 else layers.Flatten()(x) for x in outputs]
+    return classifier(flat[0] if len(flat) == 1 else layers.Concatenate()(flat), classes, EXIT)
 
 
 #: The poster's number of layers by tier, and on the one node that has fewer than its tier.

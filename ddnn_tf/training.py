@@ -52,6 +52,7 @@ class Recipe:
         balance: classes weigh (most frequent / own frequency) ** balance: 0 for all alike, 1 for
             every class together alike.
         shift, gain, mirror: variation of images, see `Augmented`.
+        exit_weight: of each exit's loss, where the topology has exits; the output node's weighs 1.
     """
 
     epochs: int = 150
@@ -63,6 +64,7 @@ class Recipe:
     shift: int = 3
     gain: float = 0.3
     mirror: bool = True
+    exit_weight: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "repeats"):
@@ -73,8 +75,9 @@ class Recipe:
         for name in ("balance", "gain"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"expected {name} from 0 to 1, got {getattr(self, name)}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"expected a weight_decay of at least 0, got {self.weight_decay}")
+        for name in ("weight_decay", "exit_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"expected {name} of at least 0, got {getattr(self, name)}")
         if self.shift < 0:
             raise InputError(f"expected shift of at least 0 pixels, got {self.shift}")
 
@@ -149,6 +152,7 @@ def train(
         )
         if weighted
         else None,
+        exit_weight=recipe.exit_weight,
         seed=seed,
     )
     steps = math.ceil(len(data.labels) / recipe.batch_size)

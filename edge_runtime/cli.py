@@ -12,13 +12,14 @@ from typing import Any, NoReturn, get_args
 import msgspec
 import numpy as np
 
+from .choice import POLICIES, Policy
 from .errors import InputError
 from .failures import FailureTrace, draw
 from .files import new_file
 from .live.replay import Replay, read_answers
 from .manifest import BUNDLE_FILE
 from .profile import profile, profile_node
-from .reliability import FALLBACKS, Reliability, evaluate
+from .reliability import ANSWERERS, FALLBACKS, Answerer, Reliability, evaluate
 from .samples import Samples
 from .simulate import Bundle, check_node
 from .topology import Survival, Topology
@@ -98,7 +99,12 @@ def check_classes(samples: Any, class_names: Sequence[str]) -> None:
 
 
 def evaluate_bundle(
-    bundle: Bundle, samples: Any, survival: str | None, fallback: Any
+    bundle: Bundle,
+    samples: Any,
+    survival: str | None,
+    fallback: Any,
+    answer: Answerer = "output",
+    policy: Policy = "maximal",
 ) -> Reliability:
     """Expected accuracy of a bundle's artifacts on samples with `inputs` and `labels`."""
     manifest = bundle.manifest
@@ -112,6 +118,9 @@ def evaluate_bundle(
         prior=manifest.prior,
         survivabilities=survivabilities(survival, manifest.topology),
         fallback=fallback,
+        answer=answer,
+        policy=policy,
+        priority=manifest.priority,
     )
 
 
@@ -126,12 +135,21 @@ def print_reliability(found: Reliability) -> None:
         f"{found.counts.sum()} samples, {len(found.configurations)} failure configurations, "
         f"{found.section_evaluations} section evaluations, fallback {found.fallback}"
     )
+    if found.answer == "any":
+        print(f"any exit answers; of several, by the policy {found.policy}")
     print(f"all alive   {100 * found.all_alive:6.2f} %")
+    bounds = found.bounds()
     for name in found.survivabilities:
+        bound = bounds[name]
         print(
             f"{name:<11} {100 * found.expected_accuracy(name):6.2f} %   "
-            f"(balanced {100 * found.balanced_accuracy(name):.2f} %)"
+            f"(balanced {100 * found.balanced_accuracy(name):.2f} %"
+            + ("" if bound is None else f", none can beat {100 * bound:.2f} %")
+            + ")"
         )
+        if found.answer == "any":
+            shares = (f"{node} {100 * p:.1f} %" for node, p in found.exits(name).items() if p)
+            print(f"{'':<11} answered by {', '.join(shares)}")
     if found.absent_classes:
         print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
 
@@ -143,10 +161,25 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see `{self.prog} --help`")
 
 
+def add_answer(parser: Any) -> None:
+    """Add the options that say who answers."""
+    parser.add_argument(
+        "--answer",
+        choices=ANSWERERS,
+        default="output",
+        help="who answers: the output node, or any node that has an exit",
+    )
+    parser.add_argument(
+        "--policy", choices=POLICIES, default="maximal", help="whose answer is taken of several"
+    )
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
     samples = samples_for(bundle.manifest.topology, options.data)
-    found = evaluate_bundle(bundle, samples, options.survival, options.fallback)
+    found = evaluate_bundle(
+        bundle, samples, options.survival, options.fallback, options.answer, options.policy
+    )
     if options.json:
         print_json(found.to_dict())
     else:
@@ -300,6 +333,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
     add.add_argument("--survival", help="presets or .json files, with commas; default all presets")
     add.add_argument("--fallback", choices=FALLBACKS, default="prior")
+    add_answer(add)
 
     add = command("check", _check, "Prove that a node's artifact gives its golden numbers here.")
     add.add_argument("node", type=Path, metavar="NODE_DIR")

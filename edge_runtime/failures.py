@@ -119,17 +119,19 @@ def deliveries(topology: Topology, masks: Mask) -> Mask:
     return delivers
 
 
-def output_states(topology: Topology, masks: Mask) -> Mask:
+def output_states(topology: Topology, masks: Mask, node: str | None = None) -> Mask:
     """The delivered-links state of the output node in each case, shape (cases, links).
 
-    All false where the output node is dead or silent: the fallback answers.
+    Or of another `node`, of which it says what an answer of its exit would be computed from. All
+    false where the node is dead or silent: it has no answer.
     """
+    top = topology.output if node is None else node
     delivers = deliveries(topology, masks)
     wanted = np.zeros_like(delivers)
     # From the top down: a link belongs to the state if it delivers to a node that is heard.
-    heard = {topology.output: np.asarray(masks, bool)[:, topology.index[topology.output]]}
+    heard = {top: np.asarray(masks, bool)[:, topology.index[top]]}
     for name in reversed(topology.order):
-        for link in topology.incoming(name):
+        for link in topology.incoming(name) if name in heard else ():
             column = topology.bits[link.name]
             wanted[:, column] = delivers[:, column] & heard[name]
             heard[link.source] = heard.get(link.source, False) | wanted[:, column]

@@ -102,7 +102,11 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`manifest.json`: what describes the whole. `nodes`: sha256 of each node's `node.json`."""
+    """`manifest.json`: what describes the whole. `nodes`: sha256 of each node's `node.json`.
+
+    `priority`: the nodes that can answer, the most accurate on validation data first; where nodes
+    have exits and labelled data were given.
+    """
 
     schema: int = SCHEMA
     fingerprint: str
@@ -111,6 +115,7 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
     prior: tuple[float, ...]
     quantization: Quantization
     reliability: ReliabilityTable | None = None
+    priority: tuple[str, ...] | None = None
     nodes: dict[str, str]
 
 

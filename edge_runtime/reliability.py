@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from .choice import Policy, candidates, highest_first
 from .errors import InputError
 from .failures import (
     MOST_CONFIGURATIONS,
@@ -26,6 +27,7 @@ from .failures import (
 from .topology import Survival, Topology
 
 __all__ = [
+    "Answerer",
     "Fallback",
     "Reliability",
     "Runner",
@@ -40,6 +42,9 @@ Vector = NDArray[np.float64]
 _T = TypeVar("_T")
 Fallback = Literal["prior", "prior-random", "uniform"]
 FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
+#: Who answers: the output node alone, or any node that has an exit.
+Answerer = Literal["output", "any"]
+ANSWERERS: tuple[Answerer, ...] = get_args(Answerer)
 
 
 class Runner(Protocol):
@@ -50,7 +55,8 @@ class Runner(Protocol):
 
         `inputs` holds what was delivered, by sender (`sender__k` where a sender's section has
         several outputs), each with the batch first. What is missing counts as zeros and, to a
-        section with presence flags, as absent.
+        section with presence flags, as absent. The last output of a node with an exit is what the
+        exit answers, which is not sent on.
         """
 
 
@@ -72,8 +78,12 @@ class SectionMemo:
         """How many distinct section evaluations there were so far."""
         return len(self._outputs)
 
-    def answer(self, state: int) -> Array:
-        """The output node's answer in a delivered-links state of its own that is not empty."""
+    def answer(self, state: int, node: str | None = None) -> Array:
+        """The output node's answer in a delivered-links state of its own that is not empty.
+
+        With `node`, that of the node's exit.
+        """
+        answering = self.topology.output if node is None else node
         outputs: dict[str, tuple[Array, ...]] = {}
         own: dict[str, int] = {}
         for node in self.topology.order:
@@ -85,11 +95,11 @@ class SectionMemo:
             for link in delivering:
                 own[node] |= self._bit[link.name] | own.get(link.source, 0)
                 if link.source in outputs:
-                    delivered.update(named(link.source, outputs[link.source]))
+                    delivered.update(messages(self.topology, link.source, outputs[link.source]))
                 else:
                     delivered[link.source] = self._inputs[link.source]
             outputs[node] = self._section(node, own[node], delivered)
-        return outputs[self.topology.output][0]
+        return outputs[answering][0 if answering == self.topology.output else -1]
 
     def _section(self, node: str, state: int, delivered: dict[str, Array]) -> tuple[Array, ...]:
         key = node, state
@@ -104,6 +114,11 @@ def named(sender: str, outputs: tuple[_T, ...]) -> dict[str, _T]:
     if len(outputs) == 1:
         return {sender: outputs[0]}
     return {f"{sender}__{k}": output for k, output in enumerate(outputs)}
+
+
+def messages(topology: Topology, sender: str, outputs: tuple[_T, ...]) -> dict[str, _T]:
+    """What a node sends of its section's outputs, as `named`: all but what its exit answers."""
+    return named(sender, outputs[:-1] if sender in topology.exits else outputs)
 
 
 def state_keys(states: Mask) -> tuple[list[int], NDArray[np.intp]]:
@@ -131,26 +146,74 @@ def fallback_answer(fallback: Fallback, prior: Sequence[float]) -> Vector:
 
 
 class _Recalls:
-    """Recall of every class in every case, from section outputs that are computed as needed."""
+    """Recall of every class in every case, from section outputs that are computed as needed.
+
+    `ranking`: who may answer, see `candidates`. A *situation* is the delivered-links states of all
+    of them, side by side in one number.
+    """
 
     def __init__(
-        self, memo: SectionMemo, labels: NDArray[np.int64], fallback: Vector, classes: int
+        self,
+        memo: SectionMemo,
+        labels: NDArray[np.int64],
+        fallback: Vector,
+        classes: int,
+        ranking: tuple[str, ...],
+        policy: Policy,
     ) -> None:
         self._memo = memo
-        self._labels = labels
+        self.labels = labels
+        self.ranking, self._policy = ranking, policy
+        self._fallback = fallback
         self._one_hot = np.eye(classes)[labels]
         self._counts = np.maximum(self._one_hot.sum(axis=0), 1)
-        self._by_state: dict[int, Vector] = {0: fallback}
+        self._by_state: dict[tuple[str, int], Vector] = {}
+        self._by_situation: dict[int, tuple[Vector, Vector]] = {}
 
-    def of_state(self, state: int) -> Vector:
-        if state not in self._by_state:
-            right = self._memo.answer(state).argmax(axis=1) == self._labels
-            self._by_state[state] = right @ self._one_hot / self._counts
-        return self._by_state[state]
+    def of_state(self, state: int, node: str) -> Vector:
+        """Recalls of one node's own answers in one state of its own."""
+        if not state:
+            return self._fallback
+        if (node, state) not in self._by_state:
+            answers = self._memo.answer(state, node).argmax(axis=1)
+            self._by_state[node, state] = self._recalls(answers)
+        return self._by_state[node, state]
 
-    def of_masks(self, masks: Mask) -> NDArray[np.float64]:
-        states, inverse = state_keys(output_states(self._memo.topology, masks))
-        return np.stack([self.of_state(s) for s in states])[inverse]
+    def of_masks(self, masks: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Recalls (cases, classes), and the share of answers of each in `ranking`."""
+        topology = self._memo.topology
+        situations = [output_states(topology, masks, node) for node in self.ranking]
+        keys, inverse = state_keys(np.concatenate(situations, axis=1))
+        recalls, shares = zip(*(self._of_situation(key) for key in keys), strict=True)
+        return np.stack(recalls)[inverse], np.stack(shares)[inverse]
+
+    def _of_situation(self, situation: int) -> tuple[Vector, Vector]:
+        if situation not in self._by_situation:
+            links = len(self._memo.topology.links)
+            states = {
+                node: situation >> i * links & (1 << links) - 1
+                for i, node in enumerate(self.ranking)
+            }
+            self._by_situation[situation] = self._answered(states)
+        return self._by_situation[situation]
+
+    def _answered(self, states: Mapping[str, int]) -> tuple[Vector, Vector]:
+        chosen = candidates(self._policy, states, self.ranking)
+        shares = np.zeros(len(self.ranking))
+        if not chosen:
+            return self._fallback, shares
+        if len(chosen) == 1:
+            shares[self.ranking.index(chosen[0])] = 1.0
+            return self.of_state(states[chosen[0]], chosen[0]), shares
+        answers = np.stack([self._memo.answer(states[node], node) for node in chosen])
+        which = answers.max(axis=2).argmax(axis=0)
+        for i, node in enumerate(chosen):
+            shares[self.ranking.index(node)] = (which == i).mean()
+        taken = np.take_along_axis(answers.argmax(axis=2), which[None], axis=0)[0]
+        return self._recalls(taken), shares
+
+    def _recalls(self, answers: NDArray[np.int64]) -> Vector:
+        return np.asarray((answers == self.labels) @ self._one_hot / self._counts)
 
 
 @dataclass(frozen=True)
@@ -159,7 +222,10 @@ class Reliability:
 
     `recalls`: float64 (configurations, classes), the recall of each class in each configuration.
     `counts`: int64 (classes,), samples of each class. `answered`: bool (configurations,), whether
-    anything reached the output node. All accuracies are fractions of 1.
+    anything reached a node that may answer. `answer`, `policy`: who that is, and which of them is
+    taken. `shares`: float64 (configurations, nodes that may answer, as in `exits`), the share of
+    the samples that each answers. `seen`: bool (samples, sensors), which sensors see the object;
+    None where the data do not tell. All accuracies are fractions of 1.
     """
 
     topology: Topology
@@ -170,6 +236,10 @@ class Reliability:
     recalls: NDArray[np.float64]
     answered: Mask
     section_evaluations: int
+    answer: Answerer
+    policy: Policy
+    shares: NDArray[np.float64]
+    seen: Mask | None
     _case: _Recalls
 
     @property
@@ -207,7 +277,7 @@ class Reliability:
         return float(np.mean(list(self.class_recalls(survivability).values())))
 
     def reach_probability(self, survivability: str) -> float:
-        """Probability that information reaches the output node."""
+        """Probability that information reaches a node that may answer."""
         return float(self.configurations.probabilities(survivability) @ self.answered)
 
     def by_failures(self, survivability: str) -> list[dict[str, float]]:
@@ -250,20 +320,66 @@ class Reliability:
             weights = self.configurations.probabilities(survivability, given=column)[works]
             down = self.configurations.masks[works].copy()
             down[:, column] = False
-            failed = self._accuracy(self._case.of_masks(down))
+            failed = self._accuracy(self._case.of_masks(down)[0])
             found[name] = float(weights @ (self.accuracies[works] - failed))
         return found
 
-    def states(self, also: Mask | None = None) -> dict[int, float]:
+    def states(self, also: Mask | None = None, node: str | None = None) -> dict[int, float]:
         """Accuracy in each delivered-links state that occurs; bit i stands for `links[i]`.
 
-        State 0 is the fallback. `also`: further cases, bool (cases, elements), whose states are
-        wanted; what they need is evaluated, and not counted in `section_evaluations`.
+        Of the output node's answers, or of those of `node`'s exit. State 0 is the fallback. `also`:
+        further cases, bool (cases, elements), whose states are wanted; what they need is
+        evaluated, and not counted in `section_evaluations`.
         """
         masks = self.configurations.masks
         cases = masks if also is None else np.concatenate([masks, also])
-        keys, _ = state_keys(output_states(self.topology, cases))
-        return {key: float(self._accuracy(self._case.of_state(key))) for key in {0, *keys}}
+        return {
+            key: float(self._accuracy(self._case.of_state(key, node or self.topology.output)))
+            for key in {0, *state_keys(output_states(self.topology, cases, node))[0]}
+        }
+
+    def exits(self, survivability: str) -> dict[str, float]:
+        """Probability that each node's answer is taken, by name; the rest is the fallback's."""
+        expected = self.configurations.probabilities(survivability) @ self.shares
+        return dict(zip(self._case.ranking, map(float, expected), strict=True))
+
+    def exit_accuracy(self, node: str, survivability: str) -> float | None:
+        """Expected accuracy of one node's own answers, given that it has one; None if it never has.
+
+        May evaluate further sections, which `section_evaluations` does not count.
+        """
+        keys, inverse = state_keys(output_states(self.topology, self.configurations.masks, node))
+        found = np.array([self._accuracy(self._case.of_state(key, node)) for key in keys])
+        weights = self.configurations.probabilities(survivability)
+        weights = weights * (np.array([key != 0 for key in keys])[inverse])
+        total = float(weights.sum())
+        return float(weights @ found[inverse]) / total if total else None
+
+    def priority(self) -> tuple[str, ...]:
+        """All nodes that can answer, the one first whose own answers are the most accurate.
+
+        By the mean over the survivabilities; of equals, the higher node. On validation data, this
+        is the order for the policy `priority`.
+        """
+
+        def worth(node: str) -> float:
+            found = [self.exit_accuracy(node, s) for s in self.survivabilities]
+            return float(np.mean([0.0 if x is None else x for x in found]))
+
+        return tuple(sorted(highest_first(self.topology), key=worth, reverse=True))
+
+    def bounds(self) -> dict[str, float | None]:
+        """What no choice among the answers can beat, see `reachability_bound`, by survivability.
+
+        None where no view is blank, so that the data do not tell who sees the object.
+        """
+        if self.seen is None:
+            return dict.fromkeys(self.survivabilities)
+        best = _best(
+            self.topology, self.configurations.masks, self.seen, self._case.labels, self.answer
+        )
+        weights = self.configurations.probabilities
+        return {s: float(weights(s) @ best) for s in self.survivabilities}
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `evaluate --json` prints."""
@@ -278,6 +394,9 @@ class Reliability:
             "absent_classes": list(self.absent_classes),
             "reach_probability": {s: self.reach_probability(s) for s in self.survivabilities},
             "fallback": self.fallback,
+            "answer": self.answer,
+            "bound": self.bounds(),
+            "exits": {s: self.exits(s) for s in self.survivabilities},
         }
 
     def _accuracy(self, recalls: Array) -> Any:
@@ -297,34 +416,75 @@ def evaluate(
     prior: Sequence[float],
     survivabilities: Mapping[str, Survival],
     fallback: Fallback = "prior",
+    answer: Answerer = "output",
+    policy: Policy = "maximal",
+    priority: Sequence[str] | None = None,
     limit: int = MOST_CONFIGURATIONS,
 ) -> Reliability:
     """Expected accuracy, exactly, over all failure configurations.
 
     `inputs`: per sensor, an array with the samples first; `labels`: int (samples,);
-    `prior`: training frequency of each class. Raises `InputError` for data that do not fit and
-    above `limit` configurations.
+    `prior`: training frequency of each class. `answer`: who answers; with `any`, `policy` says
+    whose answer is taken, and `priority` is the order of that policy, as
+    `Reliability.priority` gives it for validation data. Raises `InputError` for data that do not
+    fit and above `limit` configurations.
     """
-    answer = fallback_answer(fallback, prior)
+    fallback_p = fallback_answer(fallback, prior)
     configurations = enumerate_configurations(topology, survivabilities, limit=limit)
     classes = len(class_names)
-    if len(answer) != classes:
-        raise InputError(f"expected a prior of {classes} classes, got {len(answer)}")
+    if len(fallback_p) != classes:
+        raise InputError(f"expected a prior of {classes} classes, got {len(fallback_p)}")
+    ranking = _ranking(topology, answer, policy, priority)
     _check_data(topology, inputs, labels, classes)
     memo = SectionMemo(topology, runner, inputs)
-    case = _Recalls(memo, labels, answer, classes)
-    states = output_states(topology, configurations.masks)
+    case = _Recalls(memo, labels, fallback_p, classes, ranking, policy)
+    recalls, shares = case.of_masks(configurations.masks)
     return Reliability(
         topology=topology,
         configurations=configurations,
         class_names=tuple(class_names),
         fallback=fallback,
         counts=np.bincount(labels, minlength=classes),
-        recalls=case.of_masks(configurations.masks),
-        answered=np.asarray(states.any(axis=1)),
+        recalls=recalls,
+        answered=np.asarray(shares.any(axis=1)),
         section_evaluations=memo.evaluations,
+        answer=answer,
+        policy=policy,
+        shares=shares,
+        seen=views_seen(topology, inputs),
         _case=case,
     )
+
+
+def _ranking(
+    topology: Topology, answer: Answerer, policy: Policy, priority: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Who may answer, in the order of the policy."""
+    if answer == "output":
+        return (topology.output,)
+    if not topology.exits:
+        raise InputError(
+            f"no node of {topology.name!r} has an exit, so only the output node answers; "
+            "train with exits, or ask for its answers alone"
+        )
+    if policy != "priority":
+        return highest_first(topology)
+    if priority is None or sorted(priority) != sorted(topology.answering):
+        raise InputError(
+            f"the policy priority needs an order of {', '.join(topology.answering)}, chosen on "
+            f"validation data; got {'none' if priority is None else ', '.join(priority)}"
+        )
+    return tuple(priority)
+
+
+def views_seen(topology: Topology, inputs: Mapping[str, Array]) -> Mask | None:
+    """Which sensors see the object, bool (samples, sensors): those whose view is not all zeros.
+
+    None where no view is blank: then nothing tells.
+    """
+    views = [np.asarray(inputs[sensor.name]) for sensor in topology.sensors]
+    seen = np.stack([x.reshape(len(x), -1).any(axis=1) for x in views], axis=1)
+    return None if seen.all() else seen
 
 
 def _check_data(
@@ -351,16 +511,28 @@ def reachability_bound(
     labels: NDArray[np.int64],
     survivabilities: Mapping[str, Survival],
     *,
+    answer: Answerer = "output",
     limit: int = MOST_CONFIGURATIONS,
 ) -> dict[str, float]:
     """Expected accuracy that no stateless deterministic model can beat, by survivability.
 
-    Right whenever a sensor that sees the object reaches the output node; else the best constant of
-    that configuration. `visible`: bool (samples, sensors), in the topology's order of sensors.
+    Right whenever a sensor that sees the object reaches the output node, or, where any exit may
+    answer, one of these: the best possible choice for each sample. Else the best constant of that
+    configuration. `visible`: bool (samples, sensors), in the topology's order of sensors.
     A measured accuracy above it means a fault.
     """
     configurations = enumerate_configurations(topology, survivabilities, limit=limit)
-    states = output_states(topology, configurations.masks)
+    best = _best(topology, configurations.masks, visible, labels, answer)
+    return {s: float(configurations.probabilities(s) @ best) for s in survivabilities}
+
+
+def _best(
+    topology: Topology, masks: Mask, visible: Mask, labels: NDArray[np.int64], answer: Answerer
+) -> Vector:
+    """The bound of `reachability_bound` in each case, shape (cases,)."""
+    states = output_states(topology, masks)
+    for node in topology.exits if answer == "any" else ():
+        states |= output_states(topology, masks, node)
     classes = int(labels.max()) + 1
     reached = np.zeros((len(states), len(topology.sensors)), bool)
     for i, sensor in enumerate(topology.sensors):
@@ -372,4 +544,4 @@ def reachability_bound(
         seen = visible[:, way].any(axis=1)
         unseen = np.bincount(labels[~seen], minlength=classes)
         best[i] = (seen.sum() + unseen.max()) / len(labels)
-    return {s: float(configurations.probabilities(s) @ best[inverse]) for s in survivabilities}
+    return np.asarray(best[inverse])

@@ -11,7 +11,7 @@ import keyword
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -63,11 +63,16 @@ class Sensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A machine that runs one section."""
+    """A machine that runs one section.
+
+    `exit`: it has a classifier of its own, and can answer when the nodes above it cannot. The
+    output node answers in any case.
+    """
 
     name: str
     tier: Tier
     survival: float = 1.0
+    exit: bool = False
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,6 +202,17 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
         return next(iter(_outputs(self)))
 
     @cached_property
+    def exits(self) -> tuple[str, ...]:
+        """Nodes below the output node that have a classifier of their own, in order."""
+        exits = {n.name for n in self.nodes if n.exit}
+        return tuple(name for name in self.order if name in exits and name != self.output)
+
+    @cached_property
+    def answering(self) -> tuple[str, ...]:
+        """All nodes that can answer, every sender before its receivers: exits, then the output."""
+        return (*self.exits, self.output)
+
+    @cached_property
     def sensor_names(self) -> frozenset[str]:
         """Names of the sensors."""
         return frozenset(s.name for s in self.sensors)
@@ -238,6 +254,22 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
             links=links,
             survivabilities=presets,
         )
+
+    def with_exits(self, names: Iterable[str] | None = None) -> Topology:
+        """The same topology with a classifier on the nodes named, or on all below the output node.
+
+        Raises `InputError` for a name that is no node's below the output node.
+        """
+        below = [name for name in self.order if name != self.output]
+        wanted = below if names is None else list(names)
+        for name in wanted:
+            if name not in below:
+                raise InputError(
+                    f"expected exits on nodes below the output node ({', '.join(below)}), "
+                    f"got {name!r}; the output node answers in any case"
+                )
+        nodes = tuple(msgspec.structs.replace(n, exit=n.name in wanted) for n in self.nodes)
+        return msgspec.structs.replace(self, nodes=nodes)
 
     # -- survival --------------------------------------------------------------------------------
 

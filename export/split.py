@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InputError
 from edge_runtime.failures import deliveries
 from edge_runtime.gather import PRESENT, TensorSpec, complete
-from edge_runtime.reliability import named
+from edge_runtime.reliability import messages
 from edge_runtime.topology import Topology
 
 __all__ = ["KerasRunner", "NodeTrace", "split"]
@@ -25,7 +25,8 @@ Array = NDArray[Any]
 def split(model: keras.Model, topology: Topology) -> dict[str, keras.Model]:
     """The sub-model of every node, by name, in the order in which they run.
 
-    Raises `InputError` where a node has no sub-model, or one whose inputs are not its senders'.
+    Raises `InputError` where a node has no sub-model, or one whose inputs are not its senders', or
+    where the last output of a node with an exit is not class probabilities.
     """
     sections: dict[str, keras.Model] = {}
     sends = {s.name: {s.name: TensorSpec(s.shape, s.dtype)} for s in topology.sensors}
@@ -56,9 +57,20 @@ def split(model: keras.Model, topology: Topology) -> dict[str, keras.Model]:
                     f"sub-model {node!r}: its input {name!r} is {spec.dtype} {list(spec.shape)}, "
                     f"but {sent[name].dtype} {list(sent[name].shape)} is sent; make the two agree"
                 )
+        if node in topology.exits:
+            _check_exit(section, model.outputs[0])
         sections[node] = section
-        sends[node] = named(node, tuple(_spec(x) for x in section.outputs))
+        sends[node] = messages(topology, node, tuple(_spec(x) for x in section.outputs))
     return sections
+
+
+def _check_exit(section: keras.Model, answer: Any) -> None:
+    shapes = [tuple(x.shape) for x in section.outputs]
+    if len(shapes) < 2 or shapes[-1] != tuple(answer.shape):
+        raise InputError(
+            f"sub-model {section.name!r} has an exit: expected what it sends, and last class "
+            f"probabilities of shape {tuple(answer.shape)}; got {', '.join(map(str, shapes))}"
+        )
 
 
 class KerasRunner:
@@ -106,7 +118,7 @@ class KerasRunner:
                 for name in self._specs[node]
             }
             outputs = self.call(node, received)
-            sent.update(named(node, outputs))
+            sent.update(messages(topology=self.topology, sender=node, outputs=outputs))
             traces[node] = NodeTrace(received, outputs, np.asarray(~flags.any(axis=1)))
         return traces
 

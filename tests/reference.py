@@ -62,6 +62,21 @@ def output_state(topology: Topology, up: set[str]) -> set[str]:
     return heard(topology, up, topology.output) if topology.output in up else set()
 
 
+def exit_states(topology: Topology, up: set[str]) -> dict[str, set[str]]:
+    """Delivered-links state of every node that has an answer of its own."""
+    answering = [n.name for n in topology.nodes if n.exit or n.name == topology.output]
+    states = {name: heard(topology, up, name) for name in answering if name in up}
+    return {name: state for name, state in states.items() if state}
+
+
+def taken(
+    topology: Topology, states: Mapping[str, set[str]], confidence: Mapping[str, float]
+) -> str:
+    """Of the exits whose state no other one's contains, the most confident."""
+    maximal = [n for n in states if not any(states[n] < other for other in states.values())]
+    return max(maximal, key=lambda name: confidence[name])
+
+
 class DenseSections:
     """A random dense section per node, with biases and link flags; a `Runner` in numpy.
 
@@ -74,16 +89,19 @@ class DenseSections:
         self.calls: list[tuple[str, frozenset[str]]] = []
         width = {s.name: int(np.prod(s.shape)) for s in topology.sensors}
         self.weights: dict[str, dict[str, Array]] = {}
+        self.exits: dict[str, Array] = {}
         for node in topology.order:
             width[node] = classes if node == topology.output else units
             senders = [x.source for x in topology.incoming(node)]
+            if node in topology.exits:
+                self.exits[node] = rng.normal(size=(units, classes))
             self.weights[node] = {
                 **{s: rng.normal(size=(width[s], width[node])) for s in senders},
                 "flags": rng.normal(size=(len(senders), width[node])),
                 "bias": rng.normal(size=width[node]) + 1.0,
             }
 
-    def run(self, node: str, inputs: Mapping[str, Array]) -> Array:
+    def run(self, node: str, inputs: Mapping[str, Array]) -> Any:
         self.calls.append((node, frozenset(inputs)))
         assert inputs, "a silent node was run"
         weights = self.weights[node]
@@ -92,21 +110,33 @@ class DenseSections:
         total = weights["bias"] + np.array([s in inputs for s in senders], float) @ weights["flags"]
         for sender, tensor in inputs.items():
             total = total + np.reshape(tensor, (len(tensor), -1)) @ weights[sender]
-        return np.asarray(total if node == self.topology.output else np.maximum(total, 0))
+        if node == self.topology.output:
+            return np.asarray(total)
+        message = np.maximum(total, 0)
+        return (message, message @ self.exits[node]) if node in self.exits else message
 
 
 def answer(
-    topology: Topology, sections: DenseSections, inputs: Mapping[str, Array], up: set[str]
+    topology: Topology,
+    sections: DenseSections,
+    inputs: Mapping[str, Array],
+    up: set[str],
+    node: str | None = None,
 ) -> Array | None:
-    """What the whole network answers, from the output node down; None where it is silent."""
+    """What the whole network answers, from the output node down; None where it is silent.
 
-    def value(name: str) -> Array:
+    Or what `node`'s exit answers.
+    """
+    top = node or topology.output
+
+    def value(name: str) -> Any:
         if name in inputs:
             return inputs[name]
         links = [x for x in topology.links if x.target == name and delivers(topology, up, x)]
-        return sections.run(name, {link.source: value(link.source) for link in links})
+        found = sections.run(name, {link.source: value(link.source) for link in links})
+        return found[name == top] if isinstance(found, tuple) else found
 
-    return value(topology.output) if sends(topology, up, topology.output) else None
+    return value(top) if sends(topology, up, top) else None
 
 
 def all_masks(topology: Topology, fallible: list[str]) -> list[set[str]]:

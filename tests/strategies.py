@@ -16,8 +16,13 @@ probabilities = st.one_of(
 
 
 @st.composite
-def topologies(draw: st.DrawFn, *, max_sensors: int = 3, max_nodes: int = 5) -> Topology:
-    """A valid topology: any acyclic graph, listed in any order, with survivals of its own."""
+def topologies(
+    draw: st.DrawFn, *, max_sensors: int = 3, max_nodes: int = 5, exits: bool = False
+) -> Topology:
+    """A valid topology: any acyclic graph, listed in any order, with survivals of its own.
+
+    With `exits`, some nodes have one.
+    """
     sensors = [f"cam{i}" for i in range(draw(st.integers(1, max_sensors)))]
     nodes = [f"node{i}" for i in range(draw(st.integers(1, max_nodes)))]
     pairs: set[tuple[str, str]] = set()
@@ -46,10 +51,13 @@ def topologies(draw: st.DrawFn, *, max_sensors: int = 3, max_nodes: int = 5) -> 
     )
     tier: dict[str, Tier] = dict(zip(nodes, tiers, strict=True))
     dtypes: st.SearchStrategy[Dtype] = st.sampled_from(["uint8", "float32"])
+    has_exit = {n: exits and draw(st.booleans()) for n in nodes}
     return Topology(
         name="random",
         sensors=tuple(Sensor(s, (2,), draw(dtypes), draw(probabilities)) for s in sensors),
-        nodes=tuple(Node(n, tier[n], draw(probabilities)) for n in draw(st.permutations(nodes))),
+        nodes=tuple(
+            Node(n, tier[n], draw(probabilities), has_exit[n]) for n in draw(st.permutations(nodes))
+        ),
         links=tuple(links),
     )
 

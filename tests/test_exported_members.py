@@ -69,6 +69,7 @@ PUBLIC = {
         "read_node",
     ],
     "edge_runtime.reliability": [
+        "Answerer",
         "Fallback",
         "Reliability",
         "Runner",

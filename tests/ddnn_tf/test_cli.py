@@ -31,6 +31,9 @@ CONTRACT = {
     "expected_accuracy",
     "balanced_accuracy",
     "fallback",
+    "answer",
+    "bound",
+    "exits",
 }
 
 ddnn = partial(done, main)
@@ -593,3 +596,25 @@ def test_processes_print_one_object_and_exit_as_promised(
 def test_every_shipped_topology_is_named_in_the_contract() -> None:
     for name in ("poster-baseline", "poster-residual", "poster-edge-skip"):
         assert Topology.load(name).name == name
+
+
+# -- exits -----------------------------------------------------------------------------------------
+
+
+def test_exits_are_trained_and_answer_where_asked(
+    training: Callable[..., tuple[str | Path, ...]], small_deployed: Deployed
+) -> None:
+    [path] = ddnn(*training("--exits", "left", "--seed", "1", "--json")).json["models"]
+    evaluated = ("evaluate", path, "--data", small_deployed.data, "--survival", "low")
+    alone = ddnn(*evaluated, "--json").json
+    assert (alone["answer"], set(alone["exits"]["low"])) == ("output", {"top"})
+    for policy in ("maximal", "priority"):
+        said = ddnn(*evaluated, "--answer", "any", "--policy", policy, "--json").json
+        assert said["answer"] == "any"
+        assert set(said["exits"]["low"]) == {"top", "left"}
+        assert said["section_evaluations"] == alone["section_evaluations"]
+    assert "any exit answers" in ddnn(*evaluated, "--answer", "any").out
+    assert "has an exit, so only" in refused(
+        main, "evaluate", small_deployed.model, "--data", small_deployed.data, "--answer", "any"
+    )
+    assert "got 'tip'; the output node" in refused(main, *training("--exits", "tip"))

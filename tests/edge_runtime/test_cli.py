@@ -28,6 +28,9 @@ CONTRACT = {
     "expected_accuracy",
     "balanced_accuracy",
     "fallback",
+    "answer",
+    "bound",
+    "exits",
 }
 
 edge = partial(done, main)

@@ -125,6 +125,18 @@ def test_output_states_are_what_the_definition_says(
         assert state == reference.output_state(topology, reference.working(topology, mask))
 
 
+@given(data=st.data(), topology=topologies())
+def test_any_nodes_state_is_what_the_definition_says(
+    data: st.DataObject, topology: Topology
+) -> None:
+    cases = data.draw(masks(topology))
+    node = data.draw(st.sampled_from(topology.order))
+    for mask, row in zip(cases, output_states(topology, cases, node), strict=True):
+        up = reference.working(topology, mask)
+        expected = reference.heard(topology, up, node) if node in up else set()
+        assert {x.name for x, bit in zip(topology.links, row, strict=True) if bit} == expected
+
+
 def test_an_alive_node_that_hears_nothing_delivers_nothing() -> None:
     topology = small_topology()
     links = [x.name for x in topology.links]

@@ -5,10 +5,11 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_runtime.choice import POLICIES, Policy, highest_first
 from edge_runtime.errors import InputError
 from edge_runtime.reliability import (
     Fallback,
@@ -62,8 +63,13 @@ def brute_force(
     labels: Array,
     survival: Mapping[str, float],
     fallback: Fallback = "prior",
+    *,
+    exits: dict[str, float] | None = None,
 ) -> tuple[float, Array]:
-    """Expected accuracy and recalls, one configuration after the other, the slow way."""
+    """Expected accuracy and recalls, one configuration after the other, the slow way.
+
+    With `exits`, any node that has one answers; it is given the share of answers of each.
+    """
     accuracy, recalls = 0.0, np.zeros(len(CLASSES))
     answer = {
         "prior": np.array([1.0, 0.0, 0.0]),
@@ -72,7 +78,10 @@ def brute_force(
     }[fallback]
     for up in reference.all_masks(topology, [n for n, p in survival.items() if p < 1]):
         p = reference.probability(up, {n: s for n, s in survival.items() if s < 1})
-        probabilities = reference.answer(topology, runner, inputs, up)
+        if exits is None:
+            probabilities = reference.answer(topology, runner, inputs, up)
+        else:
+            probabilities = any_answer(topology, runner, inputs, up, p, exits)
         if probabilities is None:
             right = answer[labels]
         else:
@@ -82,6 +91,27 @@ def brute_force(
             if (labels == k).any():
                 recalls[k] += p * right[labels == k].mean()
     return accuracy, recalls
+
+
+def any_answer(
+    topology: Topology,
+    runner: Any,
+    inputs: Mapping[str, Array],
+    up: set[str],
+    p: float,
+    shares: dict[str, float],
+) -> Array | None:
+    """The answer taken of all exits, sample by sample; adds up who gave it."""
+    states = reference.exit_states(topology, up)
+    if not states:
+        return None
+    answers: Any = {n: reference.answer(topology, runner, inputs, up, n) for n in states}
+    rows = []
+    for i in range(len(next(iter(inputs.values())))):
+        node = reference.taken(topology, states, {n: a[i].max() for n, a in answers.items()})
+        rows.append(answers[node][i])
+        shares[node] = shares.get(node, 0.0) + p / len(next(iter(inputs.values())))
+    return np.stack(rows)
 
 
 def measured(
@@ -160,6 +190,96 @@ def test_any_topology_with_failing_nodes_and_links_equals_brute_force(
     present = [r for k, r in enumerate(recalls) if (labels == k).any()]
     assert list(found.class_recalls("s").values()) == pytest.approx(present, abs=1e-9)
     assert found.balanced_accuracy("s") == pytest.approx(np.mean(present), abs=1e-9)
+
+
+@settings(max_examples=40)
+@given(data=st.data(), topology=topologies(exits=True), seed=st.integers(0, 1000))
+def test_with_exits_any_topology_equals_brute_force(
+    data: st.DataObject, topology: Topology, seed: int
+) -> None:
+    survival = data.draw(survivabilities(topology))
+    assume(topology.exits)
+    found, runner, inputs, labels = measured(topology, survival, seed=seed, answer="any")
+    assert found.section_evaluations == len(runner.calls)
+    shares: dict[str, float] = {}
+    accuracy, recalls = brute_force(topology, runner, inputs, labels, survival, exits=shares)
+    assert found.expected_accuracy("s") == pytest.approx(accuracy, abs=1e-9)
+    present = [r for k, r in enumerate(recalls) if (labels == k).any()]
+    assert list(found.class_recalls("s").values()) == pytest.approx(present, abs=1e-9)
+    exits = found.exits("s")
+    assert list(exits) == list(highest_first(topology))
+    assert exits == pytest.approx({n: shares.get(n, 0.0) for n in exits}, abs=1e-9)
+    assert sum(exits.values()) == pytest.approx(found.reach_probability("s"))
+    # The output node's own answers are worth what they were.
+    alone, _, _, _ = measured(topology, survival, seed=seed)
+    accuracy, _ = brute_force(topology, runner, inputs, labels, survival)
+    assert alone.expected_accuracy("s") == pytest.approx(accuracy, abs=1e-9)
+    assert alone.exits("s") == {topology.output: pytest.approx(alone.reach_probability("s"))}
+
+
+@pytest.mark.parametrize("answer", ["output", "any"])
+def test_exits_need_no_further_section_evaluations(answer: Any) -> None:
+    topology = Topology.load("poster-residual").with_exits()
+    runner = DenseSections(topology, 0)
+    found = evaluate(
+        topology,
+        runner,
+        samples(topology, 3),
+        np.array([0, 1, 2]),
+        class_names=CLASSES,
+        prior=PRIOR,
+        survivabilities={"low": "low"},
+        answer=answer,
+    )
+    assert found.section_evaluations == len(runner.calls) == 102
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_each_policy_takes_its_own_answer(policy: Policy) -> None:
+    topology = small_topology().with_exits()
+    priority = ("right", "top", "left")
+    survival = {"left": 0.6, "right": 0.7, "top": 0.5, "left->top": 0.5}
+    found, runner, inputs, labels = measured(
+        topology, survival, count=40, answer="any", policy=policy, priority=priority
+    )
+    expected = 0.0
+    for up in reference.all_masks(topology, list(survival)):
+        states = reference.exit_states(topology, up)
+        answers: Any = {n: reference.answer(topology, runner, inputs, up, n) for n in states}
+        for i, label in enumerate(labels):
+            confidence = {n: answers[n][i].max() for n in states}
+            if policy == "maximal":
+                node = reference.taken(topology, states, confidence) if states else None
+            elif policy == "confident":
+                node = max(confidence, key=lambda n: confidence[n], default=None)
+            else:
+                order = priority if policy == "priority" else ("top", "right", "left")
+                node = next((n for n in order if n in states), None)
+            right = label == 0 if node is None else answers[node][i].argmax() == label
+            expected += reference.probability(up, survival) * right / len(labels)
+    assert found.expected_accuracy("s") == pytest.approx(expected)
+
+
+def test_the_priority_is_by_the_accuracy_of_each_exits_own_answers() -> None:
+    topology = small_topology().with_exits()
+    survival = {"left": 0.6, "right": 0.7, "cam0": 0.5, "top": 0.5}
+    found, runner, inputs, labels = measured(topology, survival, count=40)
+    worth = {}
+    for node in topology.answering:
+        total = right = 0.0
+        for up in reference.all_masks(topology, list(survival)):
+            answer = reference.answer(topology, runner, inputs, up, node)
+            if answer is not None:
+                p = reference.probability(up, survival)
+                total += p
+                right += p * (answer.argmax(axis=1) == labels).mean()
+        worth[node] = right / total
+        assert found.exit_accuracy(node, "s") == pytest.approx(worth[node])
+    assert found.priority() == tuple(sorted(worth, key=lambda n: -worth[n]))
+    with pytest.raises(InputError, match="needs an order of left, right, top, chosen on valid"):
+        measured(topology, survival, answer="any", policy="priority")
+    with pytest.raises(InputError, match="no node of 'small' has an exit"):
+        measured(small_topology(), survival, answer="any")
 
 
 @settings(max_examples=30)
@@ -367,6 +487,9 @@ def test_the_printed_object_has_the_agreed_keys_and_is_plain_json(small: Any) ->
     assert plain["expected_accuracy"] == {"s": found.expected_accuracy("s")}
     assert plain["balanced_accuracy"] == {"s": found.balanced_accuracy("s")}
     assert plain["fallback"] == "prior"
+    assert plain["answer"] == "output"
+    assert plain["bound"] == {"s": None}, "no view is blank, so nothing tells who sees"
+    assert plain["exits"] == {"s": {"top": found.reach_probability("s")}}
 
 
 # -- bad input ---------------------------------------------------------------------------------
@@ -421,14 +544,17 @@ def test_data_that_do_not_fit_are_refused(change: dict[str, Any], fragment: str)
 # -- the bound ---------------------------------------------------------------------------------
 
 
-def test_the_bound_equals_enumeration() -> None:
-    topology = small_topology()
+@pytest.mark.parametrize("answer", ["output", "any"])
+def test_the_bound_equals_enumeration(answer: Any) -> None:
+    topology = small_topology().with_exits(["right"])
     visible = np.array([[1, 0], [1, 1], [0, 1], [0, 0], [0, 1]], bool)
     labels = np.array([0, 1, 1, 0, 2])
     survival = {"cam0": 0.9, "left": 0.6, "right": 0.7, "top": 0.8, "cam0->top": 0.5}
     expected = 0.0
     for up in reference.all_masks(topology, list(survival)):
         state = reference.output_state(topology, up)
+        if answer == "any":
+            state = set[str]().union(*reference.exit_states(topology, up).values())
         reached = [
             any(f"{cam}->{n.name}" in state for n in topology.nodes) for cam in ("cam0", "cam1")
         ]
@@ -437,15 +563,30 @@ def test_the_bound_equals_enumeration() -> None:
             sum(s or label == k for s, label in zip(seen, labels, strict=True)) for k in range(3)
         )
         expected += reference.probability(up, survival) * best_constant / 5
-    found = reachability_bound(topology, visible, labels, {"s": survival})
+    found = reachability_bound(topology, visible, labels, {"s": survival}, answer=answer)
     assert found["s"] == pytest.approx(expected)
+    inputs = {
+        s.name: visible[:, i, None] * np.ones(3, np.float32) for i, s in enumerate(topology.sensors)
+    }
+    tool = evaluate(
+        topology,
+        DenseSections(topology, 0),
+        inputs,
+        labels,
+        class_names=CLASSES,
+        prior=PRIOR,
+        survivabilities={"s": survival},
+        answer=answer,
+    )
+    assert tool.bounds() == pytest.approx(found)
 
 
 @settings(max_examples=30)
-@given(data=st.data(), topology=topologies(max_nodes=4), seed=st.integers(0, 1000))
+@given(data=st.data(), topology=topologies(max_nodes=4, exits=True), seed=st.integers(0, 1000))
 def test_no_measured_accuracy_is_above_the_bound(
     data: st.DataObject, topology: Topology, seed: int
 ) -> None:
+    answer: Any = "any" if topology.exits else "output"
     survival = data.draw(survivabilities(topology, most=5))
     rng = np.random.default_rng(seed)
     visible = rng.random((20, len(topology.sensors))) < 0.6
@@ -463,6 +604,7 @@ def test_no_measured_accuracy_is_above_the_bound(
         class_names=("a", "b"),
         prior=(0.5, 0.5),
         survivabilities={"s": survival},
+        answer=answer,
     )
-    bound = reachability_bound(topology, visible, labels, {"s": survival})["s"]
+    bound = reachability_bound(topology, visible, labels, {"s": survival}, answer=answer)["s"]
     assert found.expected_accuracy("s") <= bound + 1e-9

@@ -130,6 +130,31 @@ def test_links_are_listed_at_both_ends_in_topology_order(topology: Topology) -> 
     ]
 
 
+def test_exits_are_switched_on_for_the_nodes_named_or_all_below_the_output() -> None:
+    topology = Topology.load("poster-residual")
+    assert (topology.exits, topology.answering) == ((), ("cloud",))
+    everywhere = topology.with_exits()
+    assert everywhere.exits == tuple(topology.order[:-1])
+    assert everywhere.answering == topology.order
+    some = everywhere.with_exits(["fog3", "edge1"])
+    assert some.exits == ("edge1", "fog3"), "in the topology's order, and the others are off"
+    assert some.answering == ("edge1", "fog3", "cloud")
+    assert Topology.from_dict(some.to_dict()) == some
+    assert some.with_exits([]) == topology
+    for name in ("cloud", "cam0", "fog9"):
+        with pytest.raises(InputError, match=f"got '{name}'; the output node answers in any case"):
+            topology.with_exits([name])
+
+
+def test_an_exit_of_the_output_node_is_nothing_new() -> None:
+    nodes = (
+        Node("left", "edge", exit=True),
+        Node("right", "edge"),
+        Node("top", "cloud", exit=True),
+    )
+    assert small_topology(nodes=nodes).answering == ("left", "top")
+
+
 def test_without_residual_links_neither_they_nor_their_survival_remain() -> None:
     topology = small_topology(survivabilities={"low": {"left": 0.5, "cam0->top": 0.5}})
     primary = topology.primary()
