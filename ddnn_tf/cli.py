@@ -6,7 +6,8 @@ import os
 import sys
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +62,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 2 bad input, 130 interrupted."""
+    """Run the command; returns its exit code: 0 done, 1 proved wrong, 2 bad input, 130 stopped."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     def command() -> int:
@@ -212,26 +213,22 @@ def export(
 ) -> None:
     """Cut a trained model into one artifact per node, each checked against the model."""
     trained = _load_model(model)
-    from export import ParityError, export_bundle
+    from export import export_bundle
 
     source = _load(data, trained.topology)
     check_classes(source, trained.class_names)
     calibration = source.split(split) if split else source.train
-    try:
-        with progress_bar(console) as bar:
-            task = bar.add_task("export", total=len(trained.topology.order))
-            found = export_bundle(
-                trained,
-                out,
-                calibration,
-                source.split(validation) if validation else source.validation,
-                quantize=quantize,
-                saved_models=[node.strip() for node in saved_model.split(",") if node.strip()],
-                progress=lambda node: bar.update(task, advance=1, description=f"export {node}"),
-            )
-    except ParityError as error:
-        _say(f"ddnn: nothing written: {error}")
-        raise typer.Exit(1) from error
+    with _parity_proved(), progress_bar(console) as bar:
+        task = bar.add_task("export", total=len(trained.topology.order))
+        found = export_bundle(
+            trained,
+            out,
+            calibration,
+            source.split(validation) if validation else source.validation,
+            quantize=quantize,
+            saved_models=[node.strip() for node in saved_model.split(",") if node.strip()],
+            progress=lambda node: bar.update(task, advance=1, description=f"export {node}"),
+        )
     if json:
         print_json(found.to_dict())
     else:
@@ -276,7 +273,8 @@ def demo(
     _quiet_tensorflow()
     from .demo import run
 
-    run(data, out, epochs=epochs, seed=seed, sections=sections, console=console)
+    with _parity_proved():
+        run(data, out, epochs=epochs, seed=seed, sections=sections, console=console)
 
 
 # -- what the commands share ---------------------------------------------------------------------
@@ -285,6 +283,18 @@ def demo(
 def _say(text: str) -> None:
     """Tell people something: unlike rich, without breaking lines within a path."""
     print(text, file=sys.stderr)
+
+
+@contextmanager
+def _parity_proved() -> Iterator[None]:
+    """Exit code 1, in one line, where an artifact does not compute what its model computes."""
+    from export import ParityError
+
+    try:
+        yield
+    except ParityError as error:
+        _say(f"ddnn: no bundle written: {error}")
+        raise typer.Exit(1) from error
 
 
 def _survivabilities(text: str, topology: Topology) -> dict[str, Any]:

@@ -279,8 +279,10 @@ def test_a_fault_is_named_with_its_place_and_a_remedy(fault: str, tmp_path: Path
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a b", "a-b", "a/b", "a__b", "_a", "a_", "1a", "é", "a" * 65, "present", "Label", "self"]
-    + ["None", "class"],
+    [
+        *("", "a b", "a-b", "a/b", "a__b", "_a", "a_", "1a", "é", "a" * 65),
+        *("present", "Label", "self", "None", "class"),
+    ],
 )
 def test_a_name_that_could_not_name_a_layer_a_file_and_an_array_is_refused(name: str) -> None:
     sensor = Sensor(name, (3,))
