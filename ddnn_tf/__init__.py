@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from . import datasets
     from .evaluation import expected_accuracy
     from .layers import Deliveries, FailureMask, NodeFailure
-    from .model import ResilientModel, build
+    from .model import ResilientModel, build, load_model
     from .report import Report, write_report
     from .sections import Convolutional, FullyConnected, Site, survival_weights
     from .training import ExpectedAccuracy, Recipe, train
@@ -34,6 +34,7 @@ __all__ = [
     "build",
     "datasets",
     "expected_accuracy",
+    "load_model",
     "survival_weights",
     "train",
     "write_report",
@@ -43,7 +44,7 @@ __all__ = [
 _HOMES = {
     "evaluation": ("expected_accuracy",),
     "layers": ("Deliveries", "FailureMask", "NodeFailure"),
-    "model": ("ResilientModel", "build"),
+    "model": ("ResilientModel", "build", "load_model"),
     "report": ("Report", "write_report"),
     "sections": ("Convolutional", "FullyConnected", "Site", "survival_weights"),
     "training": ("ExpectedAccuracy", "Recipe", "train"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +22,6 @@ from edge_runtime.topology import Topology
 
 from .names import Method, SectionName
 from .progress import epoch_bar, progress_bar
-
-# What Keras, zipfile and h5py raise for a damaged file.
-_DAMAGED = (ValueError, OSError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # TensorFlow takes seconds to import, so the commands that need it import it themselves.
 if TYPE_CHECKING:
@@ -322,22 +317,9 @@ def _load_model(path: Path) -> ResilientModel:
             f"{path}: expected a .keras file or a bundle (a folder with {BUNDLE_FILE})"
         )
     _quiet_tensorflow()
-    import keras
+    from .model import load_model
 
-    from .model import ResilientModel  # registers what a saved model is made of
-
-    try:
-        model = keras.models.load_model(path)
-    except _DAMAGED as error:
-        raise InputError(
-            f"{path}: not a Keras model that this version reads ({error}); train it again"
-        ) from error
-    if not isinstance(model, ResilientModel):
-        raise InputError(
-            f"{path}: a {type(model).__name__} without a topology; "
-            "expected a model from `ddnn train` or ddnn_tf.build"
-        )
-    return model
+    return load_model(path)
 
 
 def _quiet_tensorflow() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,12 +25,15 @@ from .layers import PACKAGE, Answer, Deliveries, FailureMask, NodeFailure
 from .names import SectionName
 from .sections import SECTIONS, Section, Site
 
-__all__ = ["ResilientModel", "build"]
+__all__ = ["ResilientModel", "build", "load_model"]
 
 Array = NDArray[Any]
 
 #: Samples that `simulate` puts through the model at once.
 SIMULATED = 256
+
+# What Keras, zipfile and h5py raise for a damaged file.
+_DAMAGED = (ValueError, OSError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # Names of our own layers hold `__`, which no node or sensor may have.
 FAILURES, DELIVERIES, ANSWER = "ddnn__failures", "ddnn__deliveries", "ddnn__answer"
@@ -178,6 +184,29 @@ def build(
     # Keras forbids `/` in a name, TensorFlow more; a topology may be called anything.
     name = re.sub("[^A-Za-z0-9]+", "_", topology.name).strip("_") or "model"
     return ResilientModel(inputs, answer, name=name)
+
+
+def load_model(path: str | Path) -> ResilientModel:
+    """Read a model that `save` wrote.
+
+    As `keras.models.load_model`, which knows the classes of a saved model only once this module
+    has been imported; that happens when something of `ddnn_tf` is first used.
+
+    Raises:
+        InputError: for a file that is missing, damaged, or holds a model without a topology.
+    """
+    try:
+        model = keras.models.load_model(path)
+    except _DAMAGED as error:
+        raise InputError(
+            f"{path}: not a Keras model that this version reads ({error}); train it again"
+        ) from error
+    if not isinstance(model, ResilientModel):
+        raise InputError(
+            f"{path}: a {type(model).__name__} without a topology; "
+            "expected a model from `ddnn train` or ddnn_tf.build"
+        )
+    return model
 
 
 def _labels(x: Any, y: Any) -> Array | None:

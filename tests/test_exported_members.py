@@ -31,6 +31,7 @@ PUBLIC = {
         "build",
         "datasets",
         "expected_accuracy",
+        "load_model",
         "survival_weights",
         "train",
         "write_report",
