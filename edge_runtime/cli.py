@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def guarded(program: str, command: Callable[[], int]) -> int:
     """Run a command; what the user can mend becomes one line and exit code 2."""
 
-    def say(message: Warning | str, *_: Any) -> None:
+    def say(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     try:
