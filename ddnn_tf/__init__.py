@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .model import ResilientModel, build
     from .partition import Partition, partition
     from .report import Report, write_report
+    from .saved import load_model
     from .sections import Convolutional, FullyConnected, Site, survival_weights
     from .training import ExpectedAccuracy, Recipe, train
 
@@ -36,6 +37,7 @@ __all__ = [
     "build",
     "datasets",
     "expected_accuracy",
+    "load_model",
     "partition",
     "survival_weights",
     "train",
@@ -49,6 +51,7 @@ _HOMES = {
     "model": ("ResilientModel", "build"),
     "partition": ("Partition", "partition"),
     "report": ("Report", "write_report"),
+    "saved": ("load_model",),
     "sections": ("Convolutional", "FullyConnected", "Site", "survival_weights"),
     "training": ("ExpectedAccuracy", "Recipe", "train"),
 }

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json as json_module
 import os
-import re
 import sys
-import zipfile
-import zlib
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,9 +24,6 @@ from edge_runtime.topology import Topology
 from .names import Merge, Method, SectionName
 from .place_cli import place_command
 from .progress import epoch_bar, progress_bar
-
-# What Keras, zipfile and h5py raise for a damaged file.
-_DAMAGED = (ValueError, OSError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # TensorFlow takes seconds to import, so the commands that need it import it themselves.
 if TYPE_CHECKING:
@@ -67,7 +60,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0 done, 2 bad input, 130 interrupted."""
+    """Run the command; returns its exit code: 0 done, 1 proved wrong, 2 bad input, 130 stopped."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     def command() -> int:
@@ -120,7 +113,7 @@ def train(
     """Train a model; with --seeds, several, and say how far they lie apart."""
     graph = Topology.load(topology)
     if exits is not None:
-        graph = graph.with_exits(None if exits == "all" else _words(exits))
+        graph = graph.with_exits(None if exits == "all" else words(exits))
     if method == "baseline":
         graph = graph.primary()  # so that survival of a link left out is refused here
     wanted = _survivabilities(survival, graph)
@@ -240,26 +233,22 @@ def export(
 ) -> None:
     """Cut a trained model into one artifact per node, each checked against the model."""
     trained = _load_model(model)
-    from export import ParityError, export_bundle
+    from export import export_bundle
 
     source = _load(data, trained.topology)
     check_classes(source, trained.class_names)
     calibration = source.split(split) if split else source.train
-    try:
-        with progress_bar(console) as bar:
-            task = bar.add_task("export", total=len(trained.topology.order))
-            found = export_bundle(
-                trained,
-                out,
-                calibration,
-                source.split(validation) if validation else source.validation,
-                quantize=quantize,
-                saved_models=_words(saved_model),
-                progress=lambda node: bar.update(task, advance=1, description=f"export {node}"),
-            )
-    except ParityError as error:
-        _say(f"ddnn: nothing written: {error}")
-        raise typer.Exit(1) from error
+    with _parity_proved(), progress_bar(console) as bar:
+        task = bar.add_task("export", total=len(trained.topology.order))
+        found = export_bundle(
+            trained,
+            out,
+            calibration,
+            source.split(validation) if validation else source.validation,
+            quantize=quantize,
+            saved_models=words(saved_model),
+            progress=lambda node: bar.update(task, advance=1, description=f"export {node}"),
+        )
     if json:
         print_json(found.to_dict())
     else:
@@ -299,8 +288,11 @@ def partition(
     ends = at_option(at)
     links = [link_option(word) for word in words(residual)]
     low_high = range_option(byte_range)
-    whole = _read_keras(model)
+    _check_file(model)
     from .partition import partition as cut
+    from .saved import read_keras
+
+    whole = read_keras(model)
 
     found = cut(
         whole,
@@ -360,7 +352,8 @@ def demo(
     _quiet_tensorflow()
     from .demo import run
 
-    run(data, out, epochs=epochs, seed=seed, sections=sections, console=console)
+    with _parity_proved():
+        run(data, out, epochs=epochs, seed=seed, sections=sections, console=console)
 
 
 # -- what the commands share ---------------------------------------------------------------------
@@ -371,8 +364,16 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+@contextmanager
+def _parity_proved() -> Iterator[None]:
+    """Exit code 1, in one line, where an artifact does not compute what its model computes."""
+    from export import ParityError
+
+    try:
+        yield
+    except ParityError as error:
+        _say(f"ddnn: no bundle written: {error}")
+        raise typer.Exit(1) from error
 
 
 def _survivabilities(text: str, topology: Topology) -> dict[str, Any]:
@@ -394,66 +395,19 @@ def _split(source: Dataset, split: str | None) -> Batches:
     return source.split(split) if split else source.test
 
 
-def _read_keras(path: Path) -> Any:
+def _load_model(path: Path) -> ResilientModel:
+    _check_file(path)
+    from .saved import load_model
+
+    return load_model(path)
+
+
+def _check_file(path: Path) -> None:
     if not path.is_file():
         raise InputError(
             f"{path}: expected a .keras file or a bundle (a folder with {BUNDLE_FILE})"
         )
     _quiet_tensorflow()
-    import keras
-
-    import_module(".model", __package__)  # registers what a saved model is made of
-
-    try:
-        return keras.models.load_model(path)
-    except _DAMAGED as error:
-        said = " ".join(str(error).split())
-        unknown = re.search(r"Could not locate (?:class|function) '(\w+)'", said)
-        kind = unknown[1] if unknown else "Lambda" if "`Lambda`" in said else ""
-        if kind:
-            raise InputError(
-                f"{path}: {_layers_of(path, kind)} of class {kind}, which a file does not hold; "
-                "write a layer class of your own, register it with "
-                "@keras.saving.register_keras_serializable(), and call ddnn_tf from that program"
-            ) from error
-        raise InputError(
-            f"{path}: not a Keras model that this version reads ({error}); train it again"
-        ) from error
-
-
-def _layers_of(path: Path, kind: str) -> str:
-    """The layers of one class in a saved model, for an error."""
-    found: list[str] = []
-
-    def walk(item: Any) -> None:
-        if isinstance(item, dict):
-            if item.get("class_name") == kind and isinstance(item.get("config"), dict):
-                found.append(repr(item["config"].get("name")))
-            for inner in item.values():
-                walk(inner)
-        elif isinstance(item, list):
-            for inner in item:
-                walk(inner)
-
-    with zipfile.ZipFile(path) as file:
-        walk(json_module.loads(file.read("config.json")))
-    return (
-        f"layer {', '.join(dict.fromkeys(found))}, each"
-        if len(set(found)) > 1
-        else (f"layer {found[0]}" if found else "a layer")
-    )
-
-
-def _load_model(path: Path) -> ResilientModel:
-    model = _read_keras(path)
-    from .model import ResilientModel
-
-    if not isinstance(model, ResilientModel):
-        raise InputError(
-            f"{path}: a {type(model).__name__} without a topology; "
-            "expected a model from `ddnn train` or ddnn_tf.build"
-        )
-    return model
 
 
 def words(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +176,7 @@ def _facts(data: str, cameras: Any, *, epochs: int, seed: int, sections: str) ->
         "sections": sections,
         "training": f"{epochs} epochs, seed {seed}; one model per method for all survivabilities",
         "fallback": "prior",
-        "command": f"ddnn demo --data {data} --sections {sections} --epochs {epochs} --seed {seed}",
+        "command": f"ddnn demo --data {shlex.quote(data)} --sections {sections} "
+        f"--epochs {epochs} --seed {seed}",
         "versions": f"Keras {keras.__version__}, Python {platform.python_version()}",
     }

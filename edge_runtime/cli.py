@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from .choice import POLICIES, Policy
 from .errors import InputError
@@ -21,7 +24,7 @@ from .manifest import BUNDLE_FILE
 from .profile import profile, profile_node
 from .reliability import ANSWERERS, FALLBACKS, Answerer, Reliability, evaluate
 from .samples import Samples
-from .simulate import Bundle, check_node
+from .simulate import Answers, Bundle, check_node
 from .topology import Survival, Topology
 from .wire import Encoding
 
@@ -40,8 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def guarded(program: str, command: Callable[[], int]) -> int:
     """Run a command; what the user can mend becomes one line and exit code 2."""
+
+    def say(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
     try:
-        return command()
+        with warnings.catch_warnings():
+            warnings.showwarning = say
+            return command()
     except InputError as error:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -246,23 +255,16 @@ def _simulate(options: argparse.Namespace) -> int:
     trace = _trace(options, topology, frame_count)
     masks = trace.masks(frame_count)
     frames = np.arange(len(masks)) % len(samples)
-    answers = bundle.answer({n: x[frames] for n, x in samples.inputs.items()}, masks)
-    right = answers.classes == samples.labels[frames]
-    if options.save_trace:
-        trace.save(options.save_trace)
-    if options.save_answers:
-        with new_file(options.save_answers) as temporary, temporary.open("w") as file:
-            for i, state in enumerate(answers.states):
-                answer = bundle.manifest.class_names[answers.classes[i]]
-                line = {
-                    "frame": i,
-                    "answer": answer,
-                    "probabilities": [round(float(p), 6) for p in answers.probabilities[i]],
-                    "state": f"{state:x}",
-                    "fallback": state == 0,
-                    "right": bool(right[i]),
-                }
-                file.write(json.dumps(line) + "\n")
+    with ExitStack() as stack:
+        # Before the work, so that it is not lost where one of them cannot be written.
+        wanted = {name: getattr(options, name) for name in ("save_trace", "save_answers")}
+        files = {k: stack.enter_context(new_file(path)) for k, path in wanted.items() if path}
+        answers = bundle.answer({n: x[frames] for n, x in samples.inputs.items()}, masks)
+        right = answers.classes == samples.labels[frames]
+        if "save_trace" in files:
+            trace.save(files["save_trace"])
+        if "save_answers" in files:
+            _save_answers(files["save_answers"], bundle, answers, right)
     result = {
         "frames": len(masks),
         "answered": sum(state != 0 for state in answers.states),
@@ -278,6 +280,20 @@ def _simulate(options: argparse.Namespace) -> int:
             f"accuracy {100 * float(right.mean()):.2f} %"
         )
     return 0
+
+
+def _save_answers(path: Path, bundle: Bundle, answers: Answers, right: NDArray[np.bool_]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for i, state in enumerate(answers.states):
+            line = {
+                "frame": i,
+                "answer": bundle.manifest.class_names[answers.classes[i]],
+                "probabilities": [round(float(p), 6) for p in answers.probabilities[i]],
+                "state": f"{state:x}",
+                "fallback": state == 0,
+                "right": bool(right[i]),
+            }
+            file.write(json.dumps(line) + "\n")
 
 
 def _replay(options: argparse.Namespace, bundle: Bundle, samples: Samples) -> int:

@@ -26,7 +26,7 @@ from edge_runtime.manifest import (
     ReliabilityTable,
     encode,
 )
-from edge_runtime.reliability import evaluate
+from edge_runtime.reliability import Reliability, Runner, evaluate
 from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Survival, Topology
 
@@ -63,7 +63,8 @@ class ExportReport:
 
     `bytes`: size of each node's artifact; `node_errors`: relative error of each artifact's outputs;
     `parity`: the whole bundle under every configuration; `accuracy_change`: expected accuracy of
-    the artifacts minus that of the model, by survivability, where labelled data were given.
+    the artifacts minus that of the model, by survivability, where labelled data were given;
+    `states`: of the reliability table, 0 where it has none.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class ExportReport:
     node_errors: dict[str, float]
     parity: BundleParity
     accuracy_change: dict[str, float] = field(default_factory=dict)
+    states: int = 0
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {len(self.bytes)} artifacts, quantization {self.quantization}"]
@@ -81,13 +83,19 @@ class ExportReport:
         ]
         lines.append(
             f"  {'in all':<12} {sum(self.bytes.values()):>9,} bytes   over "
-            f"{self.parity.configurations} configurations at most {self.parity.max_error:.1e}, "
-            f"{100 * self.parity.label_agreement:.2f} % the same class"
+            f"{self.parity.configurations} configurations at most {self.parity.max_error:.1e}"
         )
-        lines += [
-            f"  accuracy at {name}: {100 * change:+.2f} points against Keras"
-            for name, change in self.accuracy_change.items()
-        ]
+        for name, agreement in self.parity.label_agreement.items():
+            change = self.accuracy_change.get(name)
+            lines.append(
+                f"  against Keras at {name}: {100 * agreement:.2f} % of answers the same class"
+                + ("" if change is None else f", accuracy {100 * change:+.2f} points")
+            )
+        lines.append(
+            f"  a reliability table of {self.states} states tells what each answer is worth"
+            if self.states
+            else "  no reliability table: that takes held-out data with labels, validation="
+        )
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,6 +109,7 @@ class ExportReport:
             "max_error": self.parity.max_error,
             "label_agreement": self.parity.label_agreement,
             "accuracy_change": self.accuracy_change,
+            "states": self.states,
         }
 
 
@@ -127,7 +136,8 @@ def export_bundle(
         calibration: inputs, as a mapping by sensor or an object with such `inputs`: they fix the
             ranges of int8, give the golden vectors, and are what parity is checked on.
         validation: held-out data with `inputs` and `labels`, for the reliability table that tells
-            what each answer is worth; without it the bundle has none.
+            what each answer is worth. Without it the bundle has none, and the change of accuracy
+            is that on `calibration`, if it has labels.
         quantize: `none`, `float16`, `dynamic` or `int8`.
         saved_models: nodes that also get a SavedModel.
         topology: of the deployment; taken from the model's attribute if it carries one.
@@ -154,8 +164,21 @@ def export_bundle(
     _check_classes(runner, class_names, prior)
     check_chain(model, runner, spaced(inputs, COMPARED))
     survivabilities = _survivabilities(topology)
-    if validation is not None:  # too many configurations are refused before the work, not after it
-        enumerate_configurations(topology, survivabilities)
+    labelled = _labelled(calibration, validation, topology, survivabilities)
+
+    def measured(either: Runner) -> Reliability:
+        return evaluate(
+            topology,
+            either,
+            inputs_of(labelled, topology),
+            labelled.labels,
+            class_names=class_names,
+            prior=prior,
+            survivabilities=survivabilities,
+        )
+
+    # Before the work, so that data that do not fit are refused before it is done.
+    trained = None if labelled is None else measured(runner)
     samples = len(next(iter(inputs.values())))
     masks = failure_masks(topology, survivabilities, samples, np.random.default_rng(seed))
     traces = runner.trace(inputs, masks)
@@ -187,29 +210,19 @@ def export_bundle(
                 f"failure configuration; float32 artifacts must agree to {FLOAT32_TOLERANCE:g}"
             )
         change: dict[str, float] = {}
-        if validation is not None:
-            deployed, trained = (
-                evaluate(
-                    topology,
-                    either,
-                    inputs_of(validation, topology),
-                    validation.labels,
-                    class_names=class_names,
-                    prior=prior,
-                    survivabilities=survivabilities,
-                )
-                for either in (bundle, runner)
-            )
+        table: ReliabilityTable | None = None
+        if trained is not None:
+            deployed = measured(bundle)
             expected = {s: deployed.expected_accuracy(s) for s in survivabilities}
             change = {s: value - trained.expected_accuracy(s) for s, value in expected.items()}
-            states = deployed.states(also=_one_more_failure(topology, deployed.configurations))
-            describe(
-                ReliabilityTable(
+            if labelled is validation:
+                states = deployed.states(also=_one_more_failure(topology, deployed.configurations))
+                table = ReliabilityTable(
                     samples=int(deployed.counts.sum()),
                     states={f"{state:x}": value for state, value in states.items()},
                     expected=expected,
                 )
-            )
+                describe(table)
     return ExportReport(
         path=Path(path),
         quantization=quantize,
@@ -217,6 +230,7 @@ def export_bundle(
         node_errors={node: artifact.error for node, artifact in written.items()},
         parity=parity,
         accuracy_change=change,
+        states=len(table.states) if table else 0,
     )
 
 
@@ -321,15 +335,36 @@ def _survivabilities(topology: Topology) -> dict[str, Survival]:
     return {name: name for name in topology.survivabilities} or {"own": None}
 
 
+def _labelled(
+    calibration: Any, validation: Any, topology: Topology, survivabilities: Mapping[str, Survival]
+) -> Any:
+    """What accuracy is measured on: held-out data, else calibration data with labels, else None.
+
+    Too many configurations are refused where held-out data ask for a table; a change on
+    calibration data, for which nobody asked, is left out then.
+    """
+    if validation is None and getattr(calibration, "labels", None) is None:
+        return None
+    try:
+        enumerate_configurations(topology, survivabilities)
+    except InputError:
+        if validation is None:
+            return None
+        raise
+    return calibration if validation is None else validation
+
+
 def _comparable(topology: Topology, survivabilities: Mapping[str, Survival]) -> Configurations:
     """Every configuration, or where there are too many, a thousand drawn ones."""
     try:
         return enumerate_configurations(topology, survivabilities, limit=1 << 12)
     except InputError:
         rng = np.random.default_rng(0)
-        masks = [draw(topology, s, 1000, rng) for s in survivabilities.values()]
+        drawn = [draw(topology, s, 1000, rng) for s in survivabilities.values()]
+        masks = np.unique(np.concatenate(drawn), axis=0)
         survivals = {n: topology.survival(s) for n, s in survivabilities.items()}
-        return Configurations(np.unique(np.concatenate(masks), axis=0), (), survivals)
+        fallible = tuple(np.flatnonzero(~masks.all(axis=0)).tolist())
+        return Configurations(masks, fallible, survivals)
 
 
 def _one_more_failure(topology: Topology, configurations: Configurations) -> Mask:

@@ -78,13 +78,14 @@ def check_chain(model: keras.Model, runner: KerasRunner, inputs: Mapping[str, Ar
 class BundleParity:
     """A bundle against the reference, over failure configurations.
 
-    `max_error`: see `relative_error`; `label_agreement`: share of (configuration, sample) pairs
-    with the same class; `configurations`: how many of them were compared.
+    `configurations`: how many were compared; `max_error`: see `relative_error`;
+    `label_agreement`: by survivability, how probably both answer the same class. Where nothing
+    reaches the output node they do: both give the fallback.
     """
 
     configurations: int
     max_error: float
-    label_agreement: float
+    label_agreement: dict[str, float]
 
 
 def whole(
@@ -101,13 +102,16 @@ def whole(
     memo = SectionMemo(topology, runner, inputs)
     samples = len(next(iter(inputs.values())))
     states, inverse = state_keys(output_states(topology, configurations.masks))
-    error, agreeing, compared = 0.0, 0, 0
-    for mask, state in zip(configurations.masks, (states[i] for i in inverse), strict=True):
-        if state:
+    error, compared, agreeing = 0.0, 0, np.ones(len(configurations))
+    for i, mask in enumerate(configurations.masks):
+        if state := states[inverse[i]]:
             expected = reference(inputs, np.tile(mask, (samples, 1)))
             got = memo.answer(state)
             error = max(error, relative_error(got, expected))
-            agreeing += int((got.argmax(axis=1) == expected.argmax(axis=1)).sum())
+            agreeing[i] = (got.argmax(axis=1) == expected.argmax(axis=1)).mean()
             compared += 1
-    agreement = agreeing / (compared * samples) if compared else 1.0
+    agreement = {}
+    for name in configurations.survivals:
+        weights = configurations.probabilities(name)  # of drawn ones they do not sum to 1
+        agreement[name] = float(np.average(agreeing, weights=weights))
     return BundleParity(compared, error, agreement)

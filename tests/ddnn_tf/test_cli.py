@@ -20,6 +20,7 @@ from ddnn_tf.cli import main
 from edge_runtime.cli import main as edge_main
 from edge_runtime.samples import Samples
 from edge_runtime.topology import Topology
+from export import ParityError
 from tests.commands import CLASSES, FRAMES, Deployed, call, done, files, process, refused, script
 from tests.reference import small_topology
 
@@ -263,7 +264,7 @@ def test_export_says_what_it_wrote_and_how_it_compares(
     assert found["bundle"] == str(out)
     assert found["quantization"] == "int8"
     assert set(found["bytes"]) == {"left", "right", "top"}
-    assert set(found["accuracy_change"]) == {"low", "high"}
+    assert set(found["accuracy_change"]) == set(found["label_agreement"]) == {"low", "high"}
     written = set(files(out))
     assert {"manifest.json", "nodes/left/model.tflite"} <= written
     assert "nodes/top/saved_model/1/saved_model.pb" in written
@@ -319,6 +320,25 @@ def test_a_refused_export_leaves_the_older_bundle(
     assert said in bad("export", it.model, "--data", it.data, "--out", out, *options)
     assert list(files(tmp_path)) == before
     assert (out / "nodes" / "left" / "model.tflite").read_text() == "older"
+
+
+def test_an_artifact_of_other_numbers_is_one_line_and_exit_code_1(
+    small_deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differing(*args: Any, **options: Any) -> None:
+        raise ParityError("the bundle differs")
+
+    monkeypatch.setattr("export.export_bundle", differing)
+    monkeypatch.setattr("ddnn_tf.demo.run", differing)
+    it = small_deployed
+    for command in (
+        ("export", it.model, "--data", it.data, "--out", tmp_path / "bundle", "--json"),
+        ("demo", "--out", tmp_path / "demo"),
+    ):
+        said = call(main, *command)
+        assert (said.code, said.out) == (1, "")
+        assert said.err == "ddnn: no bundle written: the bundle differs\n"
+    assert list(files(tmp_path)) == []
 
 
 # -- data ------------------------------------------------------------------------------------------

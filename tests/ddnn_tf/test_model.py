@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -242,6 +244,19 @@ def test_it_learns_is_saved_and_comes_back_with_all_that_it_knows(
     cases = np.random.default_rng(0).random((256, len(topology.elements))) < 0.7
     assert again.simulate(inputs, cases) == pytest.approx(model.simulate(inputs, cases), abs=1e-6)
     again.fit(inputs, labels, epochs=1, verbose=0)
+
+
+def test_a_saved_model_is_read_by_who_has_used_nothing_of_ours_yet(tmp_path: Path) -> None:
+    """Keras alone would not find our classes: ddnn_tf loads them when first used."""
+    build(small_topology(), flagged, classes=CLASSES).save(tmp_path / "model.keras")
+    code = "import ddnn_tf, sys; print(*ddnn_tf.load_model(sys.argv[1]).class_names)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model.keras")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"{' '.join(CLASSES)}\n", done.stderr
 
 
 def test_failures_are_drawn_in_training_and_only_there() -> None:

@@ -83,7 +83,7 @@ EXPORT = {
     "node_errors": {"a": 0.01, "b": 0.02, "mid": 0.03, "top": np.float32(0.04)},
     "configurations": 6,
     "max_error": 0.0123,
-    "label_agreement": 0.9951,
+    "label_agreement": {"high": 0.9951, "low": 0.9782},
     "accuracy_change": {"high": -0.001, "low": 0.002},
 }
 
@@ -295,7 +295,10 @@ def test_the_page_shows_everything(written: Path) -> None:
         "ddnn demo --data 'x & y'",
         "No samples of bus",
         "“int8”",
-        "99.51",
+        "99.51%",
+        "of the answers at high,",
+        "97.82%",
+        "of the answers at low.",
         "4.6",
         "+0.00",
         f"{found.counts[1]} car",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_runtime import cli
-from edge_runtime.cli import main, survivabilities
+from edge_runtime.cli import guarded, main, survivabilities
 from edge_runtime.errors import InputError
 from edge_runtime.failures import FailureTrace
 from edge_runtime.files import sha256
@@ -472,6 +473,19 @@ def test_an_unwritable_output_is_refused_and_what_stands_there_is_left(
     assert (tmp_path / "file").read_text() == "older"
 
 
+def test_outputs_are_opened_before_the_work(
+    simulated: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*arguments: Any) -> None:
+        raise AssertionError("work that would be lost")
+
+    monkeypatch.setattr("edge_runtime.cli.Bundle.answer", work)
+    (tmp_path / "folder").mkdir()
+    outputs = ("--save-trace", tmp_path / "trace", "--save-answers", tmp_path / "folder")
+    assert "cannot write" in bad(*simulated, "--survival", "low", *outputs)
+    assert list(files(tmp_path)) == []
+
+
 def test_an_older_record_survives_bad_input(simulated: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "log").write_text("older")
     bad(*simulated, "--trace", tmp_path / "none", "--save-answers", tmp_path / "log")
@@ -503,6 +517,17 @@ def test_bad_input_in_a_process_exits_2_with_one_line(tmp_path: Path) -> None:
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("ddnn-edge: nowhere/manifest.json: cannot be read")
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line_on_stderr() -> None:
+    def warning() -> int:
+        warnings.warn("a residual link\nskips nothing", stacklevel=1)
+        return 0
+
+    said = call(lambda _: guarded("ddnn-edge", warning))
+    assert (said.code, said.out) == (0, "")
+    assert said.err == "ddnn-edge: warning: a residual link skips nothing\n"
 
 
 def test_ctrl_c_exits_130_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import edge_runtime.simulate
 import export.artifact
+import export.bundle
 from ddnn_tf.model import build
 from edge_runtime.errors import InputError
 from edge_runtime.failures import draw, enumerate_configurations, mask_without, output_states
@@ -24,6 +25,7 @@ from edge_runtime.simulate import Bundle, check_node
 from edge_runtime.topology import Topology
 from export import ParityError, export_bundle
 from export.litert import convert
+from export.split import KerasRunner
 from tests.models import flagged, plain_model, randomised, two_outputs
 from tests.reference import small_topology
 from tests.strategies import samples
@@ -120,7 +122,7 @@ def test_the_report_compares_under_every_configuration(exported: Any) -> None:
     report = exported.report
     assert report.parity.configurations == 4
     assert report.parity.max_error <= 1e-5
-    assert report.parity.label_agreement == 1.0
+    assert report.parity.label_agreement == {"low": 1.0, "high": 1.0}
     assert max(report.node_errors.values()) <= 1e-5
     assert report.bytes == {
         node: (exported.path / "nodes" / node / "model.tflite").stat().st_size
@@ -133,22 +135,77 @@ def test_the_report_compares_under_every_configuration(exported: Any) -> None:
     assert str(exported.path) in str(report)
 
 
-def test_the_table_tells_what_the_artifacts_are_worth(exported: Any) -> None:
+def accuracy(exported: Any, runner: Any, data: Any) -> dict[str, float]:
     found = evaluate(
         exported.topology,
-        Bundle(exported.path),
-        exported.validation.inputs,
-        exported.validation.labels,
+        runner,
+        data.inputs,
+        data.labels,
         class_names=CLASSES,
         prior=(0.2, 0.5, 0.3),
         survivabilities={"low": "low", "high": "high"},
     )
+    return {s: found.expected_accuracy(s) for s in ("low", "high")}
+
+
+def test_the_table_tells_what_the_artifacts_are_worth(exported: Any) -> None:
+    bundle, data = Bundle(exported.path), exported.validation
     table = read_bundle(exported.path)[0].reliability
     assert table is not None
     assert table.samples == 30
-    usual = {f"{k:x}": v for k, v in found.states().items()}
-    assert {k: table.states[k] for k in usual} == pytest.approx(usual)
-    assert table.expected == pytest.approx({s: found.expected_accuracy(s) for s in ("low", "high")})
+    assert table.expected == pytest.approx(accuracy(exported, bundle, data))
+    assert exported.report.states == len(table.states)
+    masks = enumerate_configurations(exported.topology, {"low": "low", "high": "high"}).masks
+    states, which = state_keys(output_states(exported.topology, masks))
+    for i, state in enumerate(states):
+        answers = bundle.answer(data.inputs, np.tile(masks[which == i][0], (30, 1)))
+        right = (answers.classes == data.labels).mean()
+        assert table.states[f"{state:x}"] == pytest.approx(right)
+
+
+def test_without_held_out_data_quantisation_is_judged_by_the_labels_of_calibration(
+    exported: Any, calibration: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "bundle"
+    report = export_bundle(exported.model, path, calibration=calibration, quantize="int8")
+    assert read_bundle(path)[0].reliability is None, "what was trained on proves no answer's worth"
+    assert report.states == 0
+    assert "no reliability table: that takes held-out data with labels" in str(report)
+    trained = accuracy(exported, KerasRunner(exported.model, exported.topology), calibration)
+    deployed = accuracy(exported, Bundle(path), calibration)
+    change = {s: deployed[s] - trained[s] for s in trained}
+    assert report.accuracy_change == pytest.approx(change, abs=1e-12)
+    assert "accuracy " in str(report)
+
+
+def test_more_configurations_than_can_be_enumerated_need_no_table(
+    exported: Any, calibration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(*args: Any, **options: Any) -> Any:
+        return enumerate_configurations(*args, **{**options, "limit": 3})
+
+    monkeypatch.setattr(export.bundle, "enumerate_configurations", limited)
+    report = export_bundle(exported.model, tmp_path / "bundle", calibration)
+    assert report.accuracy_change == {}
+    assert report.parity.label_agreement == {"low": 1.0, "high": 1.0}
+    with pytest.raises(InputError, match="more than the limit of 3"):
+        export_bundle(exported.model, tmp_path / "b", calibration, exported.validation)
+    assert os.listdir(tmp_path) == ["bundle"]
+
+
+def test_validation_data_that_do_not_fit_are_refused_before_the_work(
+    exported: Any, calibration: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export.artifact, "convert", failing(0, AssertionError("lost work")))
+    data = exported.validation
+    for inputs, labels, said in (
+        (data.inputs, data.labels + 1, "expected labels from 0 to 2, got 1 to 3"),
+        (data.inputs, data.labels[1:], "as many samples"),
+        ({"cam0": data.inputs["cam0"]}, data.labels, "no data for sensor 'cam1'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            export_bundle(exported.model, tmp_path / "b", calibration, type(data)(inputs, labels))
+    assert not os.listdir(tmp_path)
 
 
 def test_the_table_knows_what_the_loss_of_any_one_element_leaves(exported: Any) -> None:
@@ -281,7 +338,8 @@ def test_a_quantised_bundle_reports_how_it_differs(
     )
     bundle = Bundle(tmp_path / "bundle")
     assert bundle.manifest.quantization == report.quantization == quantize
-    assert 0.8 <= report.parity.label_agreement <= 1.0
+    assert set(report.parity.label_agreement) == {"low", "high"}
+    assert all(0.8 <= share <= 1.0 for share in report.parity.label_agreement.values())
     assert report.parity.max_error < 0.1
     assert set(report.accuracy_change) == {"low", "high"}
     assert all(check_node(tmp_path / "bundle" / "nodes" / n).passed for n in model.topology.order)

@@ -111,3 +111,22 @@ def test_converting_leaves_the_section_as_it_was(section: Any, inputs: Arrays) -
     before = [np.asarray(x) for x in section(inputs)]
     convert(section, "int8", representative={n: x[:2] for n, x in inputs.items()})
     assert all((x == np.asarray(y)).all() for x, y in zip(before, section(inputs), strict=True))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_long_sums_are_as_exact_as_in_keras(nested: bool) -> None:
+    """A dense layer on a whole picture; added up in one go it would be off by a multiple."""
+    pixels = keras.Input((12288,), name="cam")
+    weights = np.random.default_rng(0).uniform(-0.02, 0.04, (12288, 16)).astype(np.float32)
+    dense = layers.Dense(16, use_bias=not nested)
+    hidden = layers.Dense(16, activation="relu")
+    inner = keras.Sequential([keras.Input((12288,)), dense, hidden])
+    output = inner(pixels) if nested else hidden(dense(pixels))
+    section = keras.Model({"cam": pixels}, output, name="edge")
+    dense.kernel.assign(weights)
+    hidden.kernel.assign(np.eye(16))
+    x = np.random.default_rng(1).uniform(0, 2, (32, 12288)).astype(np.float32)
+    exact = np.maximum(x.astype(np.float64) @ weights, 0)
+    (got,) = LiteRTSection(convert(section))({"cam": x})
+    assert np.abs(got - exact).max() / np.abs(exact).max() < 1.5e-6
+    assert [type(layer) for layer in inner.layers] == [layers.Dense, layers.Dense], "a copy"
