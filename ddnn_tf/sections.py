@@ -88,19 +88,34 @@ def survival_weights(
 # -- merges --------------------------------------------------------------------------------------
 
 
-def weighted_add(tensors: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Sum of the senders' tensors, which must agree in shape, each times its weight (default 1)."""
+def weighted_add(
+    tensors: Mapping[str, Tensor], weights: Mapping[str, float], *, learned: bool = False
+) -> Tensor:
+    """Sum of the senders' tensors, which must agree in shape, each times its weight (default 1).
+
+    `learned`: the weights are where training starts, one number a sender.
+    """
     shapes = {name: tuple(x.shape[1:]) for name, x in tensors.items()}
     if len(set(shapes.values())) > 1:
         raise InputError(
             f"links that are added must carry one shape, got {shapes}; "
             "give the senders equal units, or concatenate"
         )
-    terms = [
-        x if weights.get(name, 1.0) == 1.0 else layers.Rescaling(weights[name])(x)
-        for name, x in tensors.items()
-    ]
+    if learned and len(tensors) > 1:
+        terms = [_learned_scale(x, weights.get(name, 1.0)) for name, x in tensors.items()]
+    else:
+        terms = [
+            x if weights.get(name, 1.0) == 1.0 else layers.Rescaling(weights[name])(x)
+            for name, x in tensors.items()
+        ]
     return terms[0] if len(terms) == 1 else layers.Add()(terms)
+
+
+def _learned_scale(x: Tensor, start: float) -> Tensor:
+    """A tensor times one trained number: a dense layer of one weight on a last axis of size one."""
+    shape = tuple(x.shape[1:])
+    weight = layers.Dense(1, use_bias=False, kernel_initializer=keras.initializers.Constant(start))
+    return layers.Reshape(shape)(weight(layers.Reshape((*shape, 1))(x)))
 
 
 def concatenate(tensors: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
@@ -157,12 +172,14 @@ class FullyConnected:
     """The poster's sections: dense ReLU layers of one width.
 
     Views are added element-wise and flattened; messages are added with the site's weights.
-    `tiers`: number of layers on the nodes of a tier; `nodes`: on nodes that differ from it.
+    `tiers`: number of layers on the nodes of a tier; `nodes`: on nodes that differ from it;
+    `learned_weights`: the weights of the messages are trained, and the site's are the start.
     """
 
     units: int = 32
     tiers: Mapping[Tier, int] = field(default_factory=lambda: TIER_LAYERS)
     nodes: Mapping[str, int] = field(default_factory=lambda: NODE_LAYERS)
+    learned_weights: bool = False
 
     def __call__(self, site: Site) -> Tensor:
         depth = self.nodes.get(site.node.name, self.tiers[site.node.tier])
@@ -176,7 +193,7 @@ class FullyConnected:
                 # Messages of other nodes join after the first layer, where the widths agree.
                 merged[""] = layers.Dense(self.units, activation="relu")(pixels)
                 depth -= 1
-        x = weighted_add(merged, site.weights)
+        x = weighted_add(merged, site.weights, learned=self.learned_weights)
         for _ in range(depth):
             x = layers.Dense(self.units, activation="relu")(x)
         return x if site.classes is None else classifier(x, site.classes)

@@ -21,12 +21,21 @@ from .augmentation import Augmented
 from .datasets import Batches
 from .evaluation import expected_accuracy, named_survivabilities
 from .model import ResilientModel, build
-from .names import Method, SectionName
-from .sections import Section, survival_weights
+from .names import MergeWeights, Method, SectionName
+from .sections import FullyConnected, Section, survival_weights
 
-__all__ = ["ExpectedAccuracy", "Recipe", "Spread", "class_weights", "spread", "train"]
+__all__ = [
+    "ExpectedAccuracy",
+    "Recipe",
+    "Spread",
+    "class_weights",
+    "default_merge_weights",
+    "spread",
+    "train",
+]
 
 METHODS: tuple[Method, ...] = get_args(Method)
+MERGE_WEIGHTS: tuple[MergeWeights, ...] = get_args(MergeWeights)
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ def train(
     method: Method = "dropout",
     survival: str | Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
     sections: SectionName | Section | Mapping[str, Section | keras.Model] = "fc32",
+    merge_weights: MergeWeights | None = None,
     recipe: Recipe | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
@@ -88,10 +98,11 @@ def train(
         topology: with its residual links; `baseline` leaves them out.
         data: the training split; it is taken in an order of its own and in the recipe's batches.
         method: what is trained, see `Method`.
-        survival: presets, or survivabilities by name. With a single one, links that are added are
-            weighted by their senders' survival, normalised; with several, by one. `dropout` draws
-            its failures from all of them.
+        survival: presets, or survivabilities by name. `dropout` draws its failures from all.
         sections: see `build`.
+        merge_weights: of links that are added, see `MergeWeights`; None means `normalised` where
+            `survival` is a single one, else `one`. Survival is that of the first survivability.
+            `learned` is for the `fc32` sections.
         recipe: how; the default suits a few thousand small images.
         seed: of weights, order, variations and failures.
         checkpoint: folder for the state after each epoch. A training that was interrupted goes on
@@ -116,14 +127,27 @@ def train(
         raise InputError("expected at least one survivability to train for, got none")
     if method == "baseline":
         topology = topology.primary()
+    merge_weights = merge_weights or default_merge_weights(len(survivabilities))
+    if merge_weights not in MERGE_WEIGHTS:
+        raise InputError(
+            f"unknown merge weights {merge_weights!r}; expected one of {', '.join(MERGE_WEIGHTS)}"
+        )
+    if merge_weights == "learned" and sections != "fc32":
+        raise InputError(
+            f"learned merge weights are for sections 'fc32', got {sections!r}; give "
+            "FullyConnected(learned_weights=True) where you make sections of your own"
+        )
+    weighted = merge_weights in ("survival", "normalised")
     keras.utils.set_random_seed(seed)
     model = build(
         topology,
-        sections,
+        FullyConnected(learned_weights=True) if merge_weights == "learned" else sections,
         classes=data.class_names,
         dropout=survivabilities if method == "dropout" else None,
-        merge_weights=survival_weights(topology, survivabilities[0])
-        if len(survivabilities) == 1
+        merge_weights=survival_weights(
+            topology, survivabilities[0], normalise=merge_weights == "normalised"
+        )
+        if weighted
         else None,
         seed=seed,
     )
@@ -143,6 +167,7 @@ def train(
                 "method": method,
                 "survival": [dict(s) if isinstance(s, Mapping) else s for s in survivabilities],
                 "sections": sections if isinstance(sections, str) else "own",
+                "merge_weights": merge_weights,
                 "recipe": asdict(recipe),
                 "seed": seed,
                 "class_names": list(data.class_names),
@@ -170,6 +195,11 @@ def train(
     if state:
         state.remove()
     return model
+
+
+def default_merge_weights(survivabilities: int) -> MergeWeights:
+    """The poster's choice for one survivability; for several there is none that fits them all."""
+    return "normalised" if survivabilities == 1 else "one"
 
 
 class _Checkpoint(keras.callbacks.Callback):

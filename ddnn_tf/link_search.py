@@ -1,0 +1,253 @@
+"""The search over links from end to end: supernet, front, and the recommended sets retrained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.topology import Link, Topology
+
+from .links import (
+    Choice,
+    SubsetScores,
+    candidate_links,
+    link_front,
+    oriented,
+    recommended,
+    subset_bound,
+    supernet_survival,
+    with_links,
+)
+from .runs import Measured, Run, Runs, link_bytes, spread_of
+from .training import Spread
+
+__all__ = ["LinkSearch", "Retrained", "search_links"]
+
+LinkNames = frozenset[str]
+
+#: The names of a run's sets that no search found.
+PRIMARY, GIVEN, ALL = "primary links", "the given links", "all candidates"
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A set of links trained on its own: what it is called, costs, and gives over seeds."""
+
+    name: str
+    choice: Choice
+    topology: Topology
+    bytes: int
+    measured: tuple[Measured, ...]
+
+    def accuracy(self, split: str, survivability: str, *, balanced: bool = False) -> Spread:
+        """Expected, or balanced, accuracy over the seeds."""
+        return spread_of(m.accuracy(split, survivability, balanced=balanced) for m in self.measured)
+
+    def bound(self, split: str, survivability: str) -> float:
+        """What no model on these links can beat."""
+        return self.measured[0].bounds[split][survivability]
+
+
+@dataclass(frozen=True)
+class LinkSearch:
+    """What a search found.
+
+    `front`: all its points, scored by the supernet on validation data; `retrained`: the
+    recommended ones, and for comparison the primary links, the given residual links and all
+    candidates. `base`: bytes of the primary links an inference.
+    """
+
+    topology: Topology
+    candidates: tuple[Link, ...]
+    survival: tuple[str, ...]
+    base: int
+    front: tuple[Choice, ...]
+    retrained: tuple[Retrained, ...]
+    validation: str
+    test: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `ddnn links search --json` prints them."""
+        return {
+            "topology": self.topology.name,
+            "candidates": [x.name for x in self.candidates],
+            "base_bytes": self.base,
+            "validation": self.validation,
+            "test": self.test,
+            "front": [
+                {
+                    "links": list(c.links),
+                    "bytes": self.base + int(c.cost),
+                    "score": c.score,
+                    "bound": c.bound,
+                }
+                for c in self.front
+            ],
+            "retrained": [
+                {
+                    "name": r.name,
+                    "links": list(r.choice.links),
+                    "bytes": r.bytes,
+                    "seeds": len(r.measured),
+                    **{
+                        s: {
+                            "expected_accuracy": r.accuracy(self.test, s).mean,
+                            "half_range": r.accuracy(self.test, s).half_range,
+                            "balanced_accuracy": r.accuracy(self.test, s, balanced=True).mean,
+                            "bound": r.bound(self.test, s),
+                        }
+                        for s in self.survival
+                    },
+                }
+                for r in self.retrained
+            ],
+        }
+
+    def __str__(self) -> str:
+        names = " / ".join(self.survival)
+        lines = [
+            f"{len(self.candidates)} candidate links beside {self.base} bytes of primary ones; "
+            f"retrained, {self.test}, % at {names}, fallback prior",
+            "",
+            "| links | bytes | expected accuracy | balanced | no model can beat |",
+            "|---|---|---|---|---|",
+        ]
+        for r in self.retrained:
+            cells = [str(r.accuracy(self.test, s)) for s in self.survival]
+            balanced = [
+                f"{100 * r.accuracy(self.test, s, balanced=True).mean:.1f}" for s in self.survival
+            ]
+            bounds = [f"{100 * r.bound(self.test, s):.2f}" for s in self.survival]
+            lines.append(
+                f"| {r.name} | {r.bytes:,} | {' / '.join(cells)} | {' / '.join(balanced)} | "
+                f"{' / '.join(bounds)} |"
+            )
+        lines += ["", "found on validation data by the supernet:", ""]
+        for c in self.front:
+            lines.append(
+                f"  {self.base + int(c.cost):>6,} bytes  {100 * c.score:6.2f}  "
+                f"(bound {100 * (c.bound or math.nan):.2f})  {', '.join(c.links) or '-'}"
+            )
+        return "\n".join(lines)
+
+    def save_topologies(self, folder: Path) -> list[Path]:
+        """Write the topology of each retrained set, to train or deploy; returns the files."""
+        files = []
+        for r in self.retrained:
+            files.append(folder / f"{r.topology.name}.json")
+            r.topology.save(files[-1])
+        return files
+
+
+def search_links(
+    runs: Runs,
+    template: Run,
+    *,
+    final: str | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    budget: float = math.inf,
+    most: int | None = None,
+    beam: int = 4,
+    retrain: bool = True,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> LinkSearch:
+    """Search the links that a topology could have, and retrain what is recommended.
+
+    Args:
+        runs: where trainings are kept.
+        template: the topology with its primary and given links, the split to train the supernet
+            on, survivabilities, sections and recipe. Its first split to report is chosen on, its
+            last reported.
+        final: split to retrain on; the template's by default.
+        seeds: of the retrained models; the supernet has the template's.
+        budget: the most bytes an inference of all links together.
+        most: the most candidate links of a set.
+        beam: see `link_front`.
+        retrain: whether to; without, only the supernet is trained.
+        progress: told what is being done, how much of it is done, and of how much.
+    """
+    topology, survival = template.topology, dict(template.survival)
+    choose, report = template.report[0], template.report[-1]
+    part = runs.split(choose)
+    columns = [runs.data.sensors.index(s.name) for s in topology.sensors]
+    visible = part.visible[:, columns]
+    possible = candidate_links(topology)
+    bound = subset_bound(topology, possible, visible, part.labels, survival)
+    single = {x.name: _mean(bound({x.name})) for x in possible}
+    candidates = oriented(topology, possible, lambda x: single[x.name])
+    whole = with_links(topology, candidates, name=f"{topology.name}-supernet")
+    progress("supernet", 0, 1)
+    supernet = runs.model(
+        replace(
+            template,
+            topology=whole,
+            survival=supernet_survival(topology, candidates, survival),
+            measure=survival,
+            method="dropout",
+        )
+    )
+    progress("supernet", 1, 1)
+    sizes = link_bytes(supernet)
+    names = {x.name for x in candidates}
+    costs = {name: sizes[name] for name in names}
+    base = sum(size for name, size in sizes.items() if name not in names)
+    scores = SubsetScores(supernet, part, candidates, survival)
+    front = link_front(
+        lambda links: _mean(scores(links)),
+        costs,
+        bound=lambda links: _mean(bound(links)),
+        budget=budget - base,
+        most=most,
+        beam=beam,
+        progress=lambda done, total: progress("search", done, total),
+    )
+    own = frozenset(x.name for x in topology.links if x.kind == "residual")
+    wanted: dict[LinkNames, str] = {}
+    for choice in recommended(front):
+        wanted.setdefault(frozenset(choice.links), f"found: {len(choice.links)}")
+    wanted[frozenset()] = PRIMARY
+    if own:
+        wanted[own] = f"{GIVEN}: {len(own)}"
+    wanted[frozenset(names)] = f"{ALL}: {len(names)}"
+    known = {x.name: x for x in possible}
+    retrained = []
+    jobs = sorted(wanted.items(), key=lambda item: (len(item[0]), item[1])) if retrain else []
+    for place, (links, name) in enumerate(jobs):
+        label = f"{topology.name}-{name.replace(': ', '-').replace(' ', '-')}"
+        chosen = with_links(topology, (known[x] for x in sorted(links)), name=label)
+        measured = []
+        for number, seed in enumerate(seeds):
+            progress("retrain", place * len(seeds) + number, len(jobs) * len(seeds))
+            run = replace(
+                template,
+                topology=chosen,
+                train=final or template.train,
+                report=(report,),
+                seed=seed,
+            )
+            measured.append(runs.measured(run))
+        cost = sum(sizes[x] for x in links)
+        score = _mean(scores(links & names))
+        choice = Choice(tuple(sorted(links)), cost, score, _mean(bound(links)))
+        retrained.append(Retrained(name, choice, chosen, base + int(cost), tuple(measured)))
+    if jobs:
+        progress("retrain", len(jobs) * len(seeds), len(jobs) * len(seeds))
+    return LinkSearch(
+        topology=topology,
+        candidates=candidates,
+        survival=tuple(survival),
+        base=base,
+        front=tuple(front),
+        retrained=tuple(retrained),
+        validation=choose,
+        test=report,
+    )
+
+
+def _mean(values: Mapping[str, float] | Collection[float]) -> float:
+    return float(np.mean(list(values.values() if isinstance(values, Mapping) else values)))

@@ -1,0 +1,248 @@
+"""Trainings and what was measured of each: made once, kept in a folder, so that work goes on.
+
+The one place where searches, studies and benchmarks train: an interrupted one repeats nothing
+that it finished, and several processes may share a folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from edge_runtime.errors import InputError
+from edge_runtime.files import new_file, sha256
+from edge_runtime.reliability import Fallback, evaluate, reachability_bound
+from edge_runtime.topology import Survival, Topology
+from export.split import KerasRunner
+from export.split import split as sections_of
+
+from .datasets import Batches, Dataset
+from .model import ResilientModel
+from .names import MergeWeights, Method, SectionName
+from .training import Recipe, Spread, default_merge_weights, train
+
+__all__ = ["Measured", "Run", "Runs", "link_bytes", "spread_of"]
+
+#: Rounding in sums over configurations; a real excess over a bound is a whole sample's.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, and on which splits its model is measured.
+
+    Args:
+        topology: see `train`.
+        train: name of the split to train on.
+        report: names of the splits to measure on.
+        survival: survivabilities to train for, by name.
+        measure: survivabilities to measure at; those trained for by default.
+        fallbacks: with which to measure.
+        seed, method, sections, merge_weights, recipe: see `train`.
+    """
+
+    topology: Topology
+    train: str
+    report: tuple[str, ...]
+    survival: Mapping[str, Survival]
+    measure: Mapping[str, Survival] | None = None
+    fallbacks: tuple[Fallback, ...] = ("prior",)
+    seed: int = 0
+    method: Method = "dropout"
+    sections: SectionName = "fc32"
+    merge_weights: MergeWeights | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides the result, as plain values."""
+        return {
+            "topology": self.topology.to_dict(),
+            "train": self.train,
+            "report": list(self.report),
+            "survival": {k: _plain(v) for k, v in self.survival.items()},
+            "measure": {k: _plain(v) for k, v in (self.measure or self.survival).items()},
+            "fallbacks": list(self.fallbacks),
+            "seed": self.seed,
+            "method": self.method,
+            "sections": self.sections,
+            "merge_weights": self.merge_weights or default_merge_weights(len(self.survival)),
+            "recipe": asdict(self.recipe),
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run found.
+
+    `reports`: by split and fallback, `Reliability.to_dict()`. `bounds`: by split and
+    survivability, what no model can beat. `bytes`: float32 payload of all links between nodes an
+    inference, when nothing has failed.
+    """
+
+    reports: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    bounds: Mapping[str, Mapping[str, float]]
+    bytes: int
+
+    def accuracy(
+        self, split: str, survivability: str, *, fallback: str = "prior", balanced: bool = False
+    ) -> float:
+        """Expected, or balanced, accuracy."""
+        figure = "balanced_accuracy" if balanced else "expected_accuracy"
+        return float(self.reports[split][fallback][figure][survivability])
+
+
+class Runs:
+    """A folder of runs on one data set.
+
+    Args:
+        folder: one JSON file a run, and one `.keras` a model that was asked for.
+        data: what is trained and measured on.
+        callbacks: given a run, the callbacks of its `fit`, such as a progress bar's.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        data: Dataset,
+        *,
+        callbacks: Callable[[Run], Sequence[keras.callbacks.Callback]] = lambda run: (),
+    ) -> None:
+        self.folder = Path(folder)
+        self.data = data
+        self._callbacks = callbacks
+        self._splits: dict[str, Batches] = {}
+
+    def measured(self, run: Run) -> Measured:
+        """The run's figures, from the folder or from training it now."""
+        path = self.path(run, ".json")
+        if not path.is_file():
+            found = self._measure(run, self._train(run))
+            with new_file(path) as temporary:
+                text = json.dumps({"run": run.describe(), "found": asdict(found)}, indent=1)
+                temporary.write_text(text + "\n", encoding="utf-8")
+        try:
+            return Measured(**json.loads(path.read_text(encoding="utf-8"))["found"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error}); remove it to run this anew") from error
+
+    def model(self, run: Run) -> ResilientModel:
+        """The run's trained model, from the folder or from training it now."""
+        path = self.path(run, ".keras")
+        model: ResilientModel
+        if path.is_file():
+            try:
+                model = keras.models.load_model(path)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                remedy = "remove it to run this anew"
+                raise InputError(f"{path} is damaged ({error}); {remedy}") from error
+        else:
+            model = self._train(run)
+            with new_file(path) as temporary:
+                model.save(temporary)
+        return model
+
+    def path(self, run: Run, suffix: str) -> Path:
+        """Where the folder keeps a run: its name tells people what, and the rest which exactly."""
+        whole = json.dumps([self._fingerprint, run.describe()], sort_keys=True)
+        name = f"{run.topology.name}-{run.method}-{run.sections}-seed{run.seed}"
+        return self.folder / f"{name}-{sha256(whole.encode())[:12]}{suffix}"
+
+    def split(self, name: str) -> Batches:
+        """A split of the data, cut once."""
+        if name not in self._splits:
+            self._splits[name] = self.data.split(name)
+        return self._splits[name]
+
+    def bound(
+        self, topology: Topology, split: str, survival: Mapping[str, Survival]
+    ) -> dict[str, float]:
+        """What no stateless model on these links can beat; see `reachability_bound`."""
+        part = self.split(split)
+        columns = [self.data.sensors.index(s.name) for s in topology.sensors]
+        return reachability_bound(topology, part.visible[:, columns], part.labels, survival)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """Of the data: a folder of runs must not answer for other pictures."""
+        samples, table = self.data.samples, self.data.table
+        rows = [x for x in (table.folders, table.objects, table.frames) if x is not None]
+        parts = [repr(samples.class_names).encode(), *(repr(x.tolist()).encode() for x in rows)]
+        arrays = (samples.labels, self.data.visible, *samples.inputs.values())
+        parts += [np.ascontiguousarray(x).tobytes() for x in arrays]
+        return sha256("".join(map(sha256, parts)).encode())
+
+    def _train(self, run: Run) -> ResilientModel:
+        return train(
+            run.topology,
+            self.split(run.train),
+            method=run.method,
+            survival=run.survival,
+            sections=run.sections,
+            merge_weights=run.merge_weights,
+            recipe=run.recipe,
+            seed=run.seed,
+            callbacks=self._callbacks(run),
+        )
+
+    def _measure(self, run: Run, model: ResilientModel) -> Measured:
+        wanted = dict(run.measure or run.survival)
+        reports: dict[str, dict[str, Any]] = {}
+        bounds: dict[str, dict[str, float]] = {}
+        runner = KerasRunner(model, model.topology)
+        for split in run.report:
+            bounds[split] = self.bound(model.topology, split, wanted)
+            reports[split] = {}
+            for fallback in run.fallbacks:
+                found = evaluate(
+                    model.topology,
+                    runner,
+                    self.split(split).inputs,
+                    self.split(split).labels,
+                    class_names=model.class_names,
+                    prior=model.prior,
+                    survivabilities=wanted,
+                    fallback=fallback,
+                )
+                reports[split][fallback] = found.to_dict()
+                for name, bound in bounds[split].items():
+                    if found.expected_accuracy(name) > bound + ROUNDING:
+                        raise RuntimeError(
+                            f"{model.topology.name} on {split} at {name}: "
+                            f"{found.expected_accuracy(name):.4f} is above the bound {bound:.4f}, "
+                            "which is a fault of this program or of the data's visibility"
+                        )
+        between = link_bytes(model)
+        return Measured(reports, bounds, sum(between.values()))
+
+
+def link_bytes(model: ResilientModel) -> dict[str, int]:
+    """Payload of each link between two nodes, in bytes an inference, by link name.
+
+    A camera is hosted by the node that reads it, so its links cross no network and are left out.
+    """
+    topology = model.topology
+    sent = {
+        node: sum(
+            int(np.prod(x.shape[1:])) * np.dtype(keras.backend.standardize_dtype(x.dtype)).itemsize
+            for x in section.outputs
+        )
+        for node, section in sections_of(model, topology).items()
+    }
+    return {x.name: sent[x.source] for x in topology.links if x.source in sent}
+
+
+def spread_of(values: Iterable[float]) -> Spread:
+    """Mean and half range of one figure over seeds."""
+    found = list(values)
+    return Spread(float(np.mean(found)), float(max(found) - min(found)) / 2, len(found))
+
+
+def _plain(survival: Survival) -> Any:
+    return dict(survival) if isinstance(survival, Mapping) else survival

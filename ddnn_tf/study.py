@@ -1,0 +1,266 @@
+"""Small tables that answer one question each: settings, trained over seeds, measured alike.
+
+Every training goes through `Runs`, so that a study that was interrupted goes on, and studies that
+need the same model share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.errors import InputError
+from edge_runtime.reliability import Fallback
+from edge_runtime.samples import Samples
+
+from .datasets import Dataset
+from .names import StudyName
+from .rates import rate_groups, scaled_survival
+from .runs import Measured, Run, Runs, spread_of
+from .training import MERGE_WEIGHTS, METHODS, Spread
+
+__all__ = ["STUDIES", "Found", "Row", "Table", "regrouped", "run_study"]
+
+#: What the poster prints, expected accuracy by method and survivability, in percent.
+POSTER: Mapping[str, tuple[float, float, float]] = {
+    "baseline": (94.4, 81.3, 71.9),
+    "residual": (96.3, 88.1, 83.5),
+    "dropout": (96.7, 89.8, 85.4),
+}
+#: Multiples of the true failure probabilities at which the curve of the study `rates` has a point.
+FACTORS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a study: the run whose figure stands under each survivability.
+
+    `regrouped`: trained and measured on views paired as the poster's public code pairs them.
+    `x`: place on the axis of a figure, where the study is about a number.
+    """
+
+    label: str
+    runs: Mapping[str, Run]
+    fallback: Fallback = "prior"
+    regrouped: bool = False
+    x: float | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row and what its runs found, by survivability, over seeds."""
+
+    row: Row
+    measured: Mapping[str, Sequence[Measured]]
+
+    def accuracy(self, survivability: str, *, balanced: bool = False) -> Spread:
+        """On the split that the row's run reports."""
+        split = self.row.runs[survivability].report[-1]
+        return spread_of(
+            m.accuracy(split, survivability, fallback=self.row.fallback, balanced=balanced)
+            for m in self.measured[survivability]
+        )
+
+    def bound(self, survivability: str) -> float:
+        """What no model can beat there."""
+        split = self.row.runs[survivability].report[-1]
+        return self.measured[survivability][0].bounds[split][survivability]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A study's rows, filled; prints as Markdown."""
+
+    name: str
+    title: str
+    survivabilities: tuple[str, ...]
+    seeds: int
+    found: tuple[Found, ...]
+    published: Mapping[str, Sequence[float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `ddnn study --json` prints them."""
+        return {
+            "study": self.name,
+            "title": self.title,
+            "seeds": self.seeds,
+            "rows": [
+                {
+                    "label": f.row.label,
+                    "fallback": f.row.fallback,
+                    **{
+                        s: {
+                            "expected_accuracy": f.accuracy(s).mean,
+                            "half_range": f.accuracy(s).half_range,
+                            "balanced_accuracy": f.accuracy(s, balanced=True).mean,
+                            "bound": f.bound(s),
+                        }
+                        for s in self.survivabilities
+                    },
+                }
+                for f in self.found
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.title}: % at {' / '.join(self.survivabilities)}, mean ± half the range of "
+            f"{self.seeds} seeds",
+            "",
+            "| setting | fallback | expected accuracy | balanced | no model can beat |",
+            "|---|---|---|---|---|",
+        ]
+        for f in self.found:
+            cells = [str(f.accuracy(s)) for s in self.survivabilities]
+            balanced = [
+                f"{100 * f.accuracy(s, balanced=True).mean:.1f}" for s in self.survivabilities
+            ]
+            bounds = [f"{100 * f.bound(s):.2f}" for s in self.survivabilities]
+            lines.append(
+                f"| {f.row.label} | {f.row.fallback} | {' / '.join(cells)} | "
+                f"{' / '.join(balanced)} | {' / '.join(bounds)} |"
+            )
+        for label, values in self.published.items():
+            cells = [f"{v:.1f}" for v in values]
+            lines.append(f"| {label}, as published | | {' / '.join(cells)} | | |")
+        return "\n".join(lines)
+
+
+def run_study(
+    name: StudyName,
+    runs: Runs,
+    template: Run,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Table:
+    """Train what a study has not trained yet, and fill its table.
+
+    Args:
+        name: one of `STUDIES`.
+        runs: where trainings are kept.
+        template: topology, survivabilities, sections, recipe, split to train on and to report.
+        seeds: of each row.
+        progress: told what is being trained, how many trainings are done, and of how many.
+    """
+    if name not in STUDIES:
+        raise InputError(f"unknown study {name!r}; expected one of {', '.join(STUDIES)}")
+    if not seeds:
+        raise InputError("expected one seed at least, got none")
+    title, rows_of = STUDIES[name]
+    names = tuple(template.survival)
+    template = replace(template, measure=dict(template.survival), fallbacks=FALLBACKS)
+    rows = list(rows_of(runs.data, template))
+    wrong = Runs(runs.folder, regrouped(runs.data)) if any(r.regrouped for r in rows) else runs
+    total, done = len(rows) * len(names) * len(seeds), 0
+    found = []
+    for row in rows:
+        measured: dict[str, list[Measured]] = {}
+        for s in names:
+            measured[s] = []
+            for seed in seeds:
+                progress(f"{row.label}, seed {seed}", done, total)
+                where = wrong if row.regrouped else runs
+                measured[s].append(where.measured(replace(row.runs[s], seed=seed)))
+                done += 1
+        found.append(Found(row, measured))
+    progress(name, done, total)
+    shown = POSTER if name == "table" and names == ("high", "medium", "low") else {}
+    return Table(name, title, names, len(seeds), tuple(found), shown)
+
+
+def regrouped(data: Dataset, seed: int = 0) -> Dataset:
+    """The views paired as the poster's public code pairs them.
+
+    It lists each camera's folder of a class in no order and takes the n-th picture of each as one
+    sample: views of one class and split, but of different objects and moments. Emulated by an
+    order drawn for each camera within each folder and class.
+    """
+    table = data.table
+    folders = np.zeros(len(data), "U1") if table.folders is None else table.folders
+    inputs = {name: x.copy() for name, x in data.samples.inputs.items()}
+    visible = data.visible.copy()
+    for column, name in enumerate(data.sensors):
+        rng = np.random.default_rng((seed, column))
+        for folder in np.unique(folders):
+            for label in np.unique(table.labels):
+                rows = np.flatnonzero((folders == folder) & (table.labels == label))
+                order = rng.permutation(rows)
+                inputs[name][rows] = data.samples.inputs[name][order]
+                visible[rows, column] = data.visible[order, column]
+    samples = Samples(inputs, data.samples.labels, data.class_names)
+    return replace(data, samples=samples, visible=visible)
+
+
+# -- the studies -----------------------------------------------------------------------------------
+
+#: With which every run is measured; together, because training is what takes the time.
+FALLBACKS: tuple[Fallback, ...] = ("prior", "prior-random")
+
+
+def _alike(template: Run, **changes: Any) -> dict[str, Run]:
+    """One run, trained for all survivabilities."""
+    return dict.fromkeys(template.survival, replace(template, **changes))
+
+
+def _each(template: Run, **changes: Any) -> dict[str, Run]:
+    """A run for each survivability, trained for it alone, as the poster trains."""
+    return {s: replace(template, survival={s: v}, **changes) for s, v in template.survival.items()}
+
+
+def _merge_weights(data: Dataset, template: Run) -> Iterator[Row]:
+    for weights in MERGE_WEIGHTS:
+        yield Row(weights, _each(template, merge_weights=weights))
+
+
+def _survivability(data: Dataset, template: Run) -> Iterator[Row]:
+    for name, value in template.survival.items():
+        yield Row(f"trained at {name}", _alike(template, survival={name: value}))
+    yield Row("trained at all", _alike(template))
+
+
+def _grouping(data: Dataset, template: Run) -> Iterator[Row]:
+    for method in METHODS[1:]:
+        for wrong in (False, True):
+            label = f"{method}, {'the listed' if wrong else 'the right'} pairs"
+            yield Row(label, _alike(template, method=method), "prior-random", wrong)
+
+
+def _splits(data: Dataset, template: Run) -> Iterator[Row]:
+    own = template.report[-1]
+    yield Row(f"{template.train} to {own}", _alike(template))
+    for family in ("time", "time-backward"):
+        train, test = f"{family}:train", f"{family}:test"
+        if train in data.split_names and train != template.train:
+            yield Row(f"{train} to {test}", _alike(template, train=train, report=(test,)))
+
+
+def _table(data: Dataset, template: Run) -> Iterator[Row]:
+    for fallback in FALLBACKS:
+        for method in METHODS:
+            yield Row(method, _each(template, method=method), fallback)
+
+
+def _rates(data: Dataset, template: Run) -> Iterator[Row]:
+    for factor in FACTORS:
+        runs = {}
+        for name, value in template.survival.items():
+            groups = rate_groups(template.topology, value, "all")
+            survival = scaled_survival(template.topology, value, groups, {"all": factor})
+            # The weights of merges must not change with the rates.
+            runs[name] = replace(template, survival={name: survival}, merge_weights="one")
+        yield Row(f"{factor:g} times the true rates", runs, x=factor)
+
+
+#: Title and rows of each study, by name.
+STUDIES: Mapping[StudyName, tuple[str, Callable[[Dataset, Run], Iterator[Row]]]] = {
+    "grouping": ("views paired as the poster's code lists them, and rightly", _grouping),
+    "merge-weights": ("what links that are added are multiplied by", _merge_weights),
+    "rates": ("accuracy by how often nodes fail in training", _rates),
+    "splits": ("the poster's split, and past to future and back", _splits),
+    "survivability": ("trained at one survivability, run at another", _survivability),
+    "table": ("the poster's table, each cell trained for its survivability", _table),
+}
