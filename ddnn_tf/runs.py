@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,10 @@ class Runs:
             return Measured(**found["found"])
         except (KeyError, TypeError) as error:
             raise _damaged(self.path(run, ".json"), error) from error
+
+    def over_seeds(self, run: Run, seeds: Iterable[int]) -> list[Measured]:
+        """The same run from each of several seeds."""
+        return [self.measured(replace(run, seed=seed)) for seed in seeds]
 
     def kept(self, path: Path, make: Callable[[], Any]) -> Any:
         """What a JSON file holds; where there is none, it is made first."""
