@@ -7,17 +7,13 @@ model's figures are kept in build/accuracy/, so that an interrupted run goes on.
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from ddnn_tf import Topology, datasets, expected_accuracy, train
+from ddnn_tf import Topology, datasets
 from ddnn_tf.names import SectionName
-from edge_runtime.files import new_file
-from edge_runtime.reliability import reachability_bound
+from ddnn_tf.runs import Measured, Run, Runs, spread_of
 
 SURVIVABILITIES = ("high", "medium", "low")
 ROWS: tuple[tuple[SectionName, str], ...] = (
@@ -25,7 +21,7 @@ ROWS: tuple[tuple[SectionName, str], ...] = (
     ("conv", "poster-residual"),
     ("conv", "poster-edge-skip"),
 )
-RESULTS = Path("build/accuracy")
+TEST = "test_dir"
 
 
 def main(seeds: int = 3) -> None:
@@ -34,41 +30,26 @@ def main(seeds: int = 3) -> None:
     if not folder.is_dir():
         print(f"  skipped: no cameras at {folder}; DDNN_DATA=FOLDER says where they are")
         return
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    runs = Runs("build/accuracy", datasets.load(folder))
     print("  % at high/medium/low, mean ± half range of", seeds, "seeds, fallback prior")
     for sections, name in ROWS:
-        topology = Topology.load(name)
-        test = datasets.load(folder).split("test_dir")
-        bound = reachability_bound(
-            topology, test.visible, test.labels, {s: s for s in SURVIVABILITIES}
+        run = Run(
+            Topology.load(name),
+            train="train_dir",
+            report=(TEST,),
+            survival={s: s for s in SURVIVABILITIES},
+            sections=sections,
         )
-        found = [_result(folder, sections, topology, seed) for seed in range(seeds)]
-        print(f"  {sections:<5} {name:<17} " + " / ".join(_spread(found, "expected_accuracy")))
-        print(f"  {'':<23} balanced " + " / ".join(_spread(found, "balanced_accuracy")))
-        print(f"  {'':<23} bound " + " / ".join(f"{100 * b:.2f}" for b in bound.values()))
-        for s in SURVIVABILITIES:
-            if max(f["expected_accuracy"][s] for f in found) > bound[s] + 1e-9:
-                raise RuntimeError(f"{name} at {s} is above its bound: a fault until explained")
+        found = runs.over_seeds(run, range(seeds))
+        print(f"  {sections:<5} {name:<17} {_row(found)}")
+        print(f"  {'':<23} balanced {_row(found, balanced=True)}")
+        bounds = found[0].bounds[TEST]
+        print(f"  {'':<23} bound " + " / ".join(f"{100 * bounds[s]:.2f}" for s in bounds))
 
 
-def _result(folder: Path, sections: SectionName, topology: Topology, seed: int) -> dict[str, Any]:
-    """One model's figures, from an earlier run or from training it now."""
-    path = RESULTS / f"{sections}-{topology.name}-{seed}.json"
-    if not path.is_file():
-        cameras = datasets.load(folder, seed=seed)
-        model = train(
-            topology, cameras.split("train_dir", shuffle=True), sections=sections, seed=seed
-        )
-        found = expected_accuracy(model, cameras.split("test_dir"), SURVIVABILITIES)
-        with new_file(path) as temporary:
-            temporary.write_text(json.dumps(found.to_dict()))
-    result: dict[str, Any] = json.loads(path.read_text())
-    return result
-
-
-def _spread(found: list[dict[str, Any]], figure: str) -> list[str]:
-    columns = [[100 * f[figure][s] for f in found] for s in SURVIVABILITIES]
-    return [f"{np.mean(c):.2f} ± {(max(c) - min(c)) / 2:.2f}" for c in columns]
+def _row(found: Sequence[Measured], *, balanced: bool = False) -> str:
+    figures = ([m.accuracy(TEST, s, balanced=balanced) for m in found] for s in SURVIVABILITIES)
+    return " / ".join(str(spread_of(values)) for values in figures)
 
 
 if __name__ == "__main__":

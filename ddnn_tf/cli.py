@@ -10,25 +10,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from edge_runtime.choice import Policy
 from edge_runtime.cli import check_classes, guarded, print_json, survivabilities
 from edge_runtime.errors import InputError
 from edge_runtime.files import new_file
 from edge_runtime.manifest import BUNDLE_FILE, Quantization
-from edge_runtime.quiet import quiet
 from edge_runtime.reliability import Answerer, Fallback
 from edge_runtime.topology import Topology
 
+from .desk import (
+    DataOption,
+    JsonOption,
+    SplitOption,
+    check_file,
+    console,
+    load_data,
+    load_model,
+    quiet_tensorflow,
+    say,
+    split_of,
+    wanted_survivabilities,
+)
 from .names import Merge, Method, SectionName
 from .place_cli import place_command
 from .progress import epoch_bar, progress_bar
+from .search_cli import links_app, plan, rates, study
 
 # TensorFlow takes seconds to import, so the commands that need it import it themselves.
 if TYPE_CHECKING:
-    from .datasets import Batches, Dataset
-    from .model import ResilientModel
     from .report import Report
 
 __all__ = ["main"]
@@ -42,21 +52,15 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data, or write a split of them to a file.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
+app.add_typer(links_app, name="links", no_args_is_help=True)
 app.command("place")(place_command)
-
-#: People's output goes to stderr, so that stdout is free for `--json`.
-console = Console(stderr=True)
+for command in (rates, plan, study):
+    app.command()(command)
 
 # Typer carries a Click of its own inside and exports only this leaf of its usage errors.
 UsageError: Any = typer.BadParameter.__base__
 
 INTERRUPTED = 130
-
-DataOption = Annotated[str, typer.Option("--data", help="street, a folder, or a .npz")]
-SplitOption = Annotated[
-    str | None, typer.Option("--split", help="such as train_dir, time:test; see `ddnn data info`")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,12 +120,12 @@ def train(
         graph = graph.with_exits(None if exits == "all" else words(exits))
     if method == "baseline":
         graph = graph.primary()  # so that survival of a link left out is refused here
-    wanted = _survivabilities(survival, graph)
+    wanted = wanted_survivabilities(survival, graph)
     if out.suffix != ".keras":
         raise InputError(f"expected --out to end in .keras, got {out}")
     if seeds < 1:
         raise InputError(f"expected --seeds of at least 1, got {seeds}")
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from .evaluation import expected_accuracy
     from .training import Recipe, spread
     from .training import train as train_model
@@ -132,7 +136,7 @@ def train(
     models: list[str] = []
     reports: list[Report] = []
     for number in range(seed, seed + seeds):
-        source = _load(data, graph, seed=number)
+        source = load_data(data, graph, seed=number)
         train_split = source.split(split, shuffle=True) if split else source.train
         # A split chosen by hand may contain the default validation part.
         held_out = source.split(validation) if validation else None if split else source.validation
@@ -150,7 +154,7 @@ def train(
                 callbacks=[epoch_bar(bar, f"{method} (seed {number})", epochs)],
             )
             model.save(temporary)
-        _say(f"wrote {target}")
+        say(f"wrote {target}")
         models.append(str(target))
         if held_out:
             reports.append(expected_accuracy(model, held_out, wanted))
@@ -162,7 +166,7 @@ def train(
             "balanced_accuracy": balanced.mean,
             "half_range": found.half_range,
         }
-        _say(f"{name:<8} {found} % expected on validation ({balanced} balanced)")
+        say(f"{name:<8} {found} % expected on validation ({balanced} balanced)")
     if json:
         print_json(summary)
 
@@ -181,7 +185,7 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Expected accuracy over all failure configurations."""
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from .report import Report
 
     if (model / BUNDLE_FILE).is_file():
@@ -189,15 +193,15 @@ def evaluate(
         from edge_runtime.simulate import Bundle
 
         bundle = Bundle(model)
-        samples = _split(_load(data, bundle.manifest.topology), split)
+        samples = split_of(load_data(data, bundle.manifest.topology), split)
         found = evaluate_bundle(bundle, samples, survival, fallback, answer, policy)
         report = Report.of(found)
     else:
         from .evaluation import expected_accuracy
 
-        trained = _load_model(model)
-        source = _load(data, trained.topology)
-        samples = _split(source, split)
+        trained = load_model(model)
+        source = load_data(data, trained.topology)
+        samples = split_of(source, split)
         check_classes(samples, trained.class_names)
         wanted = survivabilities(survival, trained.topology)
         priority = None
@@ -232,10 +236,10 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Cut a trained model into one artifact per node, each checked against the model."""
-    trained = _load_model(model)
+    trained = load_model(model)
     from export import export_bundle
 
-    source = _load(data, trained.topology)
+    source = load_data(data, trained.topology)
     check_classes(source, trained.class_names)
     calibration = source.split(split) if split else source.train
     with _parity_proved(), progress_bar(console) as bar:
@@ -288,7 +292,7 @@ def partition(
     ends = at_option(at)
     links = [link_option(word) for word in words(residual)]
     low_high = range_option(byte_range)
-    _check_file(model)
+    check_file(model)
     from .partition import partition as cut
     from .saved import read_keras
 
@@ -307,7 +311,7 @@ def partition(
     )
     with new_file(out) as temporary:
         found.model.save(temporary)
-    _say(f"wrote {out}")
+    say(f"wrote {out}")
     if json:
         print_json(found.to_dict())
     else:
@@ -323,17 +327,17 @@ def data_export(
     """Write a split to a .npz, which `ddnn-edge` reads."""
     if out.suffix != ".npz":
         raise InputError(f"expected --out to end in .npz, got {out}")
-    _quiet_tensorflow()
-    samples = _split(_load(data), split)
+    quiet_tensorflow()
+    samples = split_of(load_data(data), split)
     samples.samples.save_npz(out)
-    _say(f"wrote {out}: {len(samples.labels)} samples")
+    say(f"wrote {out}: {len(samples.labels)} samples")
 
 
 @data_app.command("info")
 def data_info(data: DataOption, json: JsonOption = False) -> None:
     """Say what was read, merged, dropped or filled, and which splits there are."""
-    _quiet_tensorflow()
-    summary = _load(data).summary
+    quiet_tensorflow()
+    summary = load_data(data).summary
     if json:
         print_json(summary.as_dict())
     else:
@@ -349,7 +353,7 @@ def demo(
     sections: SectionName = "fc32",
 ) -> None:
     """The poster's experiment from end to end: train, evaluate, cut, check, report."""
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from .demo import run
 
     with _parity_proved():
@@ -357,11 +361,6 @@ def demo(
 
 
 # -- what the commands share ---------------------------------------------------------------------
-
-
-def _say(text: str) -> None:
-    """Tell people something: unlike rich, without breaking lines within a path."""
-    print(text, file=sys.stderr)
 
 
 @contextmanager
@@ -372,42 +371,8 @@ def _parity_proved() -> Iterator[None]:
     try:
         yield
     except ParityError as error:
-        _say(f"ddnn: no bundle written: {error}")
+        say(f"ddnn: no bundle written: {error}")
         raise typer.Exit(1) from error
-
-
-def _survivabilities(text: str, topology: Topology) -> dict[str, Any]:
-    return survivabilities(None if text == "all" else text, topology)
-
-
-def _load(data: str, topology: Topology | None = None, *, seed: int = 0) -> Dataset:
-    """Read data and check them against the topology's sensors."""
-    from . import datasets
-
-    with console.status(f"reading {data}"):
-        source = datasets.load(data, seed=seed)
-    if topology is not None:
-        source.samples.check({s.name: (s.shape, s.dtype) for s in topology.sensors})
-    return source
-
-
-def _split(source: Dataset, split: str | None) -> Batches:
-    return source.split(split) if split else source.test
-
-
-def _load_model(path: Path) -> ResilientModel:
-    _check_file(path)
-    from .saved import load_model
-
-    return load_model(path)
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(
-            f"{path}: expected a .keras file or a bundle (a folder with {BUNDLE_FILE})"
-        )
-    _quiet_tensorflow()
 
 
 def words(text: str) -> list[str]:
@@ -460,16 +425,6 @@ def link_option(text: str) -> tuple[str, str]:
     if not (source and dash and target):
         raise InputError(f"--residual: expected links such as edge-cloud, got {text!r}")
     return source, target
-
-
-def _quiet_tensorflow() -> None:
-    """Import TensorFlow without its page of notices; a failed import shows them."""
-    if "tensorflow" in sys.modules:
-        return
-    with quiet():
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()  # looks for GPUs, and says so
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ __all__ = [
     "expected",
     "importance",
     "inline_svg",
+    "lines",
     "overview",
     "render",
     "share_of_time",
@@ -257,6 +258,40 @@ def importance(report: Report) -> Figure:
     rows = min(len(_importances(report, residual=True)[0]), MOST_BARS)
     figure = Figure(figsize=(WIDTH, max(3.0, 1.3 + 0.27 * rows)), layout="constrained")
     _importance(figure.subplots(), report, residual=True)
+    return figure
+
+
+@_styled()
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float, float]]],
+    *,
+    across: str,
+    ticks: Mapping[float, str] | None = None,
+    limits: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+) -> Figure:
+    """Accuracy against a number, a line for each survivability.
+
+    `series`: by survivability, points of (x, mean, half range), accuracies as fractions. `across`:
+    what x is. `ticks`: names of places on the axis. `limits`: by survivability, points of (x, what
+    no model can beat).
+    """
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for (name, points), colour, marker in zip(
+        series.items(), _series(SURVIVABILITIES, series), _series(MARKERS, series), strict=True
+    ):
+        x, means, halves = (np.array(column) for column in zip(*points, strict=True))
+        axes.errorbar(
+            x, 100 * means, 100 * halves, color=colour, marker=marker, capsize=3, label=name
+        )
+        if limits:
+            x, most = (np.array(column) for column in zip(*limits[name], strict=True))
+            axes.plot(x, 100 * most, ":", color=colour, linewidth=1.2)
+    if ticks:
+        axes.set_xticks(list(ticks), list(ticks.values()), rotation=30, ha="right")
+    axes.set_xlabel(across + (" (dotted: what no model can beat)" if limits else ""))
+    axes.set_ylabel("expected accuracy (%)")
+    _legend(axes)
     return figure
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_runtime.files import sha256
 from edge_runtime.topology import Link, Topology
 
 from .links import (
@@ -29,6 +30,9 @@ from .training import Spread
 __all__ = ["LinkSearch", "Retrained", "search_links"]
 
 LinkNames = frozenset[str]
+
+#: The supernet stands for very many networks: it trains this many times as long as one.
+SUPERNET = 2
 
 #: The names of a run's sets that no search found.
 PRIMARY, GIVEN, ALL = "primary links", "the given links", "all candidates"
@@ -108,6 +112,21 @@ class LinkSearch:
             ],
         }
 
+    def curve(self) -> dict[str, list[tuple[float, float, float]]]:
+        """By survivability: bytes, mean and half range of the retrained sets, cheapest first."""
+        found: dict[str, list[tuple[float, float, float]]] = {}
+        for s in self.survival:
+            spreads = [(r.bytes, r.accuracy(self.test, s)) for r in self.retrained]
+            found[s] = sorted((size, x.mean, x.half_range) for size, x in spreads)
+        return found
+
+    def limits(self) -> dict[str, list[tuple[float, float]]]:
+        """By survivability: bytes of the retrained sets, and what no model can beat."""
+        return {
+            s: sorted((r.bytes, r.bound(self.test, s)) for r in self.retrained)
+            for s in self.survival
+        }
+
     def __str__(self) -> str:
         names = " / ".join(self.survival)
         lines = [
@@ -182,30 +201,37 @@ def search_links(
     candidates = oriented(topology, possible, lambda x: single[x.name])
     whole = with_links(topology, candidates, name=f"{topology.name}-supernet")
     progress("supernet", 0, 1)
-    supernet = runs.model(
-        replace(
-            template,
-            topology=whole,
-            survival=supernet_survival(topology, candidates, survival),
-            measure=survival,
-            method="dropout",
-        )
+    whole_run = replace(
+        template,
+        topology=whole,
+        survival=supernet_survival(topology, candidates, survival),
+        measure=survival,
+        method="dropout",
+        recipe=replace(template.recipe, epochs=SUPERNET * template.recipe.epochs),
     )
+    supernet = runs.model(whole_run)
     progress("supernet", 1, 1)
     sizes = link_bytes(supernet)
     names = {x.name for x in candidates}
     costs = {name: sizes[name] for name in names}
     base = sum(size for name, size in sizes.items() if name not in names)
     scores = SubsetScores(supernet, part, candidates, survival)
-    front = link_front(
-        lambda links: _mean(scores(links)),
-        costs,
-        bound=lambda links: _mean(bound(links)),
-        budget=budget - base,
-        most=most,
-        beam=beam,
-        progress=lambda done, total: progress("search", done, total),
-    )
+
+    def search() -> dict[str, Any]:
+        front = link_front(
+            lambda links: _mean(scores(links)),
+            costs,
+            bound=lambda links: _mean(bound(links)),
+            budget=budget - base,
+            most=most,
+            beam=beam,
+            progress=lambda done, total: progress("search", done, total),
+        )
+        return {"front": [asdict(choice) for choice in front]}
+
+    options = sha256(repr((budget, most, beam)).encode())[:6]
+    kept = runs.kept(runs.path(whole_run, f"-front-{options}.json"), search)
+    front = [Choice(**{**x, "links": tuple(x["links"])}) for x in kept["front"]]
     own = frozenset(x.name for x in topology.links if x.kind == "residual")
     wanted: dict[LinkNames, str] = {}
     for choice in recommended(front):
@@ -215,28 +241,36 @@ def search_links(
         wanted[own] = f"{GIVEN}: {len(own)}"
     wanted[frozenset(names)] = f"{ALL}: {len(names)}"
     known = {x.name: x for x in possible}
-    retrained = []
     jobs = sorted(wanted.items(), key=lambda item: (len(item[0]), item[1])) if retrain else []
-    for place, (links, name) in enumerate(jobs):
-        label = f"{topology.name}-{name.replace(': ', '-').replace(' ', '-')}"
-        chosen = with_links(topology, (known[x] for x in sorted(links)), name=label)
-        measured = []
-        for number, seed in enumerate(seeds):
-            progress("retrain", place * len(seeds) + number, len(jobs) * len(seeds))
+    topologies = {
+        links: with_links(
+            topology, (known[x] for x in sorted(links)), name=f"{topology.name}-{_slug(name)}"
+        )
+        for links, name in jobs
+    }
+    measured: dict[LinkNames, list[Measured]] = {links: [] for links, _ in jobs}
+    total = len(jobs) * len(seeds)
+    # All sets with the first seed come first: an interrupted search has something to show.
+    for seed in seeds:
+        for links, _ in jobs:
+            progress("retrain", sum(map(len, measured.values())), total)
             run = replace(
                 template,
-                topology=chosen,
+                topology=topologies[links],
                 train=final or template.train,
                 report=(report,),
                 seed=seed,
             )
-            measured.append(runs.measured(run))
-        cost = sum(sizes[x] for x in links)
-        score = _mean(scores(links & names))
-        choice = Choice(tuple(sorted(links)), cost, score, _mean(bound(links)))
-        retrained.append(Retrained(name, choice, chosen, base + int(cost), tuple(measured)))
-    if jobs:
-        progress("retrain", len(jobs) * len(seeds), len(jobs) * len(seeds))
+            measured[links].append(runs.measured(run))
+    progress("retrain", total, total)
+    retrained = []
+    for links, name in jobs:
+        cost = sum(sizes[x] for x in links & names)
+        choice = Choice(
+            tuple(sorted(links)), cost, _mean(scores(links & names)), _mean(bound(links))
+        )
+        found = tuple(measured[links])
+        retrained.append(Retrained(name, choice, topologies[links], found[0].bytes, found))
     return LinkSearch(
         topology=topology,
         candidates=candidates,
@@ -247,6 +281,10 @@ def search_links(
         validation=choose,
         test=report,
     )
+
+
+def _slug(name: str) -> str:
+    return name.replace(": ", "-").replace(" ", "-")
 
 
 def _mean(values: Mapping[str, float] | Collection[float]) -> float:

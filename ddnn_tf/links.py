@@ -51,15 +51,16 @@ def candidate_links(topology: Topology) -> tuple[Link, ...]:
     """Links between nodes that could exist beside the primary ones.
 
     From a node to any that is in the same tier or above and does not lead back to it by primary
-    links; the topology's residual links are among them, with their own survival. Of two nodes of
-    a tier that do not lead to each other both directions are listed; see `oriented`.
+    links; the topology's residual links are among them, with their own survival, those from
+    sensors too. Of two nodes of a tier that do not lead to each other both directions are listed;
+    see `oriented`.
     """
     primary = topology.primary()
     taken = {x.name for x in primary.links}
     own = {x.name: x for x in topology.links}
     tier = {n.name: TIERS.index(n.tier) for n in topology.nodes}
     above = {name: _reachable(primary, name) for name in primary.order}
-    found = []
+    found = [x for x in topology.links if x.kind == "residual" and x.source not in tier]
     for source in primary.order:
         for target in primary.order:
             link = Link(source, target)
@@ -81,7 +82,7 @@ def oriented(
     """
     order = {name: place for place, name in enumerate(topology.primary().order)}
     # Forward ones first: they never close a cycle among themselves.
-    ranked = sorted(links, key=lambda x: (-worth(x), order[x.source] > order[x.target]))
+    ranked = sorted(links, key=lambda x: (-worth(x), order.get(x.source, -1) > order[x.target]))
     kept: list[Link] = []
     above = {name: _reachable(topology.primary(), name) for name in order}
     for link in ranked:

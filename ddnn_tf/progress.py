@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-__all__ = ["epoch_bar", "progress_bar"]
+__all__ = ["epoch_bar", "progress_bar", "search_bar"]
 
 
 def progress_bar(console: Console) -> Progress:
@@ -33,3 +41,15 @@ def epoch_bar(bar: Progress, description: str, epochs: int) -> Any:
     return keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: bar.update(task, completed=epoch + 1)
     )
+
+
+def search_bar(bar: Progress) -> Callable[[str, int, int], None]:
+    """A function that shows how far each part of a search is: what, how much done, of how much."""
+    tasks: dict[str, TaskID] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done, total=total)
+
+    return show

@@ -172,9 +172,8 @@ def search_rates(
             cannot be used or holds another search.
     """
     if len(template.survival) != 1:
-        raise InputError(
-            f"expected one survivability, got {', '.join(template.survival) or 'none'}"
-        )
+        names = ", ".join(template.survival) or "none"
+        raise InputError(f"expected one survivability to search for, got {names}")
     if trials < 1 or not seeds:
         raise InputError(f"expected one trial and one seed at least, got {trials} and {len(seeds)}")
     [(name, true)] = template.survival.items()
@@ -275,6 +274,7 @@ def _study(
         from optuna.exceptions import StorageInternalError
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
+        from sqlalchemy.exc import SQLAlchemyError  # Optuna's own way to databases
     except ModuleNotFoundError as error:
         raise InputError('a search needs optuna: pip install "ddnn-tf[train]"') from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -295,7 +295,7 @@ def _study(
         if found is None:
             study.set_user_attr("search", text)
             study.enqueue_trial(dict(first), skip_if_exists=True)
-    except (OSError, ValueError, KeyError, ImportError, StorageInternalError) as error:
+    except (OSError, ValueError, ImportError, SQLAlchemyError, StorageInternalError) as error:
         raise InputError(
             f"cannot use the storage {storage}: {error}; give a file that can be written, or the "
             "URL of a database that runs and whose driver is installed"

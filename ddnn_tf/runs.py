@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,8 @@ class Measured:
     """What one run found.
 
     `reports`: by split and fallback, `Reliability.to_dict()`. `bounds`: by split and
-    survivability, what no model can beat. `bytes`: float32 payload of all links between nodes an
-    inference, when nothing has failed.
+    survivability, what no model can beat. `bytes`: payload of all links an inference, when nothing
+    has failed; see `link_bytes`.
     """
 
     reports: Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -121,16 +121,29 @@ class Runs:
 
     def measured(self, run: Run) -> Measured:
         """The run's figures, from the folder or from training it now."""
-        path = self.path(run, ".json")
-        if not path.is_file():
-            found = self._measure(run, self._train(run))
-            with new_file(path) as temporary:
-                text = json.dumps({"run": run.describe(), "found": asdict(found)}, indent=1)
-                temporary.write_text(text + "\n", encoding="utf-8")
+        found = self.kept(
+            self.path(run, ".json"),
+            lambda: {"run": run.describe(), "found": asdict(self._measure(run, self._train(run)))},
+        )
         try:
-            return Measured(**json.loads(path.read_text(encoding="utf-8"))["found"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is damaged ({error}); remove it to run this anew") from error
+            return Measured(**found["found"])
+        except (KeyError, TypeError) as error:
+            raise _damaged(self.path(run, ".json"), error) from error
+
+    def over_seeds(self, run: Run, seeds: Iterable[int]) -> list[Measured]:
+        """The same run from each of several seeds."""
+        return [self.measured(replace(run, seed=seed)) for seed in seeds]
+
+    def kept(self, path: Path, make: Callable[[], Any]) -> Any:
+        """What a JSON file holds; where there is none, it is made first."""
+        if not path.is_file():
+            made = json.dumps(make(), indent=1)
+            with new_file(path) as temporary:
+                temporary.write_text(made + "\n", encoding="utf-8")
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
 
     def model(self, run: Run) -> ResilientModel:
         """The run's trained model, from the folder or from training it now."""
@@ -140,8 +153,7 @@ class Runs:
             try:
                 model = keras.models.load_model(path)
             except (OSError, ValueError, KeyError, TypeError) as error:
-                remedy = "remove it to run this anew"
-                raise InputError(f"{path} is damaged ({error}); {remedy}") from error
+                raise _damaged(path, error) from error
         else:
             model = self._train(run)
             with new_file(path) as temporary:
@@ -222,20 +234,28 @@ class Runs:
         return Measured(reports, bounds, sum(between.values()))
 
 
-def link_bytes(model: ResilientModel) -> dict[str, int]:
-    """Payload of each link between two nodes, in bytes an inference, by link name.
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged ({error!r}); remove it to do this anew")
 
-    A camera is hosted by the node that reads it, so its links cross no network and are left out.
+
+def link_bytes(model: ResilientModel) -> dict[str, int]:
+    """Payload of each link in bytes an inference, by link name.
+
+    A camera is hosted by the first node that reads it, to which its pictures cross no network.
     """
     topology = model.topology
     sent = {
-        node: sum(
-            int(np.prod(x.shape[1:])) * np.dtype(keras.backend.standardize_dtype(x.dtype)).itemsize
-            for x in section.outputs
-        )
+        node: sum(_size(x.shape[1:], x.dtype) for x in section.outputs)
         for node, section in sections_of(model, topology).items()
     }
-    return {x.name: sent[x.source] for x in topology.links if x.source in sent}
+    sent |= {s.name: _size(s.shape, s.dtype) for s in topology.sensors}
+    hosted = {topology.outgoing(s.name)[0].name for s in topology.sensors}
+    return {x.name: 0 if x.name in hosted else sent[x.source] for x in topology.links}
+
+
+def _size(shape: Iterable[int], dtype: Any) -> int:
+    one: int = np.dtype(keras.backend.standardize_dtype(dtype)).itemsize
+    return int(np.prod(list(shape))) * one
 
 
 def spread_of(values: Iterable[float]) -> Spread:

@@ -105,6 +105,36 @@ class Table:
             ],
         }
 
+    @property
+    def numbered(self) -> bool:
+        """Whether the rows stand for points of a number."""
+        return all(f.row.x is not None for f in self.found)
+
+    def curve(self) -> dict[str, list[tuple[float, float, float]]]:
+        """By survivability: place, mean and half range of each row."""
+        return {
+            s: [
+                (self._place(i), f.accuracy(s).mean, f.accuracy(s).half_range)
+                for i, f in enumerate(self.found)
+            ]
+            for s in self.survivabilities
+        }
+
+    def limits(self) -> dict[str, list[tuple[float, float]]]:
+        """By survivability: place of each row, and what no model can beat there."""
+        return {
+            s: [(self._place(i), f.bound(s)) for i, f in enumerate(self.found)]
+            for s in self.survivabilities
+        }
+
+    def ticks(self) -> dict[float, str]:
+        """Label of each row by its place."""
+        return {self._place(i): f.row.label for i, f in enumerate(self.found)}
+
+    def _place(self, i: int) -> float:
+        x = self.found[i].row.x
+        return float(i) if x is None else x
+
     def __str__(self) -> str:
         lines = [
             f"{self.title}: % at {' / '.join(self.survivabilities)}, mean ± half the range of "
@@ -135,6 +165,7 @@ def run_study(
     template: Run,
     *,
     seeds: Sequence[int] = (0, 1, 2),
+    final: str | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Table:
     """Train what a study has not trained yet, and fill its table.
@@ -142,8 +173,10 @@ def run_study(
     Args:
         name: one of `STUDIES`.
         runs: where trainings are kept.
-        template: topology, survivabilities, sections, recipe, split to train on and to report.
+        template: topology, survivabilities, sections, recipe, split to train on and, last, the one
+            to report: a study chooses nothing.
         seeds: of each row.
+        final: split to train on instead.
         progress: told what is being trained, how many trainings are done, and of how many.
     """
     if name not in STUDIES:
@@ -152,21 +185,26 @@ def run_study(
         raise InputError("expected one seed at least, got none")
     title, rows_of = STUDIES[name]
     names = tuple(template.survival)
-    template = replace(template, measure=dict(template.survival), fallbacks=FALLBACKS)
+    template = replace(
+        template,
+        train=final or template.train,
+        report=template.report[-1:],
+        measure=dict(template.survival),
+        fallbacks=FALLBACKS,
+    )
     rows = list(rows_of(runs.data, template))
     wrong = Runs(runs.folder, regrouped(runs.data)) if any(r.regrouped for r in rows) else runs
     total, done = len(rows) * len(names) * len(seeds), 0
-    found = []
-    for row in rows:
-        measured: dict[str, list[Measured]] = {}
-        for s in names:
-            measured[s] = []
-            for seed in seeds:
+    measured: list[dict[str, list[Measured]]] = [{s: [] for s in names} for _ in rows]
+    # All rows with the first seed come first: an interrupted study has something to show.
+    for seed in seeds:
+        for row, figures in zip(rows, measured, strict=True):
+            for s in names:
                 progress(f"{row.label}, seed {seed}", done, total)
                 where = wrong if row.regrouped else runs
-                measured[s].append(where.measured(replace(row.runs[s], seed=seed)))
+                figures[s].append(where.measured(replace(row.runs[s], seed=seed)))
                 done += 1
-        found.append(Found(row, measured))
+    found = [Found(row, figures) for row, figures in zip(rows, measured, strict=True)]
     progress(name, done, total)
     shown = POSTER if name == "table" and names == ("high", "medium", "low") else {}
     return Table(name, title, names, len(seeds), tuple(found), shown)

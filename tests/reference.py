@@ -32,6 +32,32 @@ def small_topology(**changes: Any) -> Topology:
     return Topology(**{**fields, **changes})
 
 
+def chain_topology(**changes: Any) -> Topology:
+    """left and right read a camera each, middle hears both, top hears middle."""
+    fields: dict[str, Any] = {
+        "name": "chain",
+        "sensors": (Sensor("cam0", (3,), "float32"), Sensor("cam1", (3,), "float32")),
+        "nodes": (
+            Node("left", "edge"),
+            Node("right", "edge"),
+            Node("middle", "fog"),
+            Node("top", "cloud"),
+        ),
+        "links": (
+            Link("cam0", "left"),
+            Link("cam1", "right"),
+            Link("left", "middle"),
+            Link("right", "middle"),
+            Link("middle", "top"),
+        ),
+        "survivabilities": {
+            "low": {"left": 0.6, "right": 0.7, "middle": 0.8},
+            "high": {"left": 0.9, "right": 0.95, "middle": 0.97},
+        },
+    }
+    return Topology(**{**fields, **changes})
+
+
 def working(topology: Topology, mask: Array) -> set[str]:
     return {name for name, up in zip(topology.elements, mask, strict=True) if up}
 

@@ -115,7 +115,7 @@ def options(*words: str) -> frozenset[str]:
 def command_of(words: list[str]) -> list[str]:
     """The words that choose the command: those before options, capitals and paths."""
     chosen = words[:1]
-    for word in words[1 : 3 if words[1:2] == ["data"] else 2]:
+    for word in words[1 : 3 if words[1:2] in (["data"], ["links"]) else 2]:
         if not re.fullmatch("[a-z]+", word):
             break
         chosen.append(word)

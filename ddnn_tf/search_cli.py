@@ -1,0 +1,343 @@
+"""The commands of `ddnn` that search, plan and study."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_runtime.cli import check_classes, print_json, survivabilities
+from edge_runtime.errors import InputError
+from edge_runtime.files import new_file
+from edge_runtime.reliability import Fallback
+from edge_runtime.topology import Topology
+
+from .desk import (
+    DataOption,
+    JsonOption,
+    SplitOption,
+    console,
+    load_data,
+    load_model,
+    quiet_tensorflow,
+    say,
+    split_of,
+    wanted_survivabilities,
+)
+from .names import RatesPer, SectionName, StudyName
+from .progress import progress_bar, search_bar
+
+if TYPE_CHECKING:
+    from .datasets import Dataset
+    from .runs import Run, Runs
+
+__all__ = ["links_app", "plan", "rates", "study"]
+
+links_app = typer.Typer(help="Which links matter, of those a model has or could have.")
+
+TopologyOption = Annotated[str, typer.Option("--topology", help="a shipped one by name, or a file")]
+SurvivalOption = Annotated[str, typer.Option("--survival", help="presets with commas, or all")]
+SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="of what is reported")]
+OutOption = Annotated[
+    Path, typer.Option("--out", help="folder of trainings and results; lets a search go on")
+]
+
+
+@links_app.command()
+def importance(
+    model: Annotated[Path, typer.Argument(help="a .keras file")],
+    data: DataOption,
+    split: SplitOption = None,
+    survival: SurvivalOption = "all",
+    fallback: Fallback = "prior",
+    json: JsonOption = False,
+) -> None:
+    """What each link of a trained model is worth, exactly, in expected accuracy."""
+    trained = load_model(model)
+    from .evaluation import expected_accuracy
+    from .runs import link_bytes
+
+    samples = split_of(load_data(data, trained.topology), split)
+    check_classes(samples, trained.class_names)
+    wanted = wanted_survivabilities(survival, trained.topology)
+    report = expected_accuracy(trained, samples, wanted, fallback=fallback)
+    found = {name: report.importance(name) for name in wanted}
+    sizes = link_bytes(trained)
+    if json:
+        rows = [
+            {
+                "link": x.name,
+                "kind": x.kind,
+                "bytes": sizes[x.name],
+                "importance": {name: found[name][x.name] for name in wanted},
+            }
+            for x in trained.topology.links
+        ]
+        print_json({"split": samples.name, "fallback": fallback, "links": rows})
+        return
+    print(f"% of expected accuracy lost without it, {samples.name}, fallback {fallback}")
+    print(f"{'link':<20} {'kind':<9} {'bytes':>6}" + "".join(f"  {n:>8}" for n in wanted))
+    worst = {x.name: max(f[x.name] for f in found.values()) for x in trained.topology.links}
+    for x in sorted(trained.topology.links, key=lambda x: -worst[x.name]):
+        cells = "".join(f"  {100 * found[name][x.name]:8.2f}" for name in wanted)
+        print(f"{x.name:<20} {x.kind:<9} {sizes[x.name]:>6}{cells}")
+
+
+@links_app.command("search")
+def search(
+    data: DataOption,
+    topology: TopologyOption = "poster-residual",
+    out: OutOption = Path("build/links"),
+    survival: SurvivalOption = "all",
+    budget_links: Annotated[
+        int | None, typer.Option(min=0, help="most links beside the primary ones")
+    ] = None,
+    budget_bytes: Annotated[
+        float | None, typer.Option(min=0, help="most bytes of all links an inference")
+    ] = None,
+    beam: Annotated[int, typer.Option(min=1, help="sets of each size that are followed")] = 4,
+    retrain: Annotated[bool, typer.Option(help="train the recommended sets on their own")] = True,
+    sections: SectionName = "fc32",
+    epochs: int = 150,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    seeds: SeedsOption = 3,
+    json: JsonOption = False,
+) -> None:
+    """Search the links that could exist for the best accuracy at each number of bytes."""
+    graph = Topology.load(topology)
+    wanted = wanted_survivabilities(survival, graph)
+    source = _data(data, graph)
+    from .link_search import search_links
+
+    with _runs(out, source) as (runs, progress):
+        found = search_links(
+            runs,
+            _template(source, graph, wanted, sections, epochs, batch_size, learning_rate),
+            final=_final(source),
+            seeds=range(seeds),
+            budget=float("inf") if budget_bytes is None else budget_bytes,
+            most=budget_links,
+            beam=beam,
+            retrain=retrain,
+            progress=progress,
+        )
+    for file in found.save_topologies(out / "topologies"):
+        say(f"wrote {file}")
+    if found.retrained:
+        across = "bytes of all links an inference"
+        _write_lines(out / "links.png", found.curve(), across, limits=found.limits())
+    _tell(found, out / "links.json", json)
+
+
+def rates(
+    data: DataOption,
+    topology: TopologyOption = "poster-residual",
+    out: OutOption = Path("build/rates"),
+    survival: Annotated[str, typer.Option(help="one preset, or a .json of probabilities")] = "low",
+    per: Annotated[RatesPer, typer.Option(help="what shares a rate")] = "tier",
+    trials: Annotated[int, typer.Option(min=1, help="in all, of all who share the storage")] = 30,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="shared by workers: a file, or a URL such as postgresql://…"),
+    ] = None,
+    trial_seeds: Annotated[int, typer.Option(min=1, help="trainings a trial")] = 1,
+    sections: SectionName = "fc32",
+    epochs: int = 150,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, help="of the search")] = 0,
+    seeds: Annotated[int, typer.Option(min=0, help="of what is reported; 0 for a worker")] = 3,
+    json: JsonOption = False,
+) -> None:
+    """Search how often nodes should fail in training, for the best accuracy at the true rates.
+
+    Started again with the same --storage it goes on; started twice, both work on one search.
+    """
+    graph = Topology.load(topology)
+    wanted = survivabilities(survival, graph)
+    source = _data(data, graph)
+    from .rates import search_rates
+
+    with _runs(out, source) as (runs, progress):
+        found = search_rates(
+            runs,
+            _template(source, graph, wanted, sections, epochs, batch_size, learning_rate, seed),
+            per=per,
+            trials=trials,
+            storage=storage or out / "rates.journal",
+            seeds=range(trial_seeds),
+            final=_final(source),
+            final_seeds=range(seeds),
+            progress=progress,
+        )
+    _tell(found, out / "rates.json", json)
+
+
+def plan(
+    data: DataOption,
+    goal: Annotated[float, typer.Option(help="expected accuracy, such as 0.95")],
+    survival: Annotated[str, typer.Option(help="one preset, or a .json of probabilities")],
+    topology: TopologyOption = "poster-residual",
+    model: Annotated[
+        Path | None, typer.Option(help="a .keras file: what it stays below its bound is added")
+    ] = None,
+    split: SplitOption = None,
+    sections: Annotated[SectionName, typer.Option(help="decide the bytes of a message")] = "fc32",
+    json: JsonOption = False,
+) -> None:
+    """What it takes to reach an accuracy: links to add, machines to harden or to double."""
+    trained = load_model(model) if model else None
+    graph = trained.topology if trained else Topology.load(topology)
+    wanted = survivabilities(survival, graph)
+    if len(wanted) != 1:
+        raise InputError(f"expected one --survival to plan for, got {', '.join(wanted)}")
+    [(name, value)] = wanted.items()
+    source = _data(data, graph)
+    from .evaluation import expected_accuracy
+    from .model import build
+    from .plan import make_plan
+    from .runs import link_bytes
+
+    samples = split_of(source, split)
+    measured = None
+    if trained:
+        check_classes(samples, trained.class_names)
+        measured = expected_accuracy(trained, samples, wanted).expected_accuracy(name)
+    sizes = link_bytes(trained or build(graph, sections, classes=source.class_names))
+    columns = [source.sensors.index(s.name) for s in graph.sensors]
+    found = make_plan(
+        graph,
+        samples.visible[:, columns],
+        samples.labels,
+        value,
+        goal,
+        sizes={link.source: sizes[link.name] for link in graph.links},
+        name=name,
+        split=samples.name,
+        measured=measured,
+    )
+    if json:
+        print_json(found.to_dict())
+    else:
+        print(found)
+
+
+def study(
+    name: Annotated[StudyName, typer.Argument(help="which")],
+    data: DataOption,
+    topology: TopologyOption = "poster-residual",
+    out: OutOption = Path("build/studies"),
+    sections: SectionName = "fc32",
+    epochs: int = 150,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    seeds: SeedsOption = 3,
+    json: JsonOption = False,
+) -> None:
+    """A table that answers one question; interrupted and started again, it goes on."""
+    graph = Topology.load(topology)
+    wanted = wanted_survivabilities("all", graph)
+    source = _data(data, graph)
+    from .study import run_study
+
+    with _runs(out, source) as (runs, progress):
+        found = run_study(
+            name,
+            runs,
+            _template(source, graph, wanted, sections, epochs, batch_size, learning_rate),
+            seeds=range(seeds),
+            final=_final(source),
+            progress=progress,
+        )
+    ticks, limits = (None, None) if found.numbered else (found.ticks(), found.limits())
+    across = "times the true failure rates" if found.numbered else ""
+    _write_lines(out / f"{name}.png", found.curve(), across, ticks=ticks, limits=limits)
+    _tell(found, out / f"{name}.json", json)
+    file = out / f"{name}.md"
+    with new_file(file) as temporary:
+        temporary.write_text(f"{found}\n", encoding="utf-8")
+    say(f"wrote {file}")
+
+
+# -- what these commands share ---------------------------------------------------------------------
+
+
+def _data(data: str, graph: Topology) -> Dataset:
+    quiet_tensorflow()
+    return load_data(data, graph)
+
+
+def _template(
+    source: Dataset,
+    graph: Topology,
+    wanted: dict[str, Any],
+    sections: SectionName,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int = 0,
+) -> Run:
+    """Train on the training part, choose on the validation part, report on the test part."""
+    from .runs import Run
+    from .training import Recipe
+
+    return Run(
+        topology=graph,
+        train=source.train.name,
+        report=(source.validation.name, source.test.name),
+        survival=wanted,
+        sections=sections,
+        recipe=Recipe(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate),
+        seed=seed,
+    )
+
+
+def _final(source: Dataset) -> str:
+    """What the last models train on: where a folder is split in two to choose, all of it."""
+    return source.family if source.family.endswith("_dir") else source.train.name
+
+
+@contextmanager
+def _runs(out: Path, source: Dataset) -> Iterator[tuple[Runs, Callable[[str, int, int], None]]]:
+    """A folder of runs, and a bar that shows how far the search and each training are."""
+    from .runs import Runs
+
+    with progress_bar(console) as bar:
+        show = search_bar(bar)
+
+        def watch(run: Run) -> Sequence[Any]:
+            import keras
+
+            epochs = run.recipe.epochs
+            return [
+                keras.callbacks.LambdaCallback(
+                    on_epoch_end=lambda epoch, logs: show("epochs", epoch + 1, epochs)
+                )
+            ]
+
+        yield Runs(out, source, callbacks=watch), show
+
+
+def _tell(found: Any, file: Path, json: bool) -> None:
+    """Keep what was found, and say it."""
+    record = found.to_dict()
+    with new_file(file) as temporary:
+        temporary.write_text(json_format.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if json:
+        print_json(record)
+    else:
+        print(found)
+    say(f"wrote {file}")
+
+
+def _write_lines(path: Path, series: Any, across: str, **options: Any) -> None:
+    from . import figures
+
+    with new_file(path) as temporary:
+        temporary.write_bytes(figures.render(figures.lines(series, across=across, **options)))
+    say(f"wrote {path}")
