@@ -150,7 +150,18 @@ def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManif
                 f"{nodes[name].node!r} of {nodes[name].fingerprint[:12]}; export the bundle again"
             )
         _check_links(manifest.topology, nodes[name], node_file)
+    _check_answers(manifest, nodes[manifest.topology.output], path)
     return manifest, nodes
+
+
+def _check_answers(manifest: BundleManifest, output: NodeManifest, path: Path) -> None:
+    """What answers mean is said twice, here and on the device that gives them."""
+    for name in ("class_names", "prior", "reliability"):
+        if getattr(manifest, name) != getattr(output, name):
+            raise InputError(
+                f"{path}: not what node {output.node!r} was exported with (at $.{name}); the file "
+                "was edited: copy or export the bundle again"
+            )
 
 
 def _check_links(topology: Topology, node: NodeManifest, path: Path) -> None:

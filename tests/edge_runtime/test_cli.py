@@ -233,6 +233,12 @@ def edit(path: Path, old: str, new: str) -> None:
         ),
         ("manifest.json", lambda p: edit(p, '"bus",', ""), "expected one prior a class"),
         (
+            "manifest.json",
+            lambda p: edit(p, '"bus",', '"lorry",'),
+            "not what node 'top' was exported with (at $.class_names); the file was edited",
+        ),
+        ("manifest.json", lambda p: edit(p, '"low": 0.', '"low": 0.0'), "(at $.reliability)"),
+        (
             "nodes/left/node.json",
             lambda p: edit(p, '"tolerance": ', '"tolerance": 1'),
             "damaged or was edited: copy or export it again",
