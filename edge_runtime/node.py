@@ -242,13 +242,16 @@ class Node:
             up = isinstance(event, PeerUp)
             change = self.gather.peer_up if up else self.gather.peer_down
             change(event.node, event.incarnation)
+            if not up:
+                self._refused.discard(event.node)
             if event.node in self._linked:
                 self._notice("up" if up else "down", event.node)
 
     def _name_refused(self) -> None:
+        # Once, until it goes: a peer that only claims the name may come between its messages.
         for name in self.gather.refused.keys() - self._refused:
             self._notice("refused", name)
-        self._refused = set(self.gather.refused)
+            self._refused.add(name)
 
     def _sense(self) -> None:
         """Take each hosted sensor's view of the present frame, once."""

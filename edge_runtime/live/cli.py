@@ -136,7 +136,9 @@ def _run(options: argparse.Namespace) -> int:
         manifest = read_node(options.node)
         deployment = Deployment.load(options.deployment)
         deadline_ns = deadline(options.deadline, deployment)
-        frames = _frame_clock(options.fps, deployment)
+        # Who sees nothing himself numbers no frames, and may start with any clock.
+        sees = any(link.sensor for link in manifest.incoming)
+        frames = _frame_clock(options.fps, deployment) if sees else None
         section = _section(options, manifest)
         sources = _sources(options, manifest)
         node = None

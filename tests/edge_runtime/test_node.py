@@ -257,6 +257,30 @@ def test_a_node_of_another_model_is_refused_and_named_once(
     assert sorted(x for x in poster.notices if x[1] == "refused") == refusals
 
 
+def test_a_name_that_is_misused_again_and_again_is_told_once(poster: Nodes) -> None:
+    told = ("fog2", "refused", "edge1")
+    for number in range(2, 6):
+        header, payload = encode(
+            Message(
+                frame=number,
+                sender="edge1",
+                incarnation=poster.transports["edge1"].incarnation or 0,
+                fingerprint=short_fingerprint("cd" * 32),
+                state=3,
+                age_ns=0,
+                tensors=(np.ones(6, np.float32),),
+            )
+        )
+        poster.transports["edge1"].send("fog2", header, payload)
+        [answer] = poster.frame(number)
+        assert "edge1" in answer.nodes
+        assert poster.notices.count(told) == 1
+    poster.kill("edge1")
+    poster.start("edge1", fingerprint="cd" * 32)
+    poster.frame(6)
+    assert poster.notices.count(told) == 2
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_is_lost_or_late_no_answer_claims_more_than_went_into_it(seed: int) -> None:
     rng = random.Random(seed)

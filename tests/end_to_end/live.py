@@ -1,5 +1,6 @@
 """What the end-to-end tests share: deployments of real processes over real Zenoh on loopback."""
 
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from edge_runtime.simulate import Bundle
 from edge_runtime.transport.base import ANSWERS, METRICS, Transport
 from edge_runtime.transport.zenoh import ZenohTransport
 from tests.commands import Deployed
+from tests.conftest import ROOT
 
 #: Easy for a busy machine, so that what fails is not its speed.
 FPS, DEADLINE_MS = 10.0, 400.0
@@ -210,6 +212,34 @@ def command(*arguments: str | Path, **options: Any) -> Iterator[subprocess.Popen
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.communicate()
+
+
+class Companion:
+    """A process of one of the modules here, from its first line to what it says at its end."""
+
+    def __init__(self, module: str, *arguments: str | Path) -> None:
+        words = [os.fspath(argument) for argument in arguments]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.{module}", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def end(self) -> dict[str, int]:
+        """Let it end; what it did."""
+        out, _ = self._process.communicate(timeout=LIMIT)
+        assert self._process.returncode == 0
+        found: dict[str, int] = json.loads(out)
+        return found
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
 
 
 def descendants(pid: int) -> set[int]:
