@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("evaluation", "training_step", "device", "accuracy")
+NAMES = ("evaluation", "training_step", "device", "hop", "accuracy")
 
 
 def main(names: list[str]) -> int:
