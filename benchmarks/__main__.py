@@ -5,7 +5,15 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("evaluation", "training_step", "device", "hop", "accuracy")
+NAMES = (
+    "evaluation",
+    "training_step",
+    "device",
+    "hop",
+    "deployment",
+    "presence",
+    "accuracy",
+)
 
 
 def main(names: list[str]) -> int:
