@@ -118,7 +118,8 @@ class Driver:
         self._transport.send("echo", *encode(message))
         while (event := self._transport.receive(limit)) is not None:
             if isinstance(event, Received):
-                self._gather.hear(event.header, event.payload, time.monotonic_ns())
+                message = decode(event.header, event.payload)
+                self._gather.receive(message, time.monotonic_ns())
                 ready = self._gather.ready(time.monotonic_ns())
                 if ready is not None and ready.frame == self._frame:
                     tensor: NDArray[Any] = ready.inputs["echo"][0]

@@ -10,6 +10,7 @@ import pytest
 from edge_runtime.errors import InputError
 from edge_runtime.gather import Condition, Dropped
 from edge_runtime.metrics import MetricsServer, parse_address
+from edge_runtime.wire import Message
 from tests.edge_runtime.network_of_nodes import Nodes
 from tests.reference import small_topology
 
@@ -84,9 +85,10 @@ def test_each_scrape_reads_anew(nodes: Nodes, server: MetricsServer) -> None:
 
 
 def test_a_drop_shows_its_reason(nodes: Nodes, server: MetricsServer) -> None:
-    nodes.nodes["top"].gather.hear(b"", b"", 0)
+    stranger = Message(frame=1, sender="x", incarnation=1, fingerprint=bytes(8), state=0, age_ns=0)
+    nodes.nodes["top"].gather.receive(stranger, nodes.now)
     found = scrape(server.url)
-    assert found["ddnn_dropped_messages_total", "malformed"] == 1
+    assert found["ddnn_dropped_messages_total", "foreign"] == 1
 
 
 def test_names_follow_the_conventions(server: MetricsServer) -> None:
