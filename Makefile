@@ -11,10 +11,10 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types format bench fuzz seeds live lock clean
+.PHONY: help venv demo test lint types format bench fuzz seeds live test-arm64 lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## build .venv with the versions in constraints.txt
 
@@ -46,6 +46,13 @@ seeds: $(STAMP) ## ten thousand seeds of the fault simulation
 
 live: $(STAMP) ## live runs of 2000 frames each, failures drawn and made real
 	DDNN_LIVE=2000 $(BIN)/python -m pytest tests/end_to_end/test_survival.py
+
+# Where the Debian root is made, once, and kept.
+ARM64 ?= build/arm64
+
+test-arm64: $(STAMP) ## the [edge] wheel on 64-bit ARM, emulated (needs root, debootstrap, qemu)
+	@$(BIN)/python -m tests.end_to_end.arm64
+	DDNN_ARM64=$(ARM64) $(BIN)/python -m pytest tests/end_to_end/test_arm64.py
 
 lock: ## resolve constraints.txt anew, for every Python we support (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }

@@ -5,7 +5,16 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("evaluation", "training_step", "device", "accuracy", "partition")
+NAMES = (
+    "evaluation",
+    "training_step",
+    "device",
+    "hop",
+    "deployment",
+    "presence",
+    "partition",
+    "accuracy",
+)
 
 
 def main(names: list[str]) -> int:

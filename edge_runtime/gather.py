@@ -37,9 +37,10 @@ PRESENT = "present"
 PATIENCE = 2
 #: Tokens of one name that are kept in mind; a rightful name has one, and two for a moment.
 TOKENS = 8
-#: Messages over which the quickest way from a sender is sought: more than one lease's worth, so
-#: that what a dead link held back shows, and few enough to forget a clock that stood still.
-WINDOW = 64
+#: Messages and nanoseconds over which the quickest way from a sender is sought, whichever takes
+#: longer: more than one lease's worth at any rate, so that what a dead link or a paused process
+#: held back shows, and short enough to forget a clock that stood still.
+WINDOW, WINDOW_NS = 64, 2_000_000_000
 
 Array = NDArray[Any]
 #: Why a message was not used; each is the name of a counter.
@@ -177,7 +178,7 @@ class _Sender:
     """One incoming link. `place` and `bit` are masks: in this node's links, and in a state."""
 
     __slots__ = (
-        "_before", "_clock", "_count", "_quickest",
+        "_before", "_clock", "_count", "_quickest", "_since",
         "bit", "gone", "holder", "inputs", "misses", "name", "place", "sensor", "tokens",
     )  # fmt: skip
 
@@ -197,7 +198,7 @@ class _Sender:
         self.holder: int | None = None
         self.gone = -1
         self._clock = -1
-        self._quickest = self._before = self._count = 0
+        self._quickest = self._before = self._count = self._since = 0
 
     def fits(self, tensors: tuple[Array, ...]) -> bool:
         """Whether these are the tensors that the section expects from this sender."""
@@ -222,10 +223,11 @@ class _Sender:
             return 0
         way = now - message.sent_ns
         if message.incarnation != self._clock:
-            self._clock, self._count = message.incarnation, 0
+            self._clock, self._count, self._since = message.incarnation, 0, now
             self._quickest = self._before = way
-        elif self._count == WINDOW:
-            self._before, self._quickest, self._count = self._quickest, way, 0
+        elif self._count >= WINDOW and now - self._since >= WINDOW_NS:
+            self._before, self._quickest = self._quickest, way
+            self._count, self._since = 0, now
         elif way < self._quickest:
             self._quickest = way
         self._count += 1

@@ -86,7 +86,12 @@ class Answer(msgspec.Struct, frozen=True):
 class Metrics(msgspec.Struct, frozen=True):
     """What a node tells of itself, about once a second and when `peers` changes.
 
-    Sums since its start. `peers`: whether each sender is waited for; sensors are not among them.
+    Sums since its start, but for `peers`: whether each sender is waited for (sensors are not among
+    them), `incarnation`: 0 while it does not hold its name, and `resident_mb`. `frames`: computed,
+    those `at_deadline` and `silent` among them. `answers`: by the output node, those of the
+    `fallbacks` among them; `answers_ns`: their ages. `received`: messages and hosted sensors'
+    views; `dropped`: of those, by reason; `unread`: messages that newer ones pushed out before the
+    node fetched them.
     """
 
     node: str
@@ -95,12 +100,22 @@ class Metrics(msgspec.Struct, frozen=True):
     at_deadline: int
     silent: int
     skipped: int
+    answers: int
+    fallbacks: int
+    answers_ns: int
+    received: int
+    dropped: dict[str, int]
+    unread: int
     payload_bytes: int
     header_bytes: int
-    dropped: dict[str, int]
+    compute_ns: int
     peers: dict[str, Condition]
-    compute_ms: float
     resident_mb: float
+
+    @property
+    def compute_ms(self) -> float:
+        """Milliseconds that a frame's computation took, on average."""
+        return self.compute_ns / 1e6 / self.frames if self.frames else 0.0
 
 
 class Node:
@@ -159,6 +174,7 @@ class Node:
         self._sensed = -1
         self._told = 0
         self._payload = self._header = self._busy = 0
+        self._answers = self._fallbacks = self._ages = 0
         self.gather = Gather(
             manifest.node,
             manifest.incoming,
@@ -194,6 +210,33 @@ class Node:
         """Let `run` return soon; safe in a signal handler and from any thread."""
         self._stopped = True
         self._transport.wake()
+
+    def metrics(self) -> Metrics:
+        """What it tells of itself, as it is now; for any thread.
+
+        It takes no lock, and nothing waits for it: a frame that is computed meanwhile may be in
+        some of the sums and not yet in others.
+        """
+        counters = self.gather.counters
+        return Metrics(
+            node=self.manifest.node,
+            incarnation=self._transport.incarnation or 0,
+            frames=counters.frames_complete + counters.frames_at_deadline,
+            at_deadline=counters.frames_at_deadline,
+            silent=counters.frames_silent,
+            skipped=counters.frames_skipped,
+            answers=self._answers,
+            fallbacks=self._fallbacks,
+            answers_ns=self._ages,
+            received=counters.received,
+            dropped={r: n for r in get_args(Dropped) if (n := getattr(counters, r))},
+            unread=self._transport.counters.overflow,
+            payload_bytes=self._payload,
+            header_bytes=self._header,
+            compute_ns=self._busy,
+            peers=self._waited_for(),
+            resident_mb=resident_mb(),
+        )
 
     def step(self) -> None:
         """Wait for what comes next, take in what is there, and compute one frame that is ready."""
@@ -336,6 +379,9 @@ class Node:
             waited=not ready.complete,
         )
         self._transport.send(ANSWERS, b"", msgspec.json.encode(answer))
+        self._answers += 1
+        self._fallbacks += ready.silent
+        self._ages += ready.age(now)
 
     def _may_speak(self, now: int) -> bool:
         """Whether this process has its name, as far as it can know."""
@@ -350,28 +396,15 @@ class Node:
     def _tell(self, *, last: bool = False) -> None:
         now = self._clock()
         incarnation = self._transport.incarnation
-        conditions = {name: self.gather.condition(name) for name in self._peers}
+        conditions = self._waited_for()
         due = last or conditions != self._conditions or now >= self._told + METRICS_EVERY
         if incarnation is None or not due or not self._may_speak(now):
             return
         self._told, self._conditions = now, conditions
-        counters = self.gather.counters
-        frames = counters.frames_complete + counters.frames_at_deadline
-        metrics = Metrics(
-            node=self.manifest.node,
-            incarnation=incarnation,
-            frames=frames,
-            at_deadline=counters.frames_at_deadline,
-            silent=counters.frames_silent,
-            skipped=counters.frames_skipped,
-            payload_bytes=self._payload,
-            header_bytes=self._header,
-            dropped={r: n for r in get_args(Dropped) if (n := getattr(counters, r))},
-            peers=conditions,
-            compute_ms=self._busy / 1e6 / frames if frames else 0.0,
-            resident_mb=resident_mb(),
-        )
-        self._transport.send(METRICS, b"", msgspec.json.encode(metrics))
+        self._transport.send(METRICS, b"", msgspec.json.encode(self.metrics()))
+
+    def _waited_for(self) -> dict[str, Condition]:
+        return {name: self.gather.condition(name) for name in self._peers}
 
 
 def _check(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -81,6 +82,35 @@ def process(name: str, *arguments: str | Path, cwd: Path, limit: float = 300) ->
         timeout=limit,
     )
     return Said(ran.returncode, ran.stdout, ran.stderr)
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """The standard output of a command that must succeed, without our own PYTHONPATH."""
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        [os.fspath(part) for part in command],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=env,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def build_wheel(root: Path, folder: Path) -> Path:
+    """The wheel of the tree at `root`, built in `folder` by way of the source distribution.
+
+    From a copy, because setuptools puts into a wheel what an earlier build left in `build/`.
+    """
+    tree, dist = folder / "tree", folder / "dist"
+    dust = (".*", "__pycache__", "build", "dist", "demo", "*.egg-info")
+    shutil.copytree(root, tree, ignore=shutil.ignore_patterns(*dust))
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, tree, cwd=folder)
+    [built] = dist.glob("*.whl")
+    return built
 
 
 def files(folder: Path) -> Iterator[str]:

@@ -6,8 +6,6 @@ An editable install finds every file of the tree, so only the wheel shows that o
 import ast
 import json
 import os
-import shutil
-import subprocess
 import sys
 import sysconfig
 import venv
@@ -18,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.cli import main as edge_main
-from tests.commands import Deployed, call
+from tests.commands import Deployed, build_wheel, call, run
 
 PACKAGES = ("ddnn_tf", "edge_runtime", "export")
 
@@ -33,22 +31,6 @@ for package in map(importlib.import_module, sys.argv[1:cut]):
         if module.name.rpartition(".")[2] not in sys.argv[cut:]:
             print(importlib.import_module(module.name).__file__)
 """
-
-
-def run(*command: str | Path, cwd: Path) -> str:
-    """The standard output of a command that must succeed, without our own PYTHONPATH."""
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    done = subprocess.run(
-        [os.fspath(part) for part in command],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=env,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def environment(path: Path, *requirements: str | Path) -> Path:
@@ -68,16 +50,8 @@ def site_packages(path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the source distribution, built from a copy of the tree.
-
-    A copy, because setuptools puts into a wheel what an earlier build left in `build/`.
-    """
-    tree, dist = tmp_path_factory.mktemp("source") / "tree", tmp_path_factory.mktemp("dist")
-    dust = (".*", "__pycache__", "build", "dist", "demo", "*.egg-info")
-    shutil.copytree(root, tree, ignore=shutil.ignore_patterns(*dust))
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, tree, cwd=dist)
-    [built] = dist.glob("*.whl")
-    return built
+    """The wheel, built from the source distribution."""
+    return build_wheel(root, tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from ..errors import InputError
 from ..files import new_file
 from ..interruption import interruptible
 from ..manifest import NodeManifest, read_node
+from ..metrics import MetricsServer, parse_address
 from ..node import Node, Notice, Section, Source
 from ..simulate import Bundle, load_section
 from ..sources import Region, open_source, parse_region
@@ -54,8 +55,8 @@ FAULT_HELP: Mapping[Fault, str] = {
 
 Command = Callable[[argparse.Namespace], int]
 
-#: How a person reads a node's notices.
-SAYS: Mapping[Notice, str] = {
+#: How a person reads a node's notices, and where it serves its metrics.
+SAYS: Mapping[Notice | Literal["metrics"], str] = {
     "up": "{} is there",
     "down": "{} is gone",
     "refused": "{} runs another model; what it sends is refused",
@@ -63,6 +64,7 @@ SAYS: Mapping[Notice, str] = {
     "returned": "{} has its source again",
     "unnamed": "cut off; the others do not see this node",
     "named": "ready",
+    "metrics": "metrics at {}",
 }
 
 
@@ -90,6 +92,11 @@ def add_commands(command: Callable[[str, Command, str], Any]) -> None:
     _add_deadline(add)
     add.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of messages")
     add.add_argument("--backend", choices=("litert", "savedmodel"), default="litert")
+    add.add_argument(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="serve /metrics for Prometheus there, by default to this machine alone",
+    )
     add.add_argument("--parent", type=int, help=argparse.SUPPRESS)
 
     add = command("up", _up, "Run a whole bundle as processes of this machine, and let them fail.")
@@ -132,7 +139,8 @@ def _add_deadline(parser: Any) -> None:
 def _run(options: argparse.Namespace) -> int:
     if options.parent is not None:
         _end_with(options.parent)
-    with interruptible() as interruption:
+    with interruptible() as interruption, ExitStack() as stack:
+        address = None if options.metrics is None else parse_address(options.metrics)
         manifest = read_node(options.node)
         deployment = Deployment.load(options.deployment)
         deadline_ns = deadline(options.deadline, deployment)
@@ -141,27 +149,29 @@ def _run(options: argparse.Namespace) -> int:
         frames = _frame_clock(options.fps, deployment) if sees else None
         section = _section(options, manifest)
         sources = _sources(options, manifest)
-        node = None
-        try:
-            config = deployment.transport(manifest.node, _peers(manifest))
-            with ZenohTransport(config, manifest.node) as transport:
-                node = Node(
-                    manifest,
-                    section,
-                    transport,
-                    sources,
-                    frames,
-                    deadline_ns=deadline_ns,
-                    lease_ns=deployment.tuning.lease_ms * 1_000_000,
-                    settle_ns=deployment.tuning.settle_ms * 1_000_000,
-                    encoding=options.encoding,
-                    notice=_teller(manifest.node, options.json),
-                )
-                interruption.calls(node.stop)
-                node.run()
-        finally:
-            for source in sources.values():
-                source.close()
+        for source in sources.values():
+            stack.callback(source.close)
+        config = deployment.transport(manifest.node, _peers(manifest))
+        tell = _teller(manifest.node, options.json)
+        with ZenohTransport(config, manifest.node) as transport:
+            node = Node(
+                manifest,
+                section,
+                transport,
+                sources,
+                frames,
+                deadline_ns=deadline_ns,
+                lease_ns=deployment.tuning.lease_ms * 1_000_000,
+                settle_ns=deployment.tuning.settle_ms * 1_000_000,
+                encoding=options.encoding,
+                notice=tell,
+            )
+            if address is not None:
+                # Closed after the name was given up: that takes it up to half a second.
+                server = stack.enter_context(MetricsServer(*address, node.metrics))
+                tell("metrics", server.url)
+            interruption.calls(node.stop)
+            node.run()
     return interruption.code or 0
 
 
@@ -235,10 +245,10 @@ def _by_sensor(words: list[str], option: str, manifest: NodeManifest) -> dict[st
     return found
 
 
-def _teller(node: str, as_json: bool) -> Callable[[Notice, str], None]:
+def _teller(node: str, as_json: bool) -> Callable[[Notice | Literal["metrics"], str], None]:
     """Prints a node's notices, a line each."""
 
-    def tell(what: Notice, name: str) -> None:
+    def tell(what: Notice | Literal["metrics"], name: str) -> None:
         if as_json:
             line = json.dumps({"node": node, "event": what, "name": name})
         else:

@@ -69,7 +69,7 @@ class ZenohTuning(
     lease_ms: _Milliseconds = 500
     keep_alive: Annotated[int, Meta(ge=2, le=100)] = 4
     retry_initial_ms: _Milliseconds = 100
-    retry_max_ms: _Milliseconds = 500
+    retry_max_ms: _Milliseconds = 200
     handshake_ms: _Milliseconds = 1000
     connect_wait_ms: _Milliseconds = 200
     settle_ms: _Milliseconds = 100

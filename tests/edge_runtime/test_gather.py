@@ -264,10 +264,23 @@ def test_what_waited_on_the_way_has_aged_by_it() -> None:
     assert ready.age(START + 390 * MS) == 62 * MS
 
 
+def test_a_long_hold_up_shows_at_a_high_rate_too() -> None:
+    # A thousand messages a second: what one second held back is more than any number of them.
+    fog = Fog(proven="edge1")
+    for i in range(300):
+        assert fog.send("edge1", i, i, sent_ns=(i + 1) * MS) is None
+        assert fog.frame(i) == i
+    held = [fog.send("edge1", i, 1300, sent_ns=(i + 1) * MS) for i in range(300, 1200)]
+    assert set(held) == {"expired"}
+    assert fog.send("edge1", 1300, 1300, sent_ns=1301 * MS) is None
+
+
 def test_a_clock_that_stood_still_is_forgotten() -> None:
     fog = Fog(proven="edge1")
     fog.send("edge1", 7, 0, sent_ns=10**15)
-    dropped = [fog.send("edge1", 8 + i, 500 + i, sent_ns=10**15 + i * MS) for i in range(200)]
+    dropped = [
+        fog.send("edge1", 8 + i, 500 + 33 * i, sent_ns=10**15 + 33 * i * MS) for i in range(200)
+    ]
     assert dropped[0] == "expired"
     assert set(dropped[2 * WINDOW :]) == {None}
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,44 @@ def test_a_node_can_be_ended_before_it_is_ready(it: Deployed, tmp_path: Path) ->
         fog2.send_signal(signal.SIGTERM)
         _, err = fog2.communicate(timeout=LIMIT)
         assert (fog2.returncode, err) == (0, "")
+
+
+def test_run_serves_metrics(it: Deployed, tmp_path: Path) -> None:
+    Deployment.on_one_host(it.topology.order, first_port=None).save(tmp_path / "d.json")
+    where = ("--deployment", tmp_path / "d.json")
+    nodes = it.bundle / "nodes"
+    views = ("--source", f"cam2={it.test}")
+    with (
+        command("run", nodes / "edge2", *where, *views, "--metrics", "0", "--json") as edge2,
+        command("run", nodes / "fog1", *where, "--json") as fog1,
+    ):
+        assert edge2.stdout is not None
+        url = str(json.loads(edge2.stdout.readline())["name"])
+        assert url.startswith("http://127.0.0.1:")
+
+        def served(name: str) -> float:
+            with urllib.request.urlopen(url, timeout=LIMIT) as page:
+                lines = page.read().decode().splitlines()
+            [value] = [line.rpartition(" ")[2] for line in lines if line.startswith(f"{name}{{")]
+            return float(value)
+
+        until(lambda: served("ddnn_sent_payload_bytes_total") >= 10 * 32 * 4, "10 messages")
+        assert served("ddnn_received_messages_total") >= 10
+        assert served("ddnn_compute_seconds_sum") > 0
+        assert served("ddnn_named") == 1
+        assert 20e6 < served("ddnn_resident_memory_bytes") < 200e6
+
+        port = url.rpartition(":")[2].removesuffix("/metrics")
+        with command("run", nodes / "fog2", *where, "--metrics", port) as second:
+            out, err = second.communicate(timeout=LIMIT)
+        assert (second.returncode, out) == (2, "")
+        assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in err
+        assert err.count("\n") == 1
+
+        for process in (edge2, fog1):
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=LIMIT)
+            assert (process.returncode, err) == (0, "")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])

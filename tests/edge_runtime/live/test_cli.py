@@ -38,6 +38,7 @@ def where(small_deployed: Deployed, tmp_path: Path) -> tuple[str | Path, ...]:
         (("--source", "cam0=x", "--fps", "0"), "expected frames a second above 0"),
         (("--source", "cam0=x", "--deadline", "0"), "expected --deadline above 0"),
         (("--source", "cam0=x", "--deadline", "nan"), "expected --deadline above 0"),
+        (("--metrics", "9400:"), "--metrics 9400:: expected a port such as 9400"),
         (("--encoding", "gzip"), "invalid choice: 'gzip'"),
         (("--backend", "torch"), "invalid choice: 'torch'"),
         (("--backend", "savedmodel"), "was exported without a SavedModel"),

@@ -21,11 +21,16 @@ def metrics(
         at_deadline=0,
         silent=0,
         skipped=0,
+        answers=0,
+        fallbacks=0,
+        answers_ns=0,
+        received=0,
+        unread=0,
         payload_bytes=100 * frames,
         header_bytes=10 * frames,
         dropped={},
         peers=peers or {},
-        compute_ms=0.1,
+        compute_ns=100_000 * frames,
         resident_mb=60.0,
     )
 
