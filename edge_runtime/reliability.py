@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .failure_model import working
 from .failures import (
     MOST_CONFIGURATIONS,
     Configurations,
@@ -175,7 +176,7 @@ class Reliability:
     @property
     def survivabilities(self) -> tuple[str, ...]:
         """Names of what was asked for."""
-        return tuple(self.configurations.survivals)
+        return tuple(self.configurations.models)
 
     @property
     def accuracies(self) -> Vector:
@@ -214,7 +215,7 @@ class Reliability:
         """For each number of failures: its probability and the accuracy expected then."""
         p, failures = self.configurations.probabilities(survivability), self.configurations.failures
         rows = []
-        for count in range(int(failures.max()) + 1):
+        for count in np.unique(failures).tolist():
             weight = p * (failures == count)
             total = float(weight.sum())
             # A number of failures that cannot occur has no expectation; count configurations.
@@ -223,7 +224,10 @@ class Reliability:
         return rows
 
     def worst(self, failures: int) -> tuple[tuple[str, ...], float]:
-        """The `failures` elements whose joint failure costs most, and the accuracy left."""
+        """The `failures` elements or groups whose joint failure costs most, and the accuracy left.
+
+        Of those joint failures that the configurations hold.
+        """
         cases = np.flatnonzero(self.configurations.failures == failures)
         if not len(cases):
             raise InputError(
@@ -233,25 +237,28 @@ class Reliability:
         return self.failed(int(case)), float(self.accuracies[case])
 
     def failed(self, case: int) -> tuple[str, ...]:
-        """Names of the elements that have failed in a configuration."""
-        down = ~self.configurations.masks[case]
-        return tuple(n for n, d in zip(self.topology.elements, down, strict=True) if d)
+        """Names of the elements, and of the groups, that have failed in a configuration."""
+        down = ~self.configurations.causes[case]
+        return tuple(n for n, d in zip(self.topology.causes, down, strict=True) if d)
 
     def importance(self, survivability: str) -> dict[str, float]:
-        """Birnbaum importance of every sensor, node and link, whether or not it can fail.
+        """Birnbaum importance of every sensor, node, link and group, whether or not it can fail.
 
-        Expected accuracy while the element works for sure minus expected accuracy once it has
-        failed (Birnbaum, *On the importance of different components in a multicomponent system*,
-        1969). May evaluate further sections, which `section_evaluations` does not count.
+        Expected accuracy while it works for sure minus expected accuracy once it has failed
+        (Birnbaum, *On the importance of different components in a multicomponent system*, 1969),
+        all else being as it is: an element that works by itself still fails with its groups. May
+        evaluate further sections, which `section_evaluations` does not count.
         """
+        weights = self.configurations.probabilities(survivability)
+        occurs = weights > 0
+        causes, accuracies = self.configurations.causes[occurs], self.accuracies[occurs]
         found = {}
-        for column, name in enumerate(self.topology.elements):
-            works = self.configurations.masks[:, column]
-            weights = self.configurations.probabilities(survivability, given=column)[works]
-            down = self.configurations.masks[works].copy()
-            down[:, column] = False
-            failed = self._accuracy(self._case.of_masks(down))
-            found[name] = float(weights @ (self.accuracies[works] - failed))
+        for place, name in enumerate(self.topology.causes):
+            others = causes.copy()
+            others[:, place] ^= True
+            otherwise = self._accuracy(self._case.of_masks(working(self.topology, others)))
+            gains = np.where(causes[:, place], accuracies - otherwise, otherwise - accuracies)
+            found[name] = float(weights[occurs] @ gains)
         return found
 
     def states(self, also: Mask | None = None) -> dict[int, float]:

@@ -321,15 +321,14 @@ def _survivabilities(topology: Topology) -> dict[str, Survival]:
     return {name: name for name in topology.survivabilities} or {"own": None}
 
 
-def _comparable(topology: Topology, survivabilities: Mapping[str, Survival]) -> Configurations:
-    """Every configuration, or where there are too many, a thousand drawn ones."""
+def _comparable(topology: Topology, survivabilities: Mapping[str, Survival]) -> Mask:
+    """Every mask, or where there are too many, a thousand drawn ones."""
     try:
-        return enumerate_configurations(topology, survivabilities, limit=1 << 12)
+        masks = enumerate_configurations(topology, survivabilities, limit=1 << 12).masks
     except InputError:
         rng = np.random.default_rng(0)
-        masks = [draw(topology, s, 1000, rng) for s in survivabilities.values()]
-        survivals = {n: topology.survival(s) for n, s in survivabilities.items()}
-        return Configurations(np.unique(np.concatenate(masks), axis=0), (), survivals)
+        masks = np.concatenate([draw(topology, s, 1000, rng) for s in survivabilities.values()])
+    return np.unique(masks, axis=0)
 
 
 def _one_more_failure(topology: Topology, configurations: Configurations) -> Mask:

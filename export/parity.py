@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.failures import Configurations, Mask, output_states
+from edge_runtime.failures import Mask, output_states
 from edge_runtime.reliability import Runner, SectionMemo, state_keys
 from edge_runtime.topology import Topology
 
@@ -92,17 +92,17 @@ def whole(
     runner: Runner,
     reference: Reference,
     inputs: Mapping[str, Array],
-    configurations: Configurations,
+    masks: Mask,
 ) -> BundleParity:
-    """Compare a bundle's answers with the reference under every configuration that answers.
+    """Compare a bundle's answers with the reference under every mask that gives an answer.
 
-    `inputs`: per sensor, samples first; a few are enough, as every configuration sees them all.
+    `inputs`: per sensor, samples first; a few are enough, as every mask meets them all.
     """
     memo = SectionMemo(topology, runner, inputs)
     samples = len(next(iter(inputs.values())))
-    states, inverse = state_keys(output_states(topology, configurations.masks))
+    states, inverse = state_keys(output_states(topology, masks))
     error, agreeing, compared = 0.0, 0, 0
-    for mask, state in zip(configurations.masks, (states[i] for i in inverse), strict=True):
+    for mask, state in zip(masks, (states[i] for i in inverse), strict=True):
         if state:
             expected = reference(inputs, np.tile(mask, (samples, 1)))
             got = memo.answer(state)

@@ -51,9 +51,11 @@ PUBLIC = {
         "Change",
         "Configurations",
         "FailureTrace",
+        "Mask",
         "deliveries",
         "draw",
         "enumerate_configurations",
+        "failure_models",
         "mask_without",
         "output_states",
     ],
@@ -84,7 +86,7 @@ PUBLIC = {
         "load_section",
         "read_golden",
     ],
-    "edge_runtime.topology": ["Link", "Node", "Sensor", "Survival", "Topology"],
+    "edge_runtime.topology": ["Group", "Link", "Node", "Sensor", "Survival", "Topology"],
     "export": ["ExportReport", "ParityError", "export_bundle"],
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..clock import SECOND, FrameClock
 from ..errors import InputError
+from ..failure_model import FailureModel
 from ..failures import FailureTrace, Mask, draw, mask_without
 from ..node import Answer
 from ..topology import Survival, Topology
@@ -392,7 +393,7 @@ class LiveRun:
 
 def check_survival(topology: Topology, survival: Survival) -> None:
     """Only nodes can be made to fail; `InputError` where a sensor or a link is to."""
-    chances = topology.survival(survival)
+    chances = FailureModel.of(topology, survival).element_marginals
     nodes = {topology.index[node] for node in topology.order}
     others = [
         name

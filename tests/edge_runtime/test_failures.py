@@ -52,23 +52,6 @@ def test_configurations_are_all_there_is_and_their_probabilities_sum_to_one(
         assert weights[case] == pytest.approx(expected)
 
 
-@given(data=st.data(), topology=topologies())
-def test_given_weights_sum_to_one_on_either_side_of_the_element(
-    data: st.DataObject, topology: Topology
-) -> None:
-    survival = data.draw(survivabilities(topology))
-    configurations = enumerate_configurations(topology, {"s": survival})
-    for column in configurations.fallible:
-        weights = configurations.probabilities("s", given=column)
-        works = configurations.masks[:, column]
-        assert weights[works].sum() == pytest.approx(1)
-        assert weights[~works].sum() == pytest.approx(1)
-        p = survival[topology.elements[column]]
-        assert weights * np.where(works, p, 1 - p) == pytest.approx(
-            configurations.probabilities("s")
-        )
-
-
 def test_elements_can_be_counted_as_fallible_although_they_never_fail() -> None:
     topology = small_topology()
     found = enumerate_configurations(topology, {"low": "low"}, also=["cam0->top"])

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from numpy.typing import NDArray
 
-from edge_runtime.failures import enumerate_configurations
+from edge_runtime.failures import enumerate_configurations, mask_without
 from export.parity import ParityError, check_chain, relative_error, whole
 from export.split import KerasRunner
 from tests.models import plain_model
@@ -88,7 +88,7 @@ class Changed:
 def compare(model: Any, runner: Any, count: int = 6) -> Any:
     topology = model.topology
     configurations = enumerate_configurations(topology, {"s": {"left": 0.5, "top": 0.5}})
-    return whole(topology, runner, model.simulate, samples(topology, count), configurations)
+    return whole(topology, runner, model.simulate, samples(topology, count), configurations.masks)
 
 
 def test_every_configuration_that_answers_is_compared(model: Any) -> None:
@@ -110,8 +110,7 @@ def test_agreement_is_the_share_of_equal_labels(model: Any) -> None:
 
 def test_where_nothing_answers_there_is_nothing_to_disagree_about(model: Any) -> None:
     topology = model.topology
-    configurations = enumerate_configurations(topology, {"s": {"top": 0.0}})
-    kept = type(configurations)(configurations.masks[1:], (), {})
+    dead = mask_without(topology, ["top"])[None]
     runner = KerasRunner(model, topology)
-    found = whole(topology, runner, model.simulate, samples(topology, 2), kept)
+    found = whole(topology, runner, model.simulate, samples(topology, 2), dead)
     assert (found.configurations, found.max_error, found.label_agreement) == (0, 0.0, 1.0)
