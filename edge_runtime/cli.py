@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from .errors import InputError
-from .failures import FailureTrace, draw
+from .failures import draw
 from .files import new_file
 from .live.replay import Replay, read_answers
 from .manifest import BUNDLE_FILE
@@ -21,7 +21,9 @@ from .profile import profile, profile_node
 from .reliability import FALLBACKS, Reliability, evaluate
 from .samples import Samples
 from .simulate import Bundle, check_node
-from .topology import Survival, Topology
+from .survival import Survival, Uptime
+from .topology import Topology
+from .trace import FailureTrace, complete_uptimes
 from .wire import Encoding
 
 __all__ = ["main"]
@@ -50,7 +52,7 @@ def guarded(program: str, command: Callable[[], int]) -> int:
 
 
 def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]:
-    """Parse `--survival`: presets and .json files of probabilities by element, with commas.
+    """Parse `--survival`, with commas: presets, .json files of survival by element, .jsonl traces.
 
     Without it, all of the topology's presets, or its own values where it has none.
     """
@@ -60,16 +62,18 @@ def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]
     for word in filter(None, (part.strip() for part in text.split(","))):
         if word.endswith(".json"):
             try:
-                table = msgspec.json.decode(Path(word).read_bytes(), type=dict[str, float])
+                table = msgspec.json.decode(Path(word).read_bytes(), type=dict[str, float | Uptime])
             except (OSError, msgspec.DecodeError) as error:
                 raise InputError(f"--survival {word}: {error}; expected probabilities") from error
             topology.survival(table)
             found[Path(word).stem] = table
+        elif word.endswith(".jsonl"):
+            found[Path(word).stem] = FailureTrace.load(word, topology).shares()
         else:
             topology.survival(word)
             found[word] = word
     if not found:
-        raise InputError("--survival is empty; name a preset such as high, or a .json file")
+        raise InputError("--survival is empty; name a preset such as high, or a file")
     return found
 
 
@@ -272,15 +276,35 @@ def _replay(options: argparse.Namespace, bundle: Bundle, samples: Samples) -> in
 
 
 def _trace(options: argparse.Namespace, topology: Topology, frames: int) -> FailureTrace:
-    """The trace to replay: recorded, or drawn anew every `--hold` frames."""
+    """The trace to replay: recorded, drawn anew every `--hold` frames, or drawn from mean times."""
     if options.trace:
         return FailureTrace.load(options.trace, topology)
-    if options.survival is None:
-        raise InputError("nothing to simulate; give --trace FILE, or --survival NAME to draw one")
-    survival = one_survivability(options.survival, topology)
-    count = -(-frames // options.hold)
-    drawn = draw(topology, survival, count, np.random.default_rng(options.seed))
-    return FailureTrace.of(topology, np.repeat(drawn, options.hold, axis=0)[:frames])
+    mtbf, mttr = options.mtbf, options.mttr
+    timed = mtbf is not None or mttr is not None
+    if timed and options.hold is not None:
+        raise InputError("give --hold, or mean times; with these each state lasts as it comes")
+    rng = np.random.default_rng(options.seed)
+    if options.survival is not None:
+        survival = one_survivability(options.survival, topology)
+    elif mtbf is not None and mttr is not None:
+        survival = dict.fromkeys(topology.order, Uptime(mtbf, mttr))
+        mtbf = mttr = None
+    else:
+        raise InputError(
+            "nothing to simulate; give --trace FILE, or --survival NAME to draw one, or both "
+            "--mtbf and --mttr of all nodes"
+        )
+    if timed or (options.hold is None and _has_uptimes(survival, topology)):
+        uptimes = complete_uptimes(topology, survival, mtbf=mtbf, mttr=mttr)
+        return FailureTrace.drawn(topology, uptimes, frames, rng, rate=options.rate)
+    hold = options.hold or 1
+    drawn = draw(topology, survival, -(-frames // hold), rng)
+    return FailureTrace.of(topology, np.repeat(drawn, hold, axis=0)[:frames])
+
+
+def _has_uptimes(survival: Survival, topology: Topology) -> bool:
+    recorded = not (survival is None or isinstance(survival, (str, Mapping)))
+    return not recorded and bool(topology.uptimes(survival))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -298,7 +322,9 @@ def _parser() -> argparse.ArgumentParser:
     add = command("evaluate", _evaluate, "Expected accuracy of a bundle over all failures.")
     add.add_argument("bundle", type=Path, metavar="BUNDLE")
     add.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
-    add.add_argument("--survival", help="presets or .json files, with commas; default all presets")
+    add.add_argument(
+        "--survival", help="presets, .json files or .jsonl traces, with commas; default all presets"
+    )
     add.add_argument("--fallback", choices=FALLBACKS, default="prior")
 
     add = command("check", _check, "Prove that a node's artifact gives its golden numbers here.")
@@ -315,7 +341,12 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--trace", type=Path, metavar="FILE", help="a recorded trace")
     add.add_argument("--survival", help="draw a trace from this survivability instead")
     add.add_argument("--seed", type=int, default=0, help="of the trace drawn")
-    add.add_argument("--hold", type=int, default=1, help="frames that a drawn configuration lasts")
+    add.add_argument("--hold", type=int, help="frames that a drawn configuration lasts; default 1")
+    add.add_argument("--mtbf", type=float, help="mean time from a repair to the next failure")
+    add.add_argument("--mttr", type=float, help="mean time to repair: draw failures that last so")
+    add.add_argument(
+        "--rate", type=float, default=1.0, help="frames in a unit of the mean times; default 1"
+    )
     add.add_argument("--frames", type=int, help="how many; default once through the data")
     add.add_argument("--save-trace", type=Path, metavar="FILE", help="write the trace drawn")
     add.add_argument("--save-answers", type=Path, metavar="FILE", help="write them, a line each")

@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
 from .failure_model import FailureModel, Mask, mask_without, working
-from .files import new_file
 from .survival import Survival
 from .topology import Topology
 
 __all__ = [
-    "Change",
     "Configurations",
-    "FailureTrace",
     "Mask",
     "deliveries",
     "draw",
@@ -175,67 +170,3 @@ def output_states(topology: Topology, masks: Mask) -> Mask:
             wanted[:, column] = delivers[:, column] & heard[name]
             heard[link.source] = heard.get(link.source, False) | wanted[:, column]
     return wanted
-
-
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From `frame` on, exactly the elements in `down` have failed."""
-
-    frame: int
-    down: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FailureTrace:
-    """What had failed at each frame of a run: the changes, in order of frames.
-
-    In a file, one JSON object a line, as in `{"frame": 120, "down": ["fog4", "edge1->fog2"]}`;
-    before the first change nothing has failed.
-    """
-
-    topology: Topology
-    changes: tuple[Change, ...]
-
-    @classmethod
-    def of(cls, topology: Topology, masks: Mask) -> FailureTrace:
-        """The trace of one mask a frame, bool (frames, elements)."""
-        changes: list[Change] = []
-        before: tuple[str, ...] = ()
-        for frame, mask in enumerate(masks):
-            down = tuple(n for n, up in zip(topology.elements, mask, strict=True) if not up)
-            if down != before:
-                changes.append(Change(frame, down))
-            before = down
-        return cls(topology, tuple(changes))
-
-    @classmethod
-    def load(cls, path: str | Path, topology: Topology) -> FailureTrace:
-        """Read a trace; `InputError` names the line of a fault."""
-        try:
-            lines = Path(path).read_bytes().splitlines()
-        except OSError as error:
-            raise InputError(f"cannot read the trace {path}: {error.strerror}") from error
-        changes: list[Change] = []
-        for number, line in enumerate(lines, 1):
-            where = f"{path}, line {number}"
-            try:
-                change = msgspec.json.decode(line, type=Change)
-                mask_without(topology, change.down)
-            except (msgspec.DecodeError, InputError) as error:
-                raise InputError(f"{where}: {error}") from error
-            if change.frame < 0 or (changes and change.frame <= changes[-1].frame):
-                raise InputError(f"{where}: expected frames in rising order, got {change.frame}")
-            changes.append(change)
-        return cls(topology, tuple(changes))
-
-    def save(self, path: str | Path) -> None:
-        """Write one change a line."""
-        with new_file(path) as temporary:
-            lines = [msgspec.json.encode(change) + b"\n" for change in self.changes]
-            temporary.write_bytes(b"".join(lines))
-
-    def masks(self, frames: int) -> Mask:
-        """One mask a frame, bool (frames, elements)."""
-        masks = np.ones((frames, len(self.topology.elements)), bool)
-        for change in self.changes:
-            masks[change.frame :] = mask_without(self.topology, change.down)
-        return masks

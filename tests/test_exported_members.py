@@ -48,9 +48,7 @@ PUBLIC = {
         "write_street",
     ],
     "edge_runtime.failures": [
-        "Change",
         "Configurations",
-        "FailureTrace",
         "Mask",
         "deliveries",
         "draw",
@@ -87,6 +85,7 @@ PUBLIC = {
         "read_golden",
     ],
     "edge_runtime.topology": ["Group", "Link", "Node", "Sensor", "Survival", "Topology"],
+    "edge_runtime.trace": ["Change", "FailureTrace", "complete_uptimes"],
     "export": ["ExportReport", "ParityError", "export_bundle"],
 }
 

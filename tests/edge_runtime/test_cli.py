@@ -1,6 +1,7 @@
 """`ddnn-edge` as its users meet it: what it prints, its exit codes, and how it refuses."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from edge_runtime import cli
 from edge_runtime.cli import main, survivabilities
 from edge_runtime.errors import InputError
-from edge_runtime.failures import FailureTrace
 from edge_runtime.files import sha256
 from edge_runtime.samples import Samples
+from edge_runtime.trace import FailureTrace
 from tests.commands import CLASSES, Deployed, call, done, files, process, refused
 from tests.reference import small_topology
 
@@ -162,7 +163,8 @@ def test_unknown_survival_is_refused(evaluated: tuple[str, ...], text: str, said
     ("content", "said"),
     [
         ("{", "Input data was truncated"),
-        ('{"left": "often"}', "Expected `float`, got `str`"),
+        ('{"left": "often"}', "Expected `float | object`, got `str`"),
+        ('{"left": {"mtbf": 0, "mttr": 1}}', "expected mtbf above 0, got 0.0"),
         (
             '{"left": 1.5}',
             "expected a survival probability from 0 to 1, got 1.5 (at survival.left)",
@@ -175,6 +177,25 @@ def test_a_bad_file_of_probabilities_is_refused(
 ) -> None:
     (tmp_path / "mine.json").write_text(content)
     assert said in bad(*evaluated, "--survival", tmp_path / "mine.json")
+
+
+def test_survival_takes_a_recorded_trace(
+    evaluated: tuple[str, ...], simulated: tuple[str, ...], tmp_path: Path
+) -> None:
+    trace = tmp_path / "monday.jsonl"
+    edge(*simulated, "--survival", "low", "--frames", "40", "--hold", "2", "--save-trace", trace)
+    found = edge(*evaluated, "--survival", f"{trace},low", "--json").json
+    shares = FailureTrace.load(trace, small_topology()).shares()
+    assert sum(share.share for share in shares) == pytest.approx(1)
+    exact = edge(*evaluated, "--survival", "low", "--json").json
+    assert found["expected_accuracy"]["low"] == exact["expected_accuracy"]["low"]
+    assert found["configurations"] == exact["configurations"], "they are among those enumerated"
+    assert found["expected_accuracy"]["monday"] != exact["expected_accuracy"]["low"]
+    drawn = edge(*simulated, "--survival", trace, "--frames", "50", "--json").json
+    assert drawn["changes"] > 5
+    assert "method" not in found
+    trace.write_text('{"frame": 3, "down": ["left"]}')
+    assert "which frames it is about" in bad(*evaluated, "--survival", trace)
 
 
 # -- bad bundles -----------------------------------------------------------------------------------
@@ -366,7 +387,7 @@ def test_a_written_trace_replays_to_the_same_answers(
     ).json
     assert drawn == replayed
     assert drawn["frames"] == 50
-    assert drawn["changes"] == len(trace.read_text().splitlines()) > 10
+    assert drawn["changes"] == len(trace.read_text().splitlines()) - 1 > 10
     assert first.read_bytes() == second.read_bytes()
     assert edge(*drawing).json == drawn
     other = edge(*simulated, "--survival", "low", "--seed", "8", "--frames", "50", "--json").json
@@ -418,6 +439,21 @@ def test_hold_keeps_a_drawn_configuration(simulated: tuple[str, ...], tmp_path: 
     assert all(change.frame % 6 == 0 for change in changes)
 
 
+def test_mean_times_give_a_trace_that_lasts(simulated: tuple[str, ...], tmp_path: Path) -> None:
+    def changes(*options: str) -> int:
+        found = edge(*simulated, "--frames", "2000", *options, "--json").json
+        return int(found["changes"])
+
+    often = changes("--survival", "low", "--mttr", "2")
+    seldom = changes("--survival", "low", "--mttr", "2", "--rate", "20")
+    assert often == changes("--survival", "low", "--mttr", "2")
+    assert 0 < 5 * seldom < often
+    assert changes("--mtbf", "30", "--mttr", "10") > 0
+    (tmp_path / "field.json").write_text('{"left": {"mtbf": 30, "mttr": 10}}')
+    field = changes("--survival", os.fspath(tmp_path / "field.json"))
+    assert 0 < field < changes("--survival", os.fspath(tmp_path / "field.json"), "--hold", "1")
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -447,6 +483,10 @@ def test_a_broken_trace_names_its_line(
         (("--survival", "low", "--frames", "-4"), "expected --frames of at least 1, got -4"),
         (("--survival", "low", "--seed", "-1"), "expected --seed of at least 0, got -1"),
         (("--trace", "nowhere"), "cannot read the trace nowhere: No such file"),
+        (("--mttr", "3"), "or both --mtbf and --mttr of all nodes"),
+        (("--survival", "low", "--mttr", "3", "--hold", "2"), "give --hold, or mean times"),
+        (("--survival", "low", "--mttr", "3", "--mtbf", "9"), "expected one mean time"),
+        (("--survival", "low", "--mttr", "3", "--rate", "0"), "expected a rate above 0, got 0.0"),
     ],
 )
 def test_impossible_simulations_are_refused(
