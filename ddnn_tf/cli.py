@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from edge_runtime.cli import check_classes, guarded, print_json, survivabilities
+from edge_runtime.cli import (
+    check_classes,
+    check_sampling,
+    guarded,
+    print_json,
+    survivabilities,
+)
 from edge_runtime.errors import InputError
 from edge_runtime.files import new_file
 from edge_runtime.manifest import BUNDLE_FILE, Quantization
@@ -96,7 +102,9 @@ def train(
     validation: Annotated[str | None, typer.Option(help="split to report on")] = None,
     method: Method = "dropout",
     sections: SectionName = "fc32",
-    survival: Annotated[str, typer.Option(help="presets with commas, or all")] = "all",
+    survival: Annotated[
+        str, typer.Option(help="presets, .json or .jsonl files, with commas; or all presets")
+    ] = "all",
     epochs: int = 150,
     batch_size: int = 32,
     repeats: Annotated[int, typer.Option(help="failure masks a sample in each batch")] = 1,
@@ -170,11 +178,18 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="a .keras file or a bundle")],
     data: DataOption,
     split: SplitOption = None,
-    survival: Annotated[str | None, typer.Option(help="presets with commas")] = None,
+    survival: Annotated[
+        str | None, typer.Option(help="presets, .json or .jsonl files, with commas")
+    ] = None,
     fallback: Fallback = "prior",
+    sampled: Annotated[
+        int | None, typer.Option("--samples", help="failure configurations to draw, not all")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the configurations drawn")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Expected accuracy over all failure configurations."""
+    check_sampling(sampled, seed)
     _quiet_tensorflow()
     from .report import Report
 
@@ -184,7 +199,9 @@ def evaluate(
 
         bundle = Bundle(model)
         samples = _split(_load(data, bundle.manifest.topology), split)
-        report = Report.of(evaluate_bundle(bundle, samples, survival, fallback))
+        report = Report.of(
+            evaluate_bundle(bundle, samples, survival, fallback, sampled=sampled, seed=seed)
+        )
     else:
         from .evaluation import expected_accuracy
 
@@ -192,7 +209,9 @@ def evaluate(
         samples = _split(_load(data, trained.topology), split)
         check_classes(samples, trained.class_names)
         wanted = survivabilities(survival, trained.topology)
-        report = expected_accuracy(trained, samples, wanted, fallback=fallback)
+        report = expected_accuracy(
+            trained, samples, wanted, fallback=fallback, samples=sampled, seed=seed
+        )
     if json:
         print_json(report.to_dict())
     else:

@@ -23,8 +23,10 @@ def expected_accuracy(
     *,
     fallback: Fallback = "prior",
     limit: int = MOST_CONFIGURATIONS,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Report:
-    """Expected accuracy of a trained model, exactly, over all failure configurations.
+    """Expected accuracy of a trained model over all failure configurations.
 
     Args:
         model: from `build`, trained.
@@ -32,7 +34,10 @@ def expected_accuracy(
             split of a data set.
         survival: presets of the topology by name, or survivabilities by a name of your own.
         fallback: the answer when nothing reaches the output node.
-        limit: the most configurations to enumerate.
+        limit: the most configurations to enumerate, which gives exact numbers; above it they are
+            sampled, and every number has an interval.
+        samples: how many configurations to sample, whatever their number.
+        seed: of those sampled.
     """
     found = evaluate(
         model.topology,
@@ -44,6 +49,8 @@ def expected_accuracy(
         survivabilities=named_survivabilities(survival),
         fallback=fallback,
         limit=limit,
+        samples=samples,
+        seed=seed,
     )
     return Report.of(found)
 

@@ -102,6 +102,8 @@ def _head(report: Report) -> Iterator[str]:
         TERMINAL,
     )
     yield f"accuracy {_percent(report.all_alive)}% with all alive; fallback: {report.fallback}"
+    if report.configurations.method != "exact":
+        yield from (f"{_clipped(s)}{report.interval_text(s)}" for s in report.survivabilities)
     if absent := report.absent_classes:
         yield from wrap(f"no samples of: {', '.join(absent)}", TERMINAL)
 

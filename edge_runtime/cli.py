@@ -68,7 +68,10 @@ def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]
             topology.survival(table)
             found[Path(word).stem] = table
         elif word.endswith(".jsonl"):
-            found[Path(word).stem] = FailureTrace.load(word, topology).shares()
+            try:
+                found[Path(word).stem] = FailureTrace.load(word, topology).shares()
+            except InputError as error:
+                raise InputError(f"--survival {word}: {error}") from error
         else:
             topology.survival(word)
             found[word] = word
@@ -102,9 +105,18 @@ def check_classes(samples: Any, class_names: Sequence[str]) -> None:
 
 
 def evaluate_bundle(
-    bundle: Bundle, samples: Any, survival: str | None, fallback: Any
+    bundle: Bundle,
+    samples: Any,
+    survival: str | None,
+    fallback: Any,
+    *,
+    sampled: int | None = None,
+    seed: int = 0,
 ) -> Reliability:
-    """Expected accuracy of a bundle's artifacts on samples with `inputs` and `labels`."""
+    """Expected accuracy of a bundle's artifacts on samples with `inputs` and `labels`.
+
+    `sampled`: how many failure configurations to draw, from `seed`, instead of taking all.
+    """
     manifest = bundle.manifest
     check_classes(samples, manifest.class_names)
     return evaluate(
@@ -116,6 +128,8 @@ def evaluate_bundle(
         prior=manifest.prior,
         survivabilities=survivabilities(survival, manifest.topology),
         fallback=fallback,
+        samples=sampled,
+        seed=seed,
     )
 
 
@@ -134,10 +148,18 @@ def print_reliability(found: Reliability) -> None:
     for name in found.survivabilities:
         print(
             f"{name:<11} {100 * found.expected_accuracy(name):6.2f} %   "
-            f"(balanced {100 * found.balanced_accuracy(name):.2f} %)"
+            f"(balanced {100 * found.balanced_accuracy(name):.2f} %){found.interval_text(name)}"
         )
     if found.absent_classes:
         print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
+
+
+def check_sampling(samples: int | None, seed: int) -> None:
+    """`InputError` for options that no sampling can have."""
+    if samples is not None and samples < 1:
+        raise InputError(f"expected --samples of at least 1, got {samples}")
+    if seed < 0:
+        raise InputError(f"expected --seed of at least 0, got {seed}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -150,7 +172,15 @@ class _Parser(argparse.ArgumentParser):
 def _evaluate(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
     samples = samples_for(bundle.manifest.topology, options.data)
-    found = evaluate_bundle(bundle, samples, options.survival, options.fallback)
+    check_sampling(options.samples, options.seed)
+    found = evaluate_bundle(
+        bundle,
+        samples,
+        options.survival,
+        options.fallback,
+        sampled=options.samples,
+        seed=options.seed,
+    )
     if options.json:
         print_json(found.to_dict())
     else:
@@ -205,8 +235,7 @@ def _simulate(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"expected --{name} of at least 1, got {value}")
-    if options.seed < 0:
-        raise InputError(f"expected --seed of at least 0, got {options.seed}")
+    check_sampling(None, options.seed)
     bundle = Bundle(options.bundle)
     topology = bundle.manifest.topology
     samples = samples_for(topology, options.data)
@@ -326,6 +355,10 @@ def _parser() -> argparse.ArgumentParser:
         "--survival", help="presets, .json files or .jsonl traces, with commas; default all presets"
     )
     add.add_argument("--fallback", choices=FALLBACKS, default="prior")
+    add.add_argument(
+        "--samples", type=int, help="failure configurations to draw, where not all are to be taken"
+    )
+    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
 
     add = command("check", _check, "Prove that a node's artifact gives its golden numbers here.")
     add.add_argument("node", type=Path, metavar="NODE_DIR")

@@ -23,6 +23,7 @@ __all__ = [
     "failure_models",
     "mask_without",
     "output_states",
+    "uncertain_causes",
 ]
 
 #: 2^20 configurations take about 100 MB; above that, sampling is the better way.
@@ -52,9 +53,24 @@ class Configurations:
         """Which elements then work, bool (configurations, elements)."""
         return working(self.topology, self.causes)
 
+    @property
+    def method(self) -> str:
+        """How the weights came about."""
+        return "exact"
+
+    def interval(self, survivability: str, values: NDArray[np.float64]) -> tuple[float, float]:
+        """Where the expectation of `values`, of each configuration, lies: here at a point."""
+        value = float(self.weights[survivability] @ values)
+        return value, value
+
     def probabilities(self, survivability: str) -> NDArray[np.float64]:
         """Probability of each configuration, shape (configurations,)."""
         return self.weights[survivability]
+
+    def occurring(self, survivability: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Rows of the configurations that can occur, and how probable each is."""
+        rows = np.flatnonzero(self.weights[survivability])
+        return rows, self.weights[survivability][rows]
 
     @property
     def failures(self) -> NDArray[np.int64]:
@@ -76,11 +92,8 @@ def enumerate_configurations(
     `InputError` above `limit` configurations.
     """
     models = failure_models(topology, survivabilities)
-    varies = np.zeros(len(topology.causes), bool)
+    varies = uncertain_causes(models)
     varies[[topology.index[name] for name in also]] = True
-    for model in models.values():
-        if not model.recorded:
-            varies |= (model.survival < 1).any(axis=0)
     n = int(varies.sum())
     if 1 << n > limit:
         raise InputError(
@@ -123,6 +136,13 @@ def failure_models(
     if not survivabilities:
         raise InputError("expected at least one survivability, got none; name a preset")
     return {name: FailureModel.of(topology, s) for name, s in survivabilities.items()}
+
+
+def uncertain_causes(models: Mapping[str, FailureModel]) -> Mask:
+    """Which causes an enumeration multiplies out, bool (causes,): all but what was recorded."""
+    survivals = [m.survival[0] < 1 for m in models.values() if not m.recorded]
+    causes = len(next(iter(models.values())).topology.causes)
+    return np.asarray(np.any([np.zeros(causes, bool), *survivals], axis=0))
 
 
 def _products(survival: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -154,8 +154,6 @@ def export_bundle(
     _check_classes(runner, class_names, prior)
     check_chain(model, runner, spaced(inputs, COMPARED))
     survivabilities = _survivabilities(topology)
-    if validation is not None:  # too many configurations are refused before the work, not after it
-        enumerate_configurations(topology, survivabilities)
     samples = len(next(iter(inputs.values())))
     masks = failure_masks(topology, survivabilities, samples, np.random.default_rng(seed))
     traces = runner.trace(inputs, masks)

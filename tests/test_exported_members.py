@@ -56,7 +56,9 @@ PUBLIC = {
         "failure_models",
         "mask_without",
         "output_states",
+        "uncertain_causes",
     ],
+    "edge_runtime.failure_model": ["FailureModel", "Mask", "mask_without", "working"],
     "edge_runtime.manifest": [
         "BundleManifest",
         "IncomingLink",
@@ -76,6 +78,11 @@ PUBLIC = {
         "reachability_bound",
     ],
     "edge_runtime.samples": ["Samples"],
+    "edge_runtime.sampling": [
+        "SampledConfigurations",
+        "find_configurations",
+        "sample_configurations",
+    ],
     "edge_runtime.simulate": [
         "Answers",
         "Bundle",
@@ -83,6 +90,14 @@ PUBLIC = {
         "check_node",
         "load_section",
         "read_golden",
+    ],
+    "edge_runtime.survival": [
+        "Share",
+        "Survival",
+        "Uptime",
+        "check_chance",
+        "probability",
+        "survival_from_plain",
     ],
     "edge_runtime.topology": ["Group", "Link", "Node", "Sensor", "Survival", "Topology"],
     "edge_runtime.trace": ["Change", "FailureTrace", "complete_uptimes"],

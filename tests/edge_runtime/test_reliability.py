@@ -483,23 +483,6 @@ def test_the_printed_object_has_the_agreed_keys_and_is_plain_json(small: Any) ->
 # -- bad input ---------------------------------------------------------------------------------
 
 
-def test_above_the_limit_nothing_is_evaluated() -> None:
-    topology = small_topology()
-    runner = DenseSections(topology, 0)
-    with pytest.raises(InputError, match=r"2\^2 = 4 configurations, more than the limit of 3"):
-        evaluate(
-            topology,
-            runner,
-            samples(topology, 2),
-            np.array([0, 1]),
-            class_names=CLASSES,
-            prior=PRIOR,
-            survivabilities={"low": "low"},
-            limit=3,
-        )
-    assert not runner.calls
-
-
 @pytest.mark.parametrize(
     ("change", "fragment"),
     [

@@ -190,11 +190,13 @@ def test_the_mean_time_that_is_missing_follows_from_the_survival() -> None:
     topology = small_topology()
     survival: Survival = {"left": 0.9, "right": Uptime(30, 2)}
     by_repair = complete_uptimes(topology, survival, mttr=5.0)
-    assert (by_repair["left"].mtbf, by_repair["left"].mttr) == (pytest.approx(45.0), 5.0)
+    assert by_repair["left"].mtbf == pytest.approx(45.0)
+    assert by_repair["left"].mttr == 5.0
     assert by_repair.keys() == {"left", "right"}
     assert by_repair["right"] == Uptime(30, 2)
     by_failure = complete_uptimes(topology, survival, mtbf=90.0)
-    assert (by_failure["left"].mtbf, by_failure["left"].mttr) == (90.0, pytest.approx(10.0))
+    assert by_failure["left"].mttr == pytest.approx(10.0)
+    assert by_failure["left"].mtbf == 90.0
     assert complete_uptimes(topology, {"right": Uptime(30, 2)}) == {"right": Uptime(30, 2)}
 
 
