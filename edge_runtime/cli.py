@@ -13,13 +13,15 @@ import msgspec
 import numpy as np
 
 from .errors import InputError
-from .failures import draw
+from .failures import draw, output_states
 from .files import new_file
 from .live.replay import Replay, read_answers
-from .manifest import BUNDLE_FILE
+from .manifest import BUNDLE_FILE, read_bundle
 from .profile import profile, profile_node
+from .reach import reach_probability
 from .reliability import FALLBACKS, Reliability, evaluate
 from .samples import Samples
+from .sampling import LEVEL, sample_configurations
 from .simulate import Bundle, check_node
 from .survival import Survival, Uptime
 from .topology import Topology
@@ -185,6 +187,38 @@ def _evaluate(options: argparse.Namespace) -> int:
         print_json(found.to_dict())
     else:
         print_reliability(found)
+    return 0
+
+
+def _reach(options: argparse.Namespace) -> int:
+    check_sampling(options.samples, options.seed)
+    place = Path(options.topology)
+    topology = read_bundle(place)[0].topology if place.is_dir() else Topology.load(place)
+    asked = survivabilities(options.survival, topology)
+    result: dict[str, Any]
+    if options.samples is None:
+        found = {name: reach_probability(topology, s) for name, s in asked.items()}
+        result = {"reach_probability": found, "method": "exact"}
+        intervals = dict.fromkeys(found, "")
+    else:
+        drawn = sample_configurations(topology, asked, options.samples, seed=options.seed)
+        reached = np.asarray(output_states(topology, drawn.masks).any(axis=1), np.float64)
+        found = {name: float(drawn.probabilities(name) @ reached) for name in asked}
+        bounds = {name: list(drawn.interval(name, reached)) for name in asked}
+        result = {
+            "reach_probability": found,
+            "method": drawn.method,
+            "interval": {"level": LEVEL, "reach_probability": bounds},
+        }
+        intervals = {
+            name: f"   {100 * LEVEL:g} % sure: {low:.9f} to {high:.9f}"
+            for name, (low, high) in bounds.items()
+        }
+    if options.json:
+        print_json(result)
+    else:
+        for name, value in found.items():
+            print(f"{name:<11} {value:.9f}{intervals[name]}")
     return 0
 
 
@@ -358,6 +392,14 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--samples", type=int, help="failure configurations to draw, where not all are to be taken"
     )
+    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
+
+    add = command(
+        "reach", _reach, "Probability that information reaches the output node; needs no model."
+    )
+    add.add_argument("topology", metavar="TOPOLOGY", help="a file, a shipped one, or a bundle")
+    add.add_argument("--survival", help="as of evaluate")
+    add.add_argument("--samples", type=int, help="failure configurations to draw; default exact")
     add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
 
     add = command("check", _check, "Prove that a node's artifact gives its golden numbers here.")

@@ -498,8 +498,9 @@ def _sorted(t: Topology) -> Iterator[str]:
     """Kahn's algorithm, in order of declaration; nodes on a cycle are left out."""
     done = set(t.sensor_names)
     waiting = [n.name for n in t.nodes]
+    sources = {name: {x.source for x in t.incoming(name)} for name in waiting}
     while waiting:
-        ready = [n for n in waiting if all(x.source in done for x in t.links if x.target == n)]
+        ready = [name for name in waiting if sources[name] <= done]
         if not ready:
             return
         yield from ready

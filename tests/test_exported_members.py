@@ -68,6 +68,7 @@ PUBLIC = {
         "read_bundle",
         "read_node",
     ],
+    "edge_runtime.reach": ["reach_probability"],
     "edge_runtime.reliability": [
         "Fallback",
         "Reliability",

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -367,6 +368,53 @@ def test_check_of_other_numbers_exits_1_and_says_so(bundle: Path) -> None:
     assert json.loads(said.out)["passed"] is False
     # The bundle's manifest vouches for node.json, so the whole no longer accepts it.
     assert "node.json" in bad("evaluate", bundle, "--data", "any.npz")
+
+
+# -- sampling and reach ----------------------------------------------------------------------------
+
+
+def test_evaluate_samples_when_asked(evaluated: tuple[str, ...]) -> None:
+    asked = (*evaluated, "--survival", "low,high", "--samples", "40", "--seed", "3")
+    found, exact = edge(*asked, "--json").json, edge(*evaluated, "--json").json
+    assert set(found) - set(exact) == {"method", "interval"}
+    low, high = found["interval"]["expected_accuracy"]["low"]
+    assert low <= exact["expected_accuracy"]["low"] <= high
+    assert "sampled; 99 % sure" in edge(*asked).out
+    for option, value in (("--samples", "0"), ("--seed", "-1")):
+        assert f"expected {option} of at least" in bad(*evaluated, option, value)
+
+
+def test_reach_needs_no_model(evaluated: tuple[str, ...], tmp_path: Path) -> None:
+    small_topology().save(tmp_path / "small.json")
+    by_file = edge("reach", tmp_path / "small.json", "--json").json
+    assert by_file == edge("reach", evaluated[1], "--json").json
+    exact = edge(*evaluated, "--json").json["reach_probability"]
+    assert by_file == {"reach_probability": pytest.approx(exact), "method": "exact"}
+    assert "low " in edge("reach", tmp_path / "small.json").out
+    poster = ("reach", "poster-residual", "--survival", "low")
+    expected = edge(*poster, "--json").json["reach_probability"]["low"]
+    drawn = edge(*poster, "--samples", "100", "--seed", "5", "--json").json
+    low, high = drawn["interval"]["reach_probability"]["low"]
+    assert low < expected < high
+    assert drawn["method"] == "stratified"
+    assert "99 % sure" in edge(*poster, "--samples", "100").out
+
+
+def test_reach_of_what_is_too_entangled_says_what_to_do(tmp_path: Path) -> None:
+    layers = [[f"n{i}x{j}" for j in range(24)] for i in range(3)]
+    pairs = [(a, b) for low, high in pairwise(layers) for a in low for b in high]
+    plain = {
+        "name": "wide",
+        "sensors": [{"name": n, "shape": [1], "survival": 0.9} for n in layers[0]],
+        "nodes": [{"name": n, "tier": "fog", "survival": 0.9} for n in [*layers[1], *layers[2]]],
+        "links": [{"source": a, "target": b} for a, b in pairs],
+    }
+    plain["nodes"].append({"name": "top", "tier": "cloud"})  # type: ignore[attr-defined]
+    plain["links"] += [{"source": n, "target": "top"} for n in layers[2]]  # type: ignore[operator]
+    (tmp_path / "wide.json").write_text(json.dumps(plain))
+    assert "too entangled" in bad("reach", tmp_path / "wide.json")
+    drawn = edge("reach", tmp_path / "wide.json", "--samples", "2000", "--json").json
+    assert drawn["reach_probability"]["own"] == pytest.approx(1, abs=1e-3)
 
 
 # -- simulate --------------------------------------------------------------------------------------
