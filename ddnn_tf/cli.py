@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_runtime.choice import Policy
-from edge_runtime.cli import check_classes, guarded, print_json, survivabilities
+from edge_runtime.cli import (
+    check_classes,
+    check_sampling,
+    guarded,
+    print_json,
+    survivabilities,
+)
 from edge_runtime.errors import InputError
 from edge_runtime.files import new_file
 from edge_runtime.manifest import BUNDLE_FILE, Quantization
@@ -100,7 +106,9 @@ def train(
     exits: Annotated[
         str | None, typer.Option(help="nodes that get a classifier, with commas, or all")
     ] = None,
-    survival: Annotated[str, typer.Option(help="presets with commas, or all")] = "all",
+    survival: Annotated[
+        str, typer.Option(help="presets, .json or .jsonl files, with commas; or all presets")
+    ] = "all",
     epochs: int = 150,
     batch_size: int = 32,
     repeats: Annotated[int, typer.Option(help="failure masks a sample in each batch")] = 1,
@@ -176,15 +184,22 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="a .keras file or a bundle")],
     data: DataOption,
     split: SplitOption = None,
-    survival: Annotated[str | None, typer.Option(help="presets with commas")] = None,
+    survival: Annotated[
+        str | None, typer.Option(help="presets, .json or .jsonl files, with commas")
+    ] = None,
     fallback: Fallback = "prior",
     answer: Annotated[
         Answerer, typer.Option(help="who answers: the output node, or any with an exit")
     ] = "output",
     policy: Annotated[Policy, typer.Option(help="whose answer is taken of several")] = "maximal",
+    sampled: Annotated[
+        int | None, typer.Option("--samples", help="failure configurations to draw, not all")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the configurations drawn")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Expected accuracy over all failure configurations."""
+    check_sampling(sampled, seed)
     quiet_tensorflow()
     from .report import Report
 
@@ -194,8 +209,11 @@ def evaluate(
 
         bundle = Bundle(model)
         samples = split_of(load_data(data, bundle.manifest.topology), split)
-        found = evaluate_bundle(bundle, samples, survival, fallback, answer, policy)
-        report = Report.of(found)
+        report = Report.of(
+            evaluate_bundle(
+                bundle, samples, survival, fallback, answer, policy, sampled=sampled, seed=seed
+            )
+        )
     else:
         from .evaluation import expected_accuracy
 
@@ -215,6 +233,8 @@ def evaluate(
             answer=answer,
             policy=policy,
             priority=priority,
+            samples=sampled,
+            seed=seed,
         )
     if json:
         print_json(report.to_dict())

@@ -27,8 +27,10 @@ def expected_accuracy(
     policy: Policy = "maximal",
     priority: Sequence[str] | None = None,
     limit: int = MOST_CONFIGURATIONS,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Report:
-    """Expected accuracy of a trained model, exactly, over all failure configurations.
+    """Expected accuracy of a trained model over all failure configurations.
 
     Args:
         model: from `build`, trained.
@@ -39,7 +41,10 @@ def expected_accuracy(
         answer: who answers: the output node, or any node that has an exit.
         policy: whose answer is taken where several have one, see `edge_runtime.choice`.
         priority: the order of the policy of that name.
-        limit: the most configurations to enumerate.
+        limit: the most configurations to enumerate, which gives exact numbers; above it they are
+            sampled, and every number has an interval.
+        samples: how many configurations to sample, whatever their number.
+        seed: of those sampled.
     """
     found = evaluate(
         model.topology,
@@ -54,6 +59,8 @@ def expected_accuracy(
         policy=policy,
         priority=priority,
         limit=limit,
+        samples=samples,
+        seed=seed,
     )
     return Report.of(found)
 

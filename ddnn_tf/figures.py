@@ -412,7 +412,7 @@ def _importances(
     """Elements worth a bar, most important first, and their importance by survivability."""
     found = {s: report.importance(s) for s in report.survivabilities}
     t = report.topology
-    names = [*t.order, *(x.name for x in t.sensors)]
+    names = [*t.order, *(x.name for x in t.sensors), *(x.name for x in t.groups)]
     names += [x.name for x in t.links if residual and x.kind == "residual"]
     judged = found[report.harshest]
     return sorted(names, key=lambda name: -judged[name]), found

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 from keras import ops
 
 from edge_runtime.errors import InputError
-from edge_runtime.topology import Survival, Topology
+from edge_runtime.failure_model import FailureModel
+from edge_runtime.survival import Survival, survival_from_plain
+from edge_runtime.topology import Topology
 
 __all__ = ["Answer", "Deliveries", "Exits", "FailureMask", "NodeFailure"]
 
@@ -48,9 +51,9 @@ class FailureMask(keras.layers.Layer):
 
     Args:
         topology: a `Topology`, or its plain form.
-        survival: survivabilities to draw from: names of presets or mappings of element to
-            probability. With several, each sample draws one of them, which all elements share.
-            None draws no failures.
+        survival: survivabilities to draw from: names of presets, mappings of element to
+            probability, or recorded shares. With several, each sample draws one of them, which
+            all elements share. None draws no failures.
         seed: of the random stream.
     """
 
@@ -68,14 +71,16 @@ class FailureMask(keras.layers.Layer):
                 f"expected a list of survivabilities or None, got {survival!r}; "
                 'give at least one, such as ["high"]'
             )
-        self.survival = None if survival is None else list(survival)
+        self.survival = None if survival is None else [survival_from_plain(s) for s in survival]
         self.seed = seed
         self.seed_generator = _ReplicaSeeds(seed)
+        models = [FailureModel.of(self.topology, s) for s in self.survival or ()]
         self._table = (
-            None
-            if survival is None
-            else np.stack([self.topology.survival(s) for s in survival]).astype("float32")
+            np.concatenate([m.survival for m in models]).astype("float32") if models else None
         )
+        # Cumulated, so that one uniform number chooses: the last case is what is above the others.
+        shares = np.concatenate([m.shares for m in models]) / len(models) if models else np.ones(1)
+        self._bounds = shares.cumsum()[:-1].astype("float32")
         self._given: Any = None
 
     @contextmanager
@@ -91,21 +96,36 @@ class FailureMask(keras.layers.Layer):
         if self._given is not None:
             return ops.cast(self._given, "float32")
         batch = ops.shape(inputs)[0]
-        shape = (batch, len(self.topology.elements))
         if not training or self._table is None:
-            return ops.ones(shape)
+            return ops.ones((batch, len(self.topology.elements)))
         survival: Any = self._table
         if len(self._table) > 1:
-            preset = keras.random.uniform((batch,), seed=self.seed_generator) * len(self._table)
-            survival = ops.take(self._table, ops.cast(ops.floor(preset), "int32"), axis=0)
+            case = keras.random.uniform((batch,), seed=self.seed_generator)
+            survival = ops.take(
+                self._table, ops.searchsorted(self._bounds, case, side="right"), axis=0
+            )
+        shape = (batch, len(self.topology.causes))
         draw = keras.random.uniform(shape, seed=self.seed_generator)
-        return ops.cast(draw < survival, "float32")
+        return self._working(ops.cast(draw < survival, "float32"))
+
+    def _working(self, causes: Any) -> Any:
+        """As `edge_runtime.failure_model.working`: an element fails with each of its groups."""
+        t = self.topology
+        masks = causes[:, : len(t.elements)]
+        for group in t.groups:
+            outside = np.array([name not in group.elements for name in t.elements], "float32")
+            masks *= ops.maximum(causes[:, t.index[group.name], None], outside)
+        return masks
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         return (input_shape[0], len(self.topology.elements))
 
     def get_config(self) -> dict[str, Any]:
-        own = {"topology": self.topology.to_dict(), "survival": self.survival, "seed": self.seed}
+        own = {
+            "topology": self.topology.to_dict(),
+            "survival": msgspec.to_builtins(self.survival),
+            "seed": self.seed,
+        }
         return {**super().get_config(), **own}
 
 

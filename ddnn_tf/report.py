@@ -104,6 +104,8 @@ def _head(report: Report) -> Iterator[str]:
     yield f"accuracy {_percent(report.all_alive)}% with all alive; fallback: {report.fallback}"
     if report.answer == "any":
         yield f"any exit answers; of several, by the policy {report.policy}"
+    if report.configurations.method != "exact":
+        yield from (f"{_clipped(s)}{report.interval_text(s)}" for s in report.survivabilities)
     if absent := report.absent_classes:
         yield from wrap(f"no samples of: {', '.join(absent)}", TERMINAL)
 
@@ -245,15 +247,15 @@ def _content(
 
 def _context(methods: Mapping[str, Report], chosen: Report) -> dict[str, Any]:
     """What the page says besides report.json's content."""
-    configurations, elements = chosen.configurations, chosen.topology.elements
+    configurations, causes = chosen.configurations, chosen.topology.causes
     most = max(len(report.configurations.fallible) for report in methods.values())
     names = (s for report in methods.values() for s in report.survivabilities)
     return {
         "survivabilities": list(dict.fromkeys(names)),
         "harshest": chosen.harshest,
         "survivals": {
-            name: {elements[i]: float(survival[i]) for i in configurations.fallible}
-            for name, survival in configurations.survivals.items()
+            name: {causes[i]: float(model.marginals[i]) for i in configurations.fallible}
+            for name, model in configurations.models.items()
         },
         "worst_rows": min(WORST_SHOWN, most),
     }
@@ -273,9 +275,10 @@ def _findings(report: Report) -> dict[str, Any]:
 
 
 def _worst(report: Report) -> list[dict[str, Any]]:
-    """The costliest joint failure of each number of elements."""
+    """The costliest joint failure of each number of elements, of the numbers that occur."""
     rows: list[dict[str, Any]] = []
-    for count in range(1, min(WORST, len(report.configurations.fallible)) + 1):
+    occurring = np.unique(report.configurations.failures)
+    for count in occurring[(occurring > 0) & (occurring <= WORST)].tolist():
         failed, accuracy = report.worst(count)
         state = output_states(report.topology, mask_without(report.topology, failed)[None])
         rows.append(

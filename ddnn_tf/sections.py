@@ -15,6 +15,7 @@ import keras
 from keras import layers
 
 from edge_runtime.errors import InputError
+from edge_runtime.failure_model import FailureModel
 from edge_runtime.gather import PRESENT
 from edge_runtime.topology import Link, Node, Survival, Tier, Topology
 
@@ -96,7 +97,8 @@ def survival_weights(
     `normalise` divides by the sum over the node's links (the poster's choice). Links from sensors
     keep weight 1. The weights are constants, never renormalised by who is present.
     """
-    survival = dict(zip(topology.elements, topology.survival(survivability), strict=True))
+    marginals = FailureModel.of(topology, survivability).element_marginals
+    survival = dict(zip(topology.elements, marginals, strict=True))
     weights: dict[str, float] = {}
     for node in topology.nodes:
         links = [x for x in topology.incoming(node.name) if x.source not in topology.sensor_names]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import keras
+import msgspec
 import numpy as np
 
 from edge_runtime.errors import InputError
@@ -169,7 +170,7 @@ def train(
             {
                 "topology": topology.to_dict(),
                 "method": method,
-                "survival": [dict(s) if isinstance(s, Mapping) else s for s in survivabilities],
+                "survival": msgspec.to_builtins(survivabilities),
                 "sections": sections if isinstance(sections, str) else "own",
                 "merge_weights": merge_weights,
                 "recipe": asdict(recipe),

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -17,15 +17,19 @@ from numpy.typing import NDArray
 
 from .choice import POLICIES, Policy
 from .errors import InputError
-from .failures import FailureTrace, draw
+from .failures import draw, output_states
 from .files import new_file
 from .live.replay import Replay, read_answers
-from .manifest import BUNDLE_FILE
+from .manifest import BUNDLE_FILE, read_bundle
 from .profile import profile, profile_node
+from .reach import reach_probability
 from .reliability import ANSWERERS, FALLBACKS, Answerer, Reliability, evaluate
 from .samples import Samples
+from .sampling import LEVEL, sample_configurations
 from .simulate import Answers, Bundle, check_node
-from .topology import Survival, Topology
+from .survival import Survival, Uptime
+from .topology import Topology
+from .trace import FailureTrace, complete_uptimes
 from .wire import Encoding
 
 __all__ = ["main"]
@@ -60,7 +64,7 @@ def guarded(program: str, command: Callable[[], int]) -> int:
 
 
 def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]:
-    """Parse `--survival`: presets and .json files of probabilities by element, with commas.
+    """Parse `--survival`, with commas: presets, .json files of survival by element, .jsonl traces.
 
     Without it, all of the topology's presets, or its own values where it has none.
     """
@@ -70,16 +74,21 @@ def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]
     for word in filter(None, (part.strip() for part in text.split(","))):
         if word.endswith(".json"):
             try:
-                table = msgspec.json.decode(Path(word).read_bytes(), type=dict[str, float])
+                table = msgspec.json.decode(Path(word).read_bytes(), type=dict[str, float | Uptime])
             except (OSError, msgspec.DecodeError) as error:
                 raise InputError(f"--survival {word}: {error}; expected probabilities") from error
             topology.survival(table)
             found[Path(word).stem] = table
+        elif word.endswith(".jsonl"):
+            try:
+                found[Path(word).stem] = FailureTrace.load(word, topology).shares()
+            except InputError as error:
+                raise InputError(f"--survival {word}: {error}") from error
         else:
             topology.survival(word)
             found[word] = word
     if not found:
-        raise InputError("--survival is empty; name a preset such as high, or a .json file")
+        raise InputError("--survival is empty; name a preset such as high, or a file")
     return found
 
 
@@ -114,8 +123,14 @@ def evaluate_bundle(
     fallback: Any,
     answer: Answerer = "output",
     policy: Policy = "maximal",
+    *,
+    sampled: int | None = None,
+    seed: int = 0,
 ) -> Reliability:
-    """Expected accuracy of a bundle's artifacts on samples with `inputs` and `labels`."""
+    """Expected accuracy of a bundle's artifacts on samples with `inputs` and `labels`.
+
+    `sampled`: how many failure configurations to draw, from `seed`, instead of taking all.
+    """
     manifest = bundle.manifest
     check_classes(samples, manifest.class_names)
     return evaluate(
@@ -130,6 +145,8 @@ def evaluate_bundle(
         answer=answer,
         policy=policy,
         priority=manifest.priority,
+        samples=sampled,
+        seed=seed,
     )
 
 
@@ -154,13 +171,21 @@ def print_reliability(found: Reliability) -> None:
             f"{name:<11} {100 * found.expected_accuracy(name):6.2f} %   "
             f"(balanced {100 * found.balanced_accuracy(name):.2f} %"
             + ("" if bound is None else f", none can beat {100 * bound:.2f} %")
-            + ")"
+            + f"){found.interval_text(name)}"
         )
         if found.answer == "any":
             shares = (f"{node} {100 * p:.1f} %" for node, p in found.exits(name).items() if p)
             print(f"{'':<11} answered by {', '.join(shares)}")
     if found.absent_classes:
         print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
+
+
+def check_sampling(samples: int | None, seed: int) -> None:
+    """`InputError` for options that no sampling can have."""
+    if samples is not None and samples < 1:
+        raise InputError(f"expected --samples of at least 1, got {samples}")
+    if seed < 0:
+        raise InputError(f"expected --seed of at least 0, got {seed}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -186,13 +211,53 @@ def add_answer(parser: Any) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
     samples = samples_for(bundle.manifest.topology, options.data)
+    check_sampling(options.samples, options.seed)
     found = evaluate_bundle(
-        bundle, samples, options.survival, options.fallback, options.answer, options.policy
+        bundle,
+        samples,
+        options.survival,
+        options.fallback,
+        options.answer,
+        options.policy,
+        sampled=options.samples,
+        seed=options.seed,
     )
     if options.json:
         print_json(found.to_dict())
     else:
         print_reliability(found)
+    return 0
+
+
+def _reach(options: argparse.Namespace) -> int:
+    check_sampling(options.samples, options.seed)
+    place = Path(options.topology)
+    topology = read_bundle(place)[0].topology if place.is_dir() else Topology.load(place)
+    asked = survivabilities(options.survival, topology)
+    result: dict[str, Any]
+    if options.samples is None:
+        found = {name: reach_probability(topology, s) for name, s in asked.items()}
+        result = {"reach_probability": found, "method": "exact"}
+        intervals = dict.fromkeys(found, "")
+    else:
+        drawn = sample_configurations(topology, asked, options.samples, seed=options.seed)
+        reached = np.asarray(output_states(topology, drawn.masks).any(axis=1), np.float64)
+        found = {name: float(drawn.probabilities(name) @ reached) for name in asked}
+        bounds = {name: list(drawn.interval(name, reached)) for name in asked}
+        result = {
+            "reach_probability": found,
+            "method": drawn.method,
+            "interval": {"level": LEVEL, "reach_probability": bounds},
+        }
+        intervals = {
+            name: f"   {100 * LEVEL:g} % sure: {low:.9f} to {high:.9f}"
+            for name, (low, high) in bounds.items()
+        }
+    if options.json:
+        print_json(result)
+    else:
+        for name, value in found.items():
+            print(f"{name:<11} {value:.9f}{intervals[name]}")
     return 0
 
 
@@ -243,8 +308,7 @@ def _simulate(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"expected --{name} of at least 1, got {value}")
-    if options.seed < 0:
-        raise InputError(f"expected --seed of at least 0, got {options.seed}")
+    check_sampling(None, options.seed)
     bundle = Bundle(options.bundle)
     topology = bundle.manifest.topology
     samples = samples_for(topology, options.data)
@@ -321,15 +385,35 @@ def _replay(options: argparse.Namespace, bundle: Bundle, samples: Samples) -> in
 
 
 def _trace(options: argparse.Namespace, topology: Topology, frames: int) -> FailureTrace:
-    """The trace to replay: recorded, or drawn anew every `--hold` frames."""
+    """The trace to replay: recorded, drawn anew every `--hold` frames, or drawn from mean times."""
     if options.trace:
         return FailureTrace.load(options.trace, topology)
-    if options.survival is None:
-        raise InputError("nothing to simulate; give --trace FILE, or --survival NAME to draw one")
-    survival = one_survivability(options.survival, topology)
-    count = -(-frames // options.hold)
-    drawn = draw(topology, survival, count, np.random.default_rng(options.seed))
-    return FailureTrace.of(topology, np.repeat(drawn, options.hold, axis=0)[:frames])
+    mtbf, mttr = options.mtbf, options.mttr
+    timed = mtbf is not None or mttr is not None
+    if timed and options.hold is not None:
+        raise InputError("give --hold, or mean times; with these each state lasts as it comes")
+    rng = np.random.default_rng(options.seed)
+    if options.survival is not None:
+        survival = one_survivability(options.survival, topology)
+    elif mtbf is not None and mttr is not None:
+        survival = dict.fromkeys(topology.order, Uptime(mtbf, mttr))
+        mtbf = mttr = None
+    else:
+        raise InputError(
+            "nothing to simulate; give --trace FILE, or --survival NAME to draw one, or both "
+            "--mtbf and --mttr of all nodes"
+        )
+    if timed or (options.hold is None and _has_uptimes(survival, topology)):
+        uptimes = complete_uptimes(topology, survival, mtbf=mtbf, mttr=mttr)
+        return FailureTrace.drawn(topology, uptimes, frames, rng, rate=options.rate)
+    hold = options.hold or 1
+    drawn = draw(topology, survival, -(-frames // hold), rng)
+    return FailureTrace.of(topology, np.repeat(drawn, hold, axis=0)[:frames])
+
+
+def _has_uptimes(survival: Survival, topology: Topology) -> bool:
+    recorded = not (survival is None or isinstance(survival, (str, Mapping)))
+    return not recorded and bool(topology.uptimes(survival))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -347,9 +431,23 @@ def _parser() -> argparse.ArgumentParser:
     add = command("evaluate", _evaluate, "Expected accuracy of a bundle over all failures.")
     add.add_argument("bundle", type=Path, metavar="BUNDLE")
     add.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
-    add.add_argument("--survival", help="presets or .json files, with commas; default all presets")
+    add.add_argument(
+        "--survival", help="presets, .json files or .jsonl traces, with commas; default all presets"
+    )
     add.add_argument("--fallback", choices=FALLBACKS, default="prior")
     add_answer(add)
+    add.add_argument(
+        "--samples", type=int, help="failure configurations to draw, where not all are to be taken"
+    )
+    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
+
+    add = command(
+        "reach", _reach, "Probability that information reaches the output node; needs no model."
+    )
+    add.add_argument("topology", metavar="TOPOLOGY", help="a file, a shipped one, or a bundle")
+    add.add_argument("--survival", help="as of evaluate")
+    add.add_argument("--samples", type=int, help="failure configurations to draw; default exact")
+    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
 
     add = command("check", _check, "Prove that a node's artifact gives its golden numbers here.")
     add.add_argument("node", type=Path, metavar="NODE_DIR")
@@ -365,7 +463,12 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--trace", type=Path, metavar="FILE", help="a recorded trace")
     add.add_argument("--survival", help="draw a trace from this survivability instead")
     add.add_argument("--seed", type=int, default=0, help="of the trace drawn")
-    add.add_argument("--hold", type=int, default=1, help="frames that a drawn configuration lasts")
+    add.add_argument("--hold", type=int, help="frames that a drawn configuration lasts; default 1")
+    add.add_argument("--mtbf", type=float, help="mean time from a repair to the next failure")
+    add.add_argument("--mttr", type=float, help="mean time to repair: draw failures that last so")
+    add.add_argument(
+        "--rate", type=float, default=1.0, help="frames in a unit of the mean times; default 1"
+    )
     add.add_argument("--frames", type=int, help="how many; default once through the data")
     add.add_argument("--save-trace", type=Path, metavar="FILE", help="write the trace drawn")
     add.add_argument("--save-answers", type=Path, metavar="FILE", help="write them, a line each")

@@ -1,35 +1,30 @@
-"""What can fail, how probable each case is, and what then still gets through.
-
-A *mask* says which elements of a topology work: bool, shape (cases, elements), in the order of
-`Topology.elements`.
-"""
+"""What can fail, how probable each case is, and what then still gets through."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .files import new_file
-from .topology import Survival, Topology
+from .failure_model import FailureModel, Mask, mask_without, working
+from .survival import Survival
+from .topology import Topology
 
 __all__ = [
-    "Change",
     "Configurations",
-    "FailureTrace",
+    "Mask",
     "deliveries",
     "draw",
     "enumerate_configurations",
+    "failure_models",
     "mask_without",
     "output_states",
+    "uncertain_causes",
 ]
-
-Mask = NDArray[np.bool_]
 
 #: 2^20 configurations take about 100 MB; above that, sampling is the better way.
 MOST_CONFIGURATIONS = 1 << 20
@@ -39,31 +34,48 @@ MOST_CONFIGURATIONS = 1 << 20
 class Configurations:
     """Failure configurations and how probable each is under every survivability asked for.
 
-    `masks`: bool (configurations, elements). `fallible`: the columns that vary.
-    `survivals`: per survivability, float64 (elements,).
+    `causes`: bool (configurations, causes), what works by itself; the first row is the one without
+    failures. `fallible`: the columns that vary. `weights`: per survivability, float64
+    (configurations,). `models`: what each survivability came to.
     """
 
-    masks: Mask
+    topology: Topology
+    causes: Mask
     fallible: tuple[int, ...]
-    survivals: Mapping[str, NDArray[np.float64]]
+    weights: Mapping[str, NDArray[np.float64]]
+    models: Mapping[str, FailureModel]
 
     def __len__(self) -> int:
-        return len(self.masks)
+        return len(self.causes)
 
-    def probabilities(self, survivability: str, *, given: int | None = None) -> NDArray[np.float64]:
-        """Probability of each configuration, shape (configurations,).
+    @cached_property
+    def masks(self) -> Mask:
+        """Which elements then work, bool (configurations, elements)."""
+        return working(self.topology, self.causes)
 
-        With `given`, that column's own probability is left out: the weights with which the
-        configurations in which it works, or those in which it failed, sum to 1 each.
-        """
-        columns = [c for c in self.fallible if c != given]
-        survival, up = self.survivals[survivability][columns], self.masks[:, columns]
-        return np.asarray(np.where(up, survival, 1.0 - survival).prod(axis=1))
+    @property
+    def method(self) -> str:
+        """How the weights came about."""
+        return "exact"
+
+    def interval(self, survivability: str, values: NDArray[np.float64]) -> tuple[float, float]:
+        """Where the expectation of `values`, of each configuration, lies: here at a point."""
+        value = float(self.weights[survivability] @ values)
+        return value, value
+
+    def probabilities(self, survivability: str) -> NDArray[np.float64]:
+        """Probability of each configuration, shape (configurations,)."""
+        return self.weights[survivability]
+
+    def occurring(self, survivability: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Rows of the configurations that can occur, and how probable each is."""
+        rows = np.flatnonzero(self.weights[survivability])
+        return rows, self.weights[survivability][rows]
 
     @property
     def failures(self) -> NDArray[np.int64]:
-        """How many elements have failed in each configuration, shape (configurations,)."""
-        return np.asarray((~self.masks[:, list(self.fallible)]).sum(axis=1))
+        """How many causes have failed in each configuration, shape (configurations,)."""
+        return np.asarray((~self.causes[:, list(self.fallible)]).sum(axis=1))
 
 
 def enumerate_configurations(
@@ -73,33 +85,77 @@ def enumerate_configurations(
     also: Iterable[str] = (),
     limit: int = MOST_CONFIGURATIONS,
 ) -> Configurations:
-    """All 2^n failure configurations, the one without failures first.
+    """All 2^n failure configurations, the one without failures first; then those recorded.
 
-    n counts the elements whose survival is below 1 in one of the survivabilities, and those
-    named in `also`. Raises `InputError` above `limit` configurations.
+    n counts the causes whose survival is below 1 in one of the survivabilities, and those named
+    in `also`. What was recorded adds only the masks that occurred and are not among these. Raises
+    `InputError` above `limit` configurations.
     """
-    survivals = {name: topology.survival(value) for name, value in survivabilities.items()}
-    if not survivals:
-        raise InputError("expected at least one survivability, got none; name a preset")
-    varies = np.any([s < 1.0 for s in survivals.values()], axis=0)
+    models = failure_models(topology, survivabilities)
+    varies = uncertain_causes(models)
     varies[[topology.index[name] for name in also]] = True
-    fallible = tuple(int(i) for i in np.flatnonzero(varies))
-    n = len(fallible)
+    n = int(varies.sum())
     if 1 << n > limit:
         raise InputError(
             f"{n} elements of {topology.name!r} can fail, which makes 2^{n} = {1 << n:,} "
             f"configurations, more than the limit of {limit:,}; raise the limit, or set the "
             "survival of elements that hardly ever fail to 1"
         )
-    masks = np.ones((1 << n, len(topology.elements)), bool)
-    masks[:, fallible] = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1 == 0
-    return Configurations(masks, fallible, survivals)
+    places = np.flatnonzero(varies)
+    grid = np.ones((1 << n, len(varies)), bool)
+    grid[:, places] = (np.arange(1 << n)[:, None] >> np.arange(n)) & 1 == 0
+
+    rows_of: dict[bytes, int] = {}  # the recorded ones that are not in the grid
+    weights = {}
+    most = len(grid) + sum(len(m.shares) for m in models.values() if m.recorded)
+    for name, model in models.items():
+        weights[name] = np.zeros(most)
+        if not model.recorded:
+            weights[name][: len(grid)] = _products(model.survival[0, places])
+            continue
+        for share, works in zip(model.shares, model.survival == 1, strict=True):
+            if works[~varies].all():
+                row = int((~works[places]).astype(np.int64) @ (1 << np.arange(n)))
+            else:
+                row = len(grid) + rows_of.setdefault(works.tobytes(), len(rows_of))
+            weights[name][row] += share
+    causes = np.concatenate([grid, *(np.frombuffer(row, bool)[None] for row in rows_of)])
+    return Configurations(
+        topology=topology,
+        causes=causes,
+        fallible=tuple(int(i) for i in np.flatnonzero(~causes.all(axis=0))),
+        weights={name: weight[: len(causes)] for name, weight in weights.items()},
+        models=models,
+    )
+
+
+def failure_models(
+    topology: Topology, survivabilities: Mapping[str, Survival]
+) -> dict[str, FailureModel]:
+    """How the failures of each survivability are distributed; `InputError` without any."""
+    if not survivabilities:
+        raise InputError("expected at least one survivability, got none; name a preset")
+    return {name: FailureModel.of(topology, s) for name, s in survivabilities.items()}
+
+
+def uncertain_causes(models: Mapping[str, FailureModel]) -> Mask:
+    """Which causes an enumeration multiplies out, bool (causes,): all but what was recorded."""
+    survivals = [m.survival[0] < 1 for m in models.values() if not m.recorded]
+    causes = len(next(iter(models.values())).topology.causes)
+    return np.asarray(np.any([np.zeros(causes, bool), *survivals], axis=0))
+
+
+def _products(survival: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability of each of 2^n cases; bit i of a case's number says that i has failed."""
+    found = np.ones(1)
+    for p in survival:
+        found = np.concatenate([found * p, found * (1.0 - p)])
+    return found
 
 
 def draw(topology: Topology, survivability: Survival, count: int, rng: np.random.Generator) -> Mask:
-    """Draw `count` masks, each element independently; bool (count, elements)."""
-    survival = topology.survival(survivability)
-    return rng.random((count, len(survival))) < survival
+    """Draw `count` masks; bool (count, elements)."""
+    return FailureModel.of(topology, survivability).draw(count, rng)
 
 
 def deliveries(topology: Topology, masks: Mask) -> Mask:
@@ -136,80 +192,3 @@ def output_states(topology: Topology, masks: Mask, node: str | None = None) -> M
             wanted[:, column] = delivers[:, column] & heard[name]
             heard[link.source] = heard.get(link.source, False) | wanted[:, column]
     return wanted
-
-
-def mask_without(topology: Topology, down: Sequence[str]) -> Mask:
-    """The mask, bool (elements,), in which exactly the elements named have failed."""
-    mask = np.ones(len(topology.elements), bool)
-    for name in down:
-        if name not in topology.index:
-            raise InputError(
-                f"unknown element {name!r}; topology {topology.name!r} has "
-                f"{', '.join(topology.elements)}"
-            )
-        mask[topology.index[name]] = False
-    return mask
-
-
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From `frame` on, exactly the elements in `down` have failed."""
-
-    frame: int
-    down: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FailureTrace:
-    """What had failed at each frame of a run: the changes, in order of frames.
-
-    In a file, one JSON object a line, as in `{"frame": 120, "down": ["fog4", "edge1->fog2"]}`;
-    before the first change nothing has failed.
-    """
-
-    topology: Topology
-    changes: tuple[Change, ...]
-
-    @classmethod
-    def of(cls, topology: Topology, masks: Mask) -> FailureTrace:
-        """The trace of one mask a frame, bool (frames, elements)."""
-        changes: list[Change] = []
-        before: tuple[str, ...] = ()
-        for frame, mask in enumerate(masks):
-            down = tuple(n for n, up in zip(topology.elements, mask, strict=True) if not up)
-            if down != before:
-                changes.append(Change(frame, down))
-            before = down
-        return cls(topology, tuple(changes))
-
-    @classmethod
-    def load(cls, path: str | Path, topology: Topology) -> FailureTrace:
-        """Read a trace; `InputError` names the line of a fault."""
-        try:
-            lines = Path(path).read_bytes().splitlines()
-        except OSError as error:
-            raise InputError(f"cannot read the trace {path}: {error.strerror}") from error
-        changes: list[Change] = []
-        for number, line in enumerate(lines, 1):
-            where = f"{path}, line {number}"
-            try:
-                change = msgspec.json.decode(line, type=Change)
-                mask_without(topology, change.down)
-            except (msgspec.DecodeError, InputError) as error:
-                raise InputError(f"{where}: {error}") from error
-            if change.frame < 0 or (changes and change.frame <= changes[-1].frame):
-                raise InputError(f"{where}: expected frames in rising order, got {change.frame}")
-            changes.append(change)
-        return cls(topology, tuple(changes))
-
-    def save(self, path: str | Path) -> None:
-        """Write one change a line."""
-        with new_file(path) as temporary:
-            lines = [msgspec.json.encode(change) + b"\n" for change in self.changes]
-            temporary.write_bytes(b"".join(lines))
-
-    def masks(self, frames: int) -> Mask:
-        """One mask a frame, bool (frames, elements)."""
-        masks = np.ones((frames, len(self.topology.elements)), bool)
-        for change in self.changes:
-            masks[change.frame :] = mask_without(self.topology, change.down)
-        return masks

@@ -1,13 +1,14 @@
 """How accurate a deployment is over everything that can fail.
 
 The arithmetic exists here once, over anything that can run a node: sections cut from a Keras
-model, LiteRT artifacts, or a test's counting runner. Exact, and quick, because what a node
-computes depends on its delivered-links state alone: the 256 failure configurations of the
-poster's residual topology need 102 section evaluations, not 2304.
+model, LiteRT artifacts, or a test's counting runner. Exact where the configurations are not too
+many, and quick, because what a node computes depends on its delivered-links state alone: the 256
+failure configurations of the poster's residual topology need 102 section evaluations, not 2304.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, get_args
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from .choice import Policy, candidates, highest_first
 from .errors import InputError
+from .failure_model import working
 from .failures import (
     MOST_CONFIGURATIONS,
     Configurations,
@@ -24,6 +26,7 @@ from .failures import (
     enumerate_configurations,
     output_states,
 )
+from .sampling import LEVEL, find_configurations
 from .topology import Survival, Topology
 
 __all__ = [
@@ -46,6 +49,9 @@ FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
 Answerer = Literal["output", "any"]
 ANSWERERS: tuple[Answerer, ...] = get_args(Answerer)
 
+#: Bytes of section outputs that are remembered; sampled configurations can have millions of them.
+MOST_REMEMBERED = 1 << 28
+
 
 class Runner(Protocol):
     """Anything that evaluates one node's section on a batch."""
@@ -63,20 +69,30 @@ class Runner(Protocol):
 class SectionMemo:
     """Section outputs on one batch, each distinct (node, delivered-links state) evaluated once.
 
-    `evaluations` counts them.
+    `evaluations` counts them. Above `most_bytes` of outputs, those not used for longest are
+    forgotten, and evaluated again when needed.
     """
 
-    def __init__(self, topology: Topology, runner: Runner, inputs: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        runner: Runner,
+        inputs: Mapping[str, Array],
+        *,
+        most_bytes: int = MOST_REMEMBERED,
+    ) -> None:
         self.topology = topology
         self._runner = runner
         self._inputs = inputs
         self._bit = {name: 1 << place for name, place in topology.bits.items()}
-        self._outputs: dict[tuple[str, int], tuple[Array, ...]] = {}
+        self._outputs: OrderedDict[tuple[str, int], tuple[Array, ...]] = OrderedDict()
+        self._bytes, self._most_bytes = 0, most_bytes
+        self._evaluations = 0
 
     @property
     def evaluations(self) -> int:
-        """How many distinct section evaluations there were so far."""
-        return len(self._outputs)
+        """How many section evaluations there were so far; distinct ones, unless some forgotten."""
+        return self._evaluations
 
     def answer(self, state: int, node: str | None = None) -> Array:
         """The output node's answer in a delivered-links state of its own that is not empty.
@@ -103,10 +119,19 @@ class SectionMemo:
 
     def _section(self, node: str, state: int, delivered: dict[str, Array]) -> tuple[Array, ...]:
         key = node, state
-        if key not in self._outputs:
+        found = self._outputs.get(key)
+        if found is None:
             result = self._runner.run(node, delivered)
-            self._outputs[key] = result if isinstance(result, tuple) else (result,)
-        return self._outputs[key]
+            found = result if isinstance(result, tuple) else (result,)
+            self._evaluations += 1
+            self._outputs[key] = found
+            self._bytes += sum(output.nbytes for output in found)
+            while self._bytes > self._most_bytes:
+                _, forgotten = self._outputs.popitem(last=False)
+                self._bytes -= sum(output.nbytes for output in forgotten)
+        else:
+            self._outputs.move_to_end(key)
+        return found
 
 
 def named(sender: str, outputs: tuple[_T, ...]) -> dict[str, _T]:
@@ -218,7 +243,7 @@ class _Recalls:
 
 @dataclass(frozen=True)
 class Reliability:
-    """What an exact evaluation found.
+    """What an evaluation found: exactly, or where configurations were sampled, as an estimate.
 
     `recalls`: float64 (configurations, classes), the recall of each class in each configuration.
     `counts`: int64 (classes,), samples of each class. `answered`: bool (configurations,), whether
@@ -245,7 +270,7 @@ class Reliability:
     @property
     def survivabilities(self) -> tuple[str, ...]:
         """Names of what was asked for."""
-        return tuple(self.configurations.survivals)
+        return tuple(self.configurations.models)
 
     @property
     def accuracies(self) -> Vector:
@@ -280,11 +305,38 @@ class Reliability:
         """Probability that information reaches a node that may answer."""
         return float(self.configurations.probabilities(survivability) @ self.answered)
 
+    def intervals(self, survivability: str) -> dict[str, Any]:
+        """What holds the true value of each estimate with probability `LEVEL` or more.
+
+        [low, high] by the name of the estimate, those of recalls by class; of configurations that
+        are all there are, both are the value itself.
+        """
+        present = self.counts > 0
+        names = [n for n, count in zip(self.class_names, self.counts, strict=True) if count]
+        recalls = self.recalls[:, present].T
+
+        def interval(values: Vector) -> list[float]:
+            return list(self.configurations.interval(survivability, values))
+
+        return {
+            "expected_accuracy": interval(self.accuracies),
+            "balanced_accuracy": interval(recalls.mean(axis=0)),
+            "class_recalls": dict(zip(names, map(interval, recalls), strict=True)),
+            "reach_probability": interval(self.answered.astype(np.float64)),
+        }
+
+    def interval_text(self, survivability: str) -> str:
+        """Says how sure the expected accuracy is; nothing of one that is exact."""
+        if self.configurations.method == "exact":
+            return ""
+        low, high = self.intervals(survivability)["expected_accuracy"]
+        return f"   sampled; {100 * LEVEL:g} % sure: {100 * low:.2f} to {100 * high:.2f} %"
+
     def by_failures(self, survivability: str) -> list[dict[str, float]]:
         """For each number of failures: its probability and the accuracy expected then."""
         p, failures = self.configurations.probabilities(survivability), self.configurations.failures
         rows = []
-        for count in range(int(failures.max()) + 1):
+        for count in np.unique(failures).tolist():
             weight = p * (failures == count)
             total = float(weight.sum())
             # A number of failures that cannot occur has no expectation; count configurations.
@@ -293,7 +345,10 @@ class Reliability:
         return rows
 
     def worst(self, failures: int) -> tuple[tuple[str, ...], float]:
-        """The `failures` elements whose joint failure costs most, and the accuracy left."""
+        """The `failures` elements or groups whose joint failure costs most, and the accuracy left.
+
+        Of those joint failures that the configurations hold.
+        """
         cases = np.flatnonzero(self.configurations.failures == failures)
         if not len(cases):
             raise InputError(
@@ -303,25 +358,28 @@ class Reliability:
         return self.failed(int(case)), float(self.accuracies[case])
 
     def failed(self, case: int) -> tuple[str, ...]:
-        """Names of the elements that have failed in a configuration."""
-        down = ~self.configurations.masks[case]
-        return tuple(n for n, d in zip(self.topology.elements, down, strict=True) if d)
+        """Names of the elements, and of the groups, that have failed in a configuration."""
+        down = ~self.configurations.causes[case]
+        return tuple(n for n, d in zip(self.topology.causes, down, strict=True) if d)
 
     def importance(self, survivability: str) -> dict[str, float]:
-        """Birnbaum importance of every sensor, node and link, whether or not it can fail.
+        """Birnbaum importance of every sensor, node, link and group, whether or not it can fail.
 
-        Expected accuracy while the element works for sure minus expected accuracy once it has
-        failed (Birnbaum, *On the importance of different components in a multicomponent system*,
-        1969). May evaluate further sections, which `section_evaluations` does not count.
+        Expected accuracy while it works for sure minus expected accuracy once it has failed
+        (Birnbaum, *On the importance of different components in a multicomponent system*, 1969),
+        all else being as it is: an element that works by itself still fails with its groups. Where
+        configurations were sampled, over some of them alone. May evaluate further sections, which
+        `section_evaluations` does not count.
         """
+        rows, weights = self.configurations.occurring(survivability)
+        causes, accuracies = self.configurations.causes[rows], self.accuracies[rows]
         found = {}
-        for column, name in enumerate(self.topology.elements):
-            works = self.configurations.masks[:, column]
-            weights = self.configurations.probabilities(survivability, given=column)[works]
-            down = self.configurations.masks[works].copy()
-            down[:, column] = False
-            failed = self._accuracy(self._case.of_masks(down)[0])
-            found[name] = float(weights @ (self.accuracies[works] - failed))
+        for place, name in enumerate(self.topology.causes):
+            others = causes.copy()
+            others[:, place] ^= True
+            otherwise = self._accuracy(self._case.of_masks(working(self.topology, others))[0])
+            gains = np.where(causes[:, place], accuracies - otherwise, otherwise - accuracies)
+            found[name] = float(weights @ gains)
         return found
 
     def states(self, also: Mask | None = None, node: str | None = None) -> dict[int, float]:
@@ -382,8 +440,15 @@ class Reliability:
         return {s: float(weights(s) @ best) for s in self.survivabilities}
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that `evaluate --json` prints."""
-        return {
+        """The object that `evaluate --json` prints; of samples, with their intervals."""
+        method = self.configurations.method
+        sampled: dict[str, Any] = {}
+        if method != "exact":
+            found = {s: self.intervals(s) for s in self.survivabilities}
+            names = next(iter(found.values()))
+            by_name = {name: {s: found[s][name] for s in found} for name in names}
+            sampled = {"method": method, "interval": {"level": LEVEL, **by_name}}
+        return sampled | {
             "samples": int(self.counts.sum()),
             "configurations": len(self.configurations),
             "section_evaluations": self.section_evaluations,
@@ -420,17 +485,22 @@ def evaluate(
     policy: Policy = "maximal",
     priority: Sequence[str] | None = None,
     limit: int = MOST_CONFIGURATIONS,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Reliability:
-    """Expected accuracy, exactly, over all failure configurations.
+    """Expected accuracy over all failure configurations.
 
     `inputs`: per sensor, an array with the samples first; `labels`: int (samples,);
     `prior`: training frequency of each class. `answer`: who answers; with `any`, `policy` says
     whose answer is taken, and `priority` is the order of that policy, as
-    `Reliability.priority` gives it for validation data. Raises `InputError` for data that do not
-    fit and above `limit` configurations.
+    `Reliability.priority` gives it for validation data. Exact up to `limit` configurations. Above
+    it, or where `samples` says how many, configurations are sampled from `seed`, and every estimate
+    has an interval. Raises `InputError` for data that do not fit.
     """
     fallback_p = fallback_answer(fallback, prior)
-    configurations = enumerate_configurations(topology, survivabilities, limit=limit)
+    configurations = find_configurations(
+        topology, survivabilities, limit=limit, samples=samples, seed=seed
+    )
     classes = len(class_names)
     if len(fallback_p) != classes:
         raise InputError(f"expected a prior of {classes} classes, got {len(fallback_p)}")

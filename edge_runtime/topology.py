@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import keyword
-import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,8 +21,9 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .files import new_file
+from .survival import Survival, Uptime, check_chance, probability
 
-__all__ = ["Link", "Node", "Sensor", "Survival", "Topology"]
+__all__ = ["Group", "Link", "Node", "Sensor", "Survival", "Topology"]
 
 SCHEMA = 1
 SHIPPED = Path(__file__).parent / "topologies"
@@ -40,9 +40,6 @@ Kind = Literal["primary", "residual"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Dtype = Literal["uint8", "float32"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
-
-#: A survivability: the name of a preset, probabilities by element, or None for the topology's own.
-Survival = str | Mapping[str, float] | None
 
 
 class Sensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,12 +86,24 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.source}->{self.target}"
 
 
+class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Elements that fail together, such as all that one switch or one power line serves.
+
+    An element works when it does so itself and all its groups do. `survival` is the group's own.
+    """
+
+    name: str
+    elements: tuple[str, ...]
+    survival: float = 1.0
+
+
 class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """An acyclic graph with sensors at the bottom and one output node at the top.
 
     The *elements* of a topology are all that can fail: its sensors, its nodes and its links, in
     the order in which they are listed. A failure mask has one column an element; a delivered-links
-    state has one bit a link (bit i stands for `links[i]`).
+    state has one bit a link (bit i stands for `links[i]`). Its *causes* are all that fails by
+    itself: the elements, and after them the groups, each of which takes its elements along.
 
     Raises `InputError` at construction, with the path of the fault and a remedy.
     """
@@ -103,7 +112,8 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
     sensors: tuple[Sensor, ...]
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]
-    survivabilities: dict[str, dict[str, float]] = {}
+    survivabilities: dict[str, dict[str, float | Uptime]] = {}
+    groups: tuple[Group, ...] = ()
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -174,9 +184,14 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
         )
 
     @cached_property
+    def causes(self) -> tuple[str, ...]:
+        """Names of all that fails by itself: the elements, then the groups."""
+        return (*self.elements, *(g.name for g in self.groups))
+
+    @cached_property
     def index(self) -> Mapping[str, int]:
-        """Column of each element in a failure mask."""
-        return {name: i for i, name in enumerate(self.elements)}
+        """Place of each cause; that of an element is its column in a failure mask."""
+        return {name: i for i, name in enumerate(self.causes)}
 
     @cached_property
     def bits(self) -> Mapping[str, int]:
@@ -239,20 +254,22 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
         return next(n for n in self.nodes if n.name == name)
 
     def primary(self) -> Topology:
-        """The same topology without its residual links."""
+        """The same topology without its residual links, and without groups of these alone."""
         links = tuple(x for x in self.links if x.kind == "primary")
         gone = {x.name for x in self.links} - {x.name for x in links}
+        groups = []
+        for group in self.groups:
+            if left := tuple(name for name in group.elements if name not in gone):
+                groups.append(msgspec.structs.replace(group, elements=left))
+            else:
+                gone.add(group.name)
         presets = {
             preset: {k: v for k, v in table.items() if k not in gone}
             for preset, table in self.survivabilities.items()
         }
         name = self.name if len(links) == len(self.links) else f"{self.name}-primary"
-        return Topology(
-            name=name,
-            sensors=self.sensors,
-            nodes=self.nodes,
-            links=links,
-            survivabilities=presets,
+        return msgspec.structs.replace(
+            self, name=name, links=links, survivabilities=presets, groups=tuple(groups)
         )
 
     def with_exits(self, names: Iterable[str] | None = None) -> Topology:
@@ -274,38 +291,45 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
     # -- survival --------------------------------------------------------------------------------
 
     def survival(self, survivability: Survival = None) -> NDArray[np.float64]:
-        """Probability that each element works, shape (elements,).
+        """Probability that each cause works by itself, shape (causes,).
 
-        A preset or a mapping overrides the topology's own values for the elements that it names.
-        Raises `InputError` for an unknown preset or element, or a value outside 0..1.
+        A preset or a mapping overrides the topology's own values for what it names. Raises
+        `InputError` for an unknown preset or element, a value outside 0..1, and for recorded
+        shares, in which nothing is independent.
         """
-        table: Mapping[str, float]
+        table = self._table(survivability)
+        own = (
+            *(s.survival for s in self.sensors),
+            *(n.survival for n in self.nodes),
+            *(x.survival for x in self.links),
+            *(g.survival for g in self.groups),
+        )
+        chances = (table.get(name, p) for name, p in zip(self.causes, own, strict=True))
+        return np.array([probability(chance) for chance in chances], np.float64)
+
+    def uptimes(self, survivability: Survival) -> dict[str, Uptime]:
+        """What a survivability gives by mean times, by cause. Raises as `survival` does."""
+        table = self._table(survivability)
+        return {name: value for name, value in table.items() if isinstance(value, Uptime)}
+
+    def _table(self, survivability: Survival) -> Mapping[str, float | Uptime]:
         if survivability is None:
-            table = {}
-        elif isinstance(survivability, str):
+            return {}
+        if isinstance(survivability, str):
             try:
-                table = self.survivabilities[survivability]
+                return self.survivabilities[survivability]
             except KeyError:
                 known = ", ".join(self.survivabilities) or "none"
                 raise InputError(
                     f"unknown survivability {survivability!r}: topology {self.name!r} has {known}; "
                     "use one of these, or add it to the topology"
                 ) from None
-        elif isinstance(survivability, Mapping):
-            table = survivability
-            _check_survivability(self, table, "survival")
-        else:
-            raise InputError(
-                f"expected a survivability, got {survivability!r}; give the name of a preset, a "
-                "mapping from element to probability, or None for the topology's own values"
-            )
-        own = (
-            *(s.survival for s in self.sensors),
-            *(n.survival for n in self.nodes),
-            *(x.survival for x in self.links),
-        )
-        return np.array(
-            [table.get(name, p) for name, p in zip(self.elements, own, strict=True)], np.float64
+        if isinstance(survivability, Mapping):
+            _check_survivability(self, survivability, "survival")
+            return survivability
+        raise InputError(
+            f"expected a survivability, got {survivability!r}; give the name of a preset, a "
+            "mapping from element to probability, or None for the topology's own values"
         )
 
 
@@ -342,6 +366,7 @@ def _check(t: Topology) -> None:
     _check_values(t)
     _check_links(t)
     _check_graph(t)
+    _check_groups(t)
     for preset, table in t.survivabilities.items():
         _check_survivability(t, table, f"$.survivabilities[{preset!r}]")
     for i, link in enumerate(t.links):
@@ -367,16 +392,7 @@ def _check_names(t: Topology) -> None:
     seen: dict[str, str] = {}
     for path, member in _members(t):
         name = member.name
-        if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-            raise InputError(
-                f"expected a name of at most {LONGEST_NAME} letters, digits and single underscores "
-                f"between them, first a letter; got {name!r} (at {path}.name); rename it"
-            )
-        if name.lower() in RESERVED or keyword.iskeyword(name):
-            raise InputError(
-                f"expected a name other than {', '.join(sorted(RESERVED))} and Python's keywords, "
-                f"got {name!r} (at {path}.name); rename it"
-            )
+        _check_name(name, path)
         # TensorFlow's signatures do not tell upper from lower case.
         if name.lower() in seen:
             raise InputError(
@@ -384,6 +400,19 @@ def _check_names(t: Topology) -> None:
                 "rename one of the two: more than upper and lower case must differ"
             )
         seen[name.lower()] = path
+
+
+def _check_name(name: str, path: str) -> None:
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise InputError(
+            f"expected a name of at most {LONGEST_NAME} letters, digits and single underscores "
+            f"between them, first a letter; got {name!r} (at {path}.name); rename it"
+        )
+    if name.lower() in RESERVED or keyword.iskeyword(name):
+        raise InputError(
+            f"expected a name other than {', '.join(sorted(RESERVED))} and Python's keywords, "
+            f"got {name!r} (at {path}.name); rename it"
+        )
 
 
 def _check_values(t: Topology) -> None:
@@ -396,10 +425,10 @@ def _check_values(t: Topology) -> None:
         _check_choice(sensor.dtype, DTYPES, f"$.sensors[{i}].dtype")
     for path, member in _members(t):
         _check_choice(member.tier, TIERS, f"{path}.tier")
-        _check_probability(member.survival, f"{path}.survival")
+        check_chance(member.survival, f"{path}.survival")
     for i, link in enumerate(t.links):
         _check_choice(link.kind, KINDS, f"$.links[{i}].kind")
-        _check_probability(link.survival, f"$.links[{i}].survival")
+        check_chance(link.survival, f"$.links[{i}].survival")
 
 
 def _check_choice(value: Any, choices: tuple[str, ...], path: str) -> None:
@@ -408,24 +437,42 @@ def _check_choice(value: Any, choices: tuple[str, ...], path: str) -> None:
         raise InputError(f"expected one of {', '.join(choices)}, got {value!r} (at {path})")
 
 
-def _check_probability(value: Any, path: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise InputError(f"expected a probability, got {value!r} (at {path}); give 0 to 1")
-    if math.isnan(value) or not 0 <= value <= 1:
-        raise InputError(
-            f"expected a survival probability from 0 to 1, got {value} (at {path}); "
-            "give the probability that it works"
-        )
+def _check_groups(t: Topology) -> None:
+    elements = set(t.elements)
+    seen: dict[str, int] = {}
+    for i, group in enumerate(t.groups):
+        path = f"$.groups[{i}]"
+        _check_name(group.name, path)
+        if group.name in elements or group.name in seen:
+            first = f"first at $.groups[{seen[group.name]}]" if group.name in seen else "an element"
+            raise InputError(
+                f"duplicate name {group.name!r} (at {path}.name, {first}); rename the group"
+            )
+        seen[group.name] = i
+        if not group.elements:
+            raise InputError(
+                f"group {group.name!r} has no elements (at {path}.elements); name what fails with "
+                "it, or remove it"
+            )
+        for k, name in enumerate(group.elements):
+            if name not in elements:
+                raise InputError(
+                    f"unknown element {name!r} (at {path}.elements[{k}]); expected a sensor, a "
+                    f"node or a link such as {t.links[0].name!r}"
+                )
+            if name in group.elements[:k]:
+                raise InputError(f"duplicate element {name!r} (at {path}.elements[{k}]); remove it")
+        check_chance(group.survival, f"{path}.survival")
 
 
-def _check_survivability(t: Topology, table: Mapping[str, float], path: str) -> None:
+def _check_survivability(t: Topology, table: Mapping[str, float | Uptime], path: str) -> None:
     for name, value in table.items():
         if name not in t.index:
             raise InputError(
                 f"unknown element {name!r} (at {path}); expected a sensor, a node or a link "
-                f"such as {t.links[0].name!r}"
+                f"such as {t.links[0].name!r}, or a group"
             )
-        _check_probability(value, f"{path}.{name}")
+        check_chance(value, f"{path}.{name}")
 
 
 def _check_links(t: Topology) -> None:
@@ -499,8 +546,9 @@ def _sorted(t: Topology) -> Iterator[str]:
     """Kahn's algorithm, in order of declaration; nodes on a cycle are left out."""
     done = set(t.sensor_names)
     waiting = [n.name for n in t.nodes]
+    sources = {name: {x.source for x in t.incoming(name)} for name in waiting}
     while waiting:
-        ready = [n for n in waiting if all(x.source in done for x in t.links if x.target == n)]
+        ready = [name for name in waiting if sources[name] <= done]
         if not ready:
             return
         yield from ready

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
-from edge_runtime.failures import Configurations, Mask, draw, enumerate_configurations
+from edge_runtime.failures import Configurations, Mask, enumerate_configurations
 from edge_runtime.files import new_folder, sha256
 from edge_runtime.manifest import (
     BUNDLE_FILE,
@@ -27,6 +27,7 @@ from edge_runtime.manifest import (
     encode,
 )
 from edge_runtime.reliability import Reliability, Runner, evaluate
+from edge_runtime.sampling import find_configurations
 from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Survival, Topology
 
@@ -340,31 +341,21 @@ def _labelled(
 ) -> Any:
     """What accuracy is measured on: held-out data, else calibration data with labels, else None.
 
-    Too many configurations are refused where held-out data ask for a table; a change on
-    calibration data, for which nobody asked, is left out then.
+    Where there are too many configurations to enumerate, held-out data meet sampled ones; a change
+    on calibration data, for which nobody asked, is left out.
     """
-    if validation is None and getattr(calibration, "labels", None) is None:
-        return None
+    if validation is not None or getattr(calibration, "labels", None) is None:
+        return validation
     try:
         enumerate_configurations(topology, survivabilities)
     except InputError:
-        if validation is None:
-            return None
-        raise
-    return calibration if validation is None else validation
+        return None
+    return calibration
 
 
 def _comparable(topology: Topology, survivabilities: Mapping[str, Survival]) -> Configurations:
-    """Every configuration, or where there are too many, a thousand drawn ones."""
-    try:
-        return enumerate_configurations(topology, survivabilities, limit=1 << 12)
-    except InputError:
-        rng = np.random.default_rng(0)
-        drawn = [draw(topology, s, 1000, rng) for s in survivabilities.values()]
-        masks = np.unique(np.concatenate(drawn), axis=0)
-        survivals = {n: topology.survival(s) for n, s in survivabilities.items()}
-        fallible = tuple(np.flatnonzero(~masks.all(axis=0)).tolist())
-        return Configurations(masks, fallible, survivals)
+    """Every configuration, or where there are too many, some thousand drawn ones."""
+    return find_configurations(topology, survivabilities, limit=1 << 12)
 
 
 def _one_more_failure(topology: Topology, configurations: Configurations) -> Mask:

@@ -111,7 +111,6 @@ def whole(
             agreeing[i] = (got.argmax(axis=1) == expected.argmax(axis=1)).mean()
             compared += 1
     agreement = {}
-    for name in configurations.survivals:
-        weights = configurations.probabilities(name)  # of drawn ones they do not sum to 1
+    for name, weights in configurations.weights.items():
         agreement[name] = float(np.average(agreeing, weights=weights))
     return BundleParity(compared, error, agreement)

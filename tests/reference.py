@@ -165,9 +165,15 @@ def answer(
     return value(top) if sends(topology, up, top) else None
 
 
+def with_groups(topology: Topology, up: set[str]) -> set[str]:
+    """What works of what works by itself: all but the members of groups that have failed."""
+    failed = [group for group in topology.groups if group.name not in up]
+    return up - {name for group in failed for name in group.elements}
+
+
 def all_masks(topology: Topology, fallible: list[str]) -> list[set[str]]:
-    """Every set of working elements when those of `fallible` may fail."""
-    always = set(topology.elements) - set(fallible)
+    """Every set of causes that work by themselves when those of `fallible` may fail."""
+    always = set(topology.causes) - set(fallible)
     cases = range(1 << len(fallible))
     return [always | {n for i, n in enumerate(fallible) if case >> i & 1} for case in cases]
 

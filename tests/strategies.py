@@ -2,11 +2,12 @@
 
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.topology import TIERS, Link, Node, Sensor, Tier, Topology
+from edge_runtime.topology import TIERS, Group, Link, Node, Sensor, Tier, Topology
 
 Dtype = Literal["uint8", "float32"]
 
@@ -69,10 +70,22 @@ def _detour(pairs: set[tuple[str, str]], source: str, target: str) -> bool:
 
 
 @st.composite
+def grouped(draw: st.DrawFn, *, most: int = 2, max_nodes: int = 5) -> Topology:
+    """A topology some of whose elements fail together; groups may overlap."""
+    topology = draw(topologies(max_nodes=max_nodes))
+    members = st.lists(st.sampled_from(topology.elements), min_size=1, max_size=4, unique=True)
+    groups = [
+        Group(f"group{i}", tuple(draw(members)), draw(probabilities))
+        for i in range(draw(st.integers(1, most)))
+    ]
+    return msgspec.structs.replace(topology, groups=tuple(groups))
+
+
+@st.composite
 def survivabilities(draw: st.DrawFn, topology: Topology, *, most: int = 6) -> dict[str, float]:
-    """Survival of every element: at most `most` of them can fail."""
-    fallible = draw(st.sets(st.sampled_from(topology.elements), max_size=most))
-    survival = dict.fromkeys(topology.elements, 1.0)
+    """Survival of every element and group: at most `most` of them can fail."""
+    fallible = draw(st.sets(st.sampled_from(topology.causes), max_size=most))
+    survival = dict.fromkeys(topology.causes, 1.0)
     return survival | {name: draw(probabilities) for name in sorted(fallible)}
 
 

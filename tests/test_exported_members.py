@@ -51,15 +51,17 @@ PUBLIC = {
         "write_street",
     ],
     "edge_runtime.failures": [
-        "Change",
         "Configurations",
-        "FailureTrace",
+        "Mask",
         "deliveries",
         "draw",
         "enumerate_configurations",
+        "failure_models",
         "mask_without",
         "output_states",
+        "uncertain_causes",
     ],
+    "edge_runtime.failure_model": ["FailureModel", "Mask", "mask_without", "working"],
     "edge_runtime.manifest": [
         "BundleManifest",
         "IncomingLink",
@@ -69,6 +71,7 @@ PUBLIC = {
         "read_bundle",
         "read_node",
     ],
+    "edge_runtime.reach": ["reach_probability"],
     "edge_runtime.reliability": [
         "Answerer",
         "Fallback",
@@ -80,6 +83,11 @@ PUBLIC = {
         "reachability_bound",
     ],
     "edge_runtime.samples": ["Samples"],
+    "edge_runtime.sampling": [
+        "SampledConfigurations",
+        "find_configurations",
+        "sample_configurations",
+    ],
     "edge_runtime.simulate": [
         "Answers",
         "Bundle",
@@ -88,7 +96,16 @@ PUBLIC = {
         "load_section",
         "read_golden",
     ],
-    "edge_runtime.topology": ["Link", "Node", "Sensor", "Survival", "Topology"],
+    "edge_runtime.survival": [
+        "Share",
+        "Survival",
+        "Uptime",
+        "check_chance",
+        "probability",
+        "survival_from_plain",
+    ],
+    "edge_runtime.topology": ["Group", "Link", "Node", "Sensor", "Survival", "Topology"],
+    "edge_runtime.trace": ["Change", "FailureTrace", "complete_uptimes"],
     "export": ["ExportReport", "ParityError", "export_bundle"],
 }
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from ..clock import SECOND, FrameClock
 from ..errors import InputError
-from ..failures import FailureTrace, Mask, draw, mask_without
+from ..failure_model import FailureModel
+from ..failures import Mask, draw, mask_without
 from ..node import Answer
 from ..topology import Survival, Topology
+from ..trace import FailureTrace
 from ..transport.base import Transport
 from .deployment import LocalDeployment
 from .injections import Injection
@@ -128,9 +130,8 @@ class Record:
 
     def trace(self) -> FailureTrace:
         """The failures of every frame, as `simulate --trace` replays them."""
-        before = np.ones((self.first, len(self.topology.elements)), bool)
-        masks = [before, self.masks()] if self.last >= self.first else [before]
-        return FailureTrace.of(self.topology, np.concatenate(masks))
+        masks = self.masks() if self.last >= self.first else np.ones((0, 0), bool)
+        return FailureTrace.of(self.topology, masks, first=self.first)
 
     def _during(self) -> list[tuple[frozenset[str], bool]]:
         ends = [phase.start_ns for phase in self.phases[1:]] + [2**63]
@@ -392,7 +393,7 @@ class LiveRun:
 
 def check_survival(topology: Topology, survival: Survival) -> None:
     """Only nodes can be made to fail; `InputError` where a sensor or a link is to."""
-    chances = topology.survival(survival)
+    chances = FailureModel.of(topology, survival).element_marginals
     nodes = {topology.index[node] for node in topology.order}
     others = [
         name

@@ -1,10 +1,12 @@
 """`ddnn-edge` as its users meet it: what it prints, its exit codes, and how it refuses."""
 
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from numpy.typing import NDArray
 from edge_runtime import cli
 from edge_runtime.cli import guarded, main, survivabilities
 from edge_runtime.errors import InputError
-from edge_runtime.failures import FailureTrace
 from edge_runtime.files import sha256
 from edge_runtime.samples import Samples
+from edge_runtime.trace import FailureTrace
 from tests.commands import CLASSES, Deployed, call, done, files, process, refused
 from tests.reference import small_topology
 
@@ -166,7 +168,8 @@ def test_unknown_survival_is_refused(evaluated: tuple[str, ...], text: str, said
     ("content", "said"),
     [
         ("{", "Input data was truncated"),
-        ('{"left": "often"}', "Expected `float`, got `str`"),
+        ('{"left": "often"}', "Expected `float | object`, got `str`"),
+        ('{"left": {"mtbf": 0, "mttr": 1}}', "expected mtbf above 0, got 0.0"),
         (
             '{"left": 1.5}',
             "expected a survival probability from 0 to 1, got 1.5 (at survival.left)",
@@ -179,6 +182,25 @@ def test_a_bad_file_of_probabilities_is_refused(
 ) -> None:
     (tmp_path / "mine.json").write_text(content)
     assert said in bad(*evaluated, "--survival", tmp_path / "mine.json")
+
+
+def test_survival_takes_a_recorded_trace(
+    evaluated: tuple[str, ...], simulated: tuple[str, ...], tmp_path: Path
+) -> None:
+    trace = tmp_path / "monday.jsonl"
+    edge(*simulated, "--survival", "low", "--frames", "40", "--hold", "2", "--save-trace", trace)
+    found = edge(*evaluated, "--survival", f"{trace},low", "--json").json
+    shares = FailureTrace.load(trace, small_topology()).shares()
+    assert sum(share.share for share in shares) == pytest.approx(1)
+    exact = edge(*evaluated, "--survival", "low", "--json").json
+    assert found["expected_accuracy"]["low"] == exact["expected_accuracy"]["low"]
+    assert found["configurations"] == exact["configurations"], "they are among those enumerated"
+    assert found["expected_accuracy"]["monday"] != exact["expected_accuracy"]["low"]
+    drawn = edge(*simulated, "--survival", trace, "--frames", "50", "--json").json
+    assert drawn["changes"] > 5
+    assert "method" not in found
+    trace.write_text('{"frame": 3, "down": ["left"]}')
+    assert "which frames it is about" in bad(*evaluated, "--survival", trace)
 
 
 # -- bad bundles -----------------------------------------------------------------------------------
@@ -358,6 +380,53 @@ def test_check_of_other_numbers_exits_1_and_says_so(bundle: Path) -> None:
     assert "node.json" in bad("evaluate", bundle, "--data", "any.npz")
 
 
+# -- sampling and reach ----------------------------------------------------------------------------
+
+
+def test_evaluate_samples_when_asked(evaluated: tuple[str, ...]) -> None:
+    asked = (*evaluated, "--survival", "low,high", "--samples", "40", "--seed", "3")
+    found, exact = edge(*asked, "--json").json, edge(*evaluated, "--json").json
+    assert set(found) - set(exact) == {"method", "interval"}
+    low, high = found["interval"]["expected_accuracy"]["low"]
+    assert low <= exact["expected_accuracy"]["low"] <= high
+    assert "sampled; 99 % sure" in edge(*asked).out
+    for option, value in (("--samples", "0"), ("--seed", "-1")):
+        assert f"expected {option} of at least" in bad(*evaluated, option, value)
+
+
+def test_reach_needs_no_model(evaluated: tuple[str, ...], tmp_path: Path) -> None:
+    small_topology().save(tmp_path / "small.json")
+    by_file = edge("reach", tmp_path / "small.json", "--json").json
+    assert by_file == edge("reach", evaluated[1], "--json").json
+    exact = edge(*evaluated, "--json").json["reach_probability"]
+    assert by_file == {"reach_probability": pytest.approx(exact), "method": "exact"}
+    assert "low " in edge("reach", tmp_path / "small.json").out
+    poster = ("reach", "poster-residual", "--survival", "low")
+    expected = edge(*poster, "--json").json["reach_probability"]["low"]
+    drawn = edge(*poster, "--samples", "100", "--seed", "5", "--json").json
+    low, high = drawn["interval"]["reach_probability"]["low"]
+    assert low < expected < high
+    assert drawn["method"] == "stratified"
+    assert "99 % sure" in edge(*poster, "--samples", "100").out
+
+
+def test_reach_of_what_is_too_entangled_says_what_to_do(tmp_path: Path) -> None:
+    layers = [[f"n{i}x{j}" for j in range(24)] for i in range(3)]
+    pairs = [(a, b) for low, high in pairwise(layers) for a in low for b in high]
+    plain = {
+        "name": "wide",
+        "sensors": [{"name": n, "shape": [1], "survival": 0.9} for n in layers[0]],
+        "nodes": [{"name": n, "tier": "fog", "survival": 0.9} for n in [*layers[1], *layers[2]]],
+        "links": [{"source": a, "target": b} for a, b in pairs],
+    }
+    plain["nodes"].append({"name": "top", "tier": "cloud"})  # type: ignore[attr-defined]
+    plain["links"] += [{"source": n, "target": "top"} for n in layers[2]]  # type: ignore[operator]
+    (tmp_path / "wide.json").write_text(json.dumps(plain))
+    assert "too entangled" in bad("reach", tmp_path / "wide.json")
+    drawn = edge("reach", tmp_path / "wide.json", "--samples", "2000", "--json").json
+    assert drawn["reach_probability"]["own"] == pytest.approx(1, abs=1e-3)
+
+
 # -- simulate --------------------------------------------------------------------------------------
 
 
@@ -376,7 +445,7 @@ def test_a_written_trace_replays_to_the_same_answers(
     ).json
     assert drawn == replayed
     assert drawn["frames"] == 50
-    assert drawn["changes"] == len(trace.read_text().splitlines()) > 10
+    assert drawn["changes"] == len(trace.read_text().splitlines()) - 1 > 10
     assert first.read_bytes() == second.read_bytes()
     assert edge(*drawing).json == drawn
     other = edge(*simulated, "--survival", "low", "--seed", "8", "--frames", "50", "--json").json
@@ -428,6 +497,21 @@ def test_hold_keeps_a_drawn_configuration(simulated: tuple[str, ...], tmp_path: 
     assert all(change.frame % 6 == 0 for change in changes)
 
 
+def test_mean_times_give_a_trace_that_lasts(simulated: tuple[str, ...], tmp_path: Path) -> None:
+    def changes(*options: str) -> int:
+        found = edge(*simulated, "--frames", "2000", *options, "--json").json
+        return int(found["changes"])
+
+    often = changes("--survival", "low", "--mttr", "2")
+    seldom = changes("--survival", "low", "--mttr", "2", "--rate", "20")
+    assert often == changes("--survival", "low", "--mttr", "2")
+    assert 0 < 5 * seldom < often
+    assert changes("--mtbf", "30", "--mttr", "10") > 0
+    (tmp_path / "field.json").write_text('{"left": {"mtbf": 30, "mttr": 10}}')
+    field = changes("--survival", os.fspath(tmp_path / "field.json"))
+    assert 0 < field < changes("--survival", os.fspath(tmp_path / "field.json"), "--hold", "1")
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -457,6 +541,10 @@ def test_a_broken_trace_names_its_line(
         (("--survival", "low", "--frames", "-4"), "expected --frames of at least 1, got -4"),
         (("--survival", "low", "--seed", "-1"), "expected --seed of at least 0, got -1"),
         (("--trace", "nowhere"), "cannot read the trace nowhere: No such file"),
+        (("--mttr", "3"), "or both --mtbf and --mttr of all nodes"),
+        (("--survival", "low", "--mttr", "3", "--hold", "2"), "give --hold, or mean times"),
+        (("--survival", "low", "--mttr", "3", "--mtbf", "9"), "expected one mean time"),
+        (("--survival", "low", "--mttr", "3", "--rate", "0"), "expected a rate above 0, got 0.0"),
     ],
 )
 def test_impossible_simulations_are_refused(

@@ -1,5 +1,4 @@
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ from hypothesis import strategies as st
 
 from edge_runtime.errors import InputError
 from edge_runtime.failures import (
-    FailureTrace,
     deliveries,
     draw,
     enumerate_configurations,
@@ -50,23 +48,6 @@ def test_configurations_are_all_there_is_and_their_probabilities_sum_to_one(
         up = reference.working(topology, configurations.masks[case])
         expected = reference.probability(up, {n: survival[n] for n in fallible})
         assert weights[case] == pytest.approx(expected)
-
-
-@given(data=st.data(), topology=topologies())
-def test_given_weights_sum_to_one_on_either_side_of_the_element(
-    data: st.DataObject, topology: Topology
-) -> None:
-    survival = data.draw(survivabilities(topology))
-    configurations = enumerate_configurations(topology, {"s": survival})
-    for column in configurations.fallible:
-        weights = configurations.probabilities("s", given=column)
-        works = configurations.masks[:, column]
-        assert weights[works].sum() == pytest.approx(1)
-        assert weights[~works].sum() == pytest.approx(1)
-        p = survival[topology.elements[column]]
-        assert weights * np.where(works, p, 1 - p) == pytest.approx(
-            configurations.probabilities("s")
-        )
 
 
 def test_elements_can_be_counted_as_fallible_although_they_never_fail() -> None:
@@ -205,51 +186,3 @@ def test_a_mask_without_elements_names_an_unknown_one() -> None:
     }
     with pytest.raises(InputError, match=r"unknown element 'lost'.*cam0"):
         mask_without(topology, ["lost"])
-
-
-# -- traces ------------------------------------------------------------------------------------
-
-
-@given(data=st.data(), topology=topologies())
-def test_a_trace_gives_back_the_masks_it_was_made_of(
-    data: st.DataObject, topology: Topology
-) -> None:
-    cases = data.draw(masks(topology, cases=4))
-    frames = cases[data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=12))]
-    trace = FailureTrace.of(topology, frames)
-    assert (trace.masks(len(frames)) == frames).all()
-
-
-def test_a_saved_trace_is_read_back_the_same(tmp_path: Path) -> None:
-    topology = small_topology()
-    frames = draw(topology, "low", 50, np.random.default_rng(3))
-    trace = FailureTrace.of(topology, frames)
-    trace.save(tmp_path / "trace.jsonl")
-    assert FailureTrace.load(tmp_path / "trace.jsonl", topology) == trace
-
-
-@pytest.mark.parametrize(
-    ("line", "fragment"),
-    [
-        ('{"frame": 3, "down": ["lost"]}', "unknown element 'lost'"),
-        ('{"frame": 1, "down": []}', "rising order, got 1"),
-        ('{"frame": 3, "down": "left"}', "Expected `array`, got `str`"),
-        ('{"frame": 3}', "missing required field `down`"),
-        ('{"frame": 3, "down": [], "up": []}', "unknown field `up`"),
-        ("{", "truncated"),
-    ],
-)
-def test_a_fault_in_a_trace_is_named_with_its_line(
-    line: str, fragment: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "trace.jsonl"
-    path.write_text('{"frame": 1, "down": ["left"]}\n' + line + "\n")
-    with pytest.raises(InputError) as caught:
-        FailureTrace.load(path, small_topology())
-    assert f"{path}, line 2" in str(caught.value)
-    assert fragment in str(caught.value)
-
-
-def test_a_missing_trace_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot read the trace"):
-        FailureTrace.load(tmp_path / "none.jsonl", small_topology())

@@ -8,7 +8,7 @@ import pytest
 
 from edge_runtime.clock import SECOND
 from edge_runtime.errors import InputError
-from edge_runtime.node import MOST_EVENTS, Answer, Node
+from edge_runtime.node import MOST_EVENTS, Answer, Node, Notice
 from edge_runtime.topology import Link, Topology
 from edge_runtime.topology import Node as Place
 from edge_runtime.transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received
@@ -258,7 +258,7 @@ def test_a_node_of_another_model_is_refused_and_named_once(
 
 
 def test_a_name_that_is_misused_again_and_again_is_told_once(poster: Nodes) -> None:
-    told = ("fog2", "refused", "edge1")
+    told: tuple[str, Notice, str] = ("fog2", "refused", "edge1")
     for number in range(2, 6):
         header, payload = encode(
             Message(

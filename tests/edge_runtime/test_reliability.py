@@ -3,6 +3,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, get_args
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -18,10 +19,11 @@ from edge_runtime.reliability import (
     fallback_answer,
     reachability_bound,
 )
-from edge_runtime.topology import Survival, Topology
+from edge_runtime.survival import Share, Survival
+from edge_runtime.topology import Group, Topology
 from tests import reference
 from tests.reference import DenseSections, small_topology
-from tests.strategies import samples, survivabilities, topologies
+from tests.strategies import grouped, samples, survivabilities, topologies
 
 Array = NDArray[Any]
 CLASSES = ("car", "person", "bus")
@@ -78,10 +80,11 @@ def brute_force(
     }[fallback]
     for up in reference.all_masks(topology, [n for n, p in survival.items() if p < 1]):
         p = reference.probability(up, {n: s for n, s in survival.items() if s < 1})
+        works = reference.with_groups(topology, up)
         if exits is None:
-            probabilities = reference.answer(topology, runner, inputs, up)
+            probabilities = reference.answer(topology, runner, inputs, works)
         else:
-            probabilities = any_answer(topology, runner, inputs, up, p, exits)
+            probabilities = any_answer(topology, runner, inputs, works, p, exits)
         if probabilities is None:
             right = answer[labels]
         else:
@@ -166,7 +169,8 @@ def test_fc32_equals_brute_force_with_the_fewest_section_evaluations(
     assert len(found.configurations) == 256
     assert found.section_evaluations == runner.runs == evaluations
     assert len(set(found.accuracies)) > 3, "the configurations should not all be worth the same"
-    for preset, survival in presets.items():
+    for preset in presets:
+        survival = dict(zip(topology.causes, topology.survival(preset), strict=True))
         accuracy, recalls = brute_force(topology, runner, inputs, labels, survival)
         assert found.expected_accuracy(preset) == pytest.approx(accuracy, abs=1e-6)
         assert list(found.class_recalls(preset).values()) == pytest.approx(recalls, abs=1e-6)
@@ -175,7 +179,7 @@ def test_fc32_equals_brute_force_with_the_fewest_section_evaluations(
 @settings(max_examples=40)
 @given(
     data=st.data(),
-    topology=topologies(),
+    topology=st.one_of(topologies(), grouped()),
     fallback=st.sampled_from(get_args(Fallback)),
     seed=st.integers(0, 1000),
 )
@@ -283,7 +287,7 @@ def test_the_priority_is_by_the_accuracy_of_each_exits_own_answers() -> None:
 
 
 @settings(max_examples=30)
-@given(data=st.data(), topology=topologies())
+@given(data=st.data(), topology=st.one_of(topologies(), grouped()))
 def test_no_section_is_evaluated_twice_on_the_same_delivered_links(
     data: st.DataObject, topology: Topology
 ) -> None:
@@ -299,6 +303,106 @@ def test_no_section_is_evaluated_twice_on_the_same_delivered_links(
             if state and (node == topology.output or sent & state):
                 distinct.add((node, frozenset(reference.heard(topology, up, node))))
     assert found.section_evaluations == len(runner.calls) == len(distinct)
+
+
+def test_groups_need_no_further_section_evaluations() -> None:
+    poster = Topology.load("poster-residual")
+    groups = (Group("switch", ("edge1", "edge2", "edge1->fog2")), Group("power", ("fog1", "fog3")))
+    topology = msgspec.structs.replace(poster, groups=groups)
+    runner = Poster32(topology)
+    survival = poster.survivabilities["low"] | {"switch": 0.9, "power": 0.8}
+    found = evaluate(
+        topology,
+        runner,
+        samples(topology, 2),
+        np.array([0, 1]),
+        class_names=CLASSES,
+        prior=PRIOR,
+        survivabilities={"s": survival},
+    )
+    assert len(found.configurations) == 1024
+    assert found.section_evaluations == runner.runs == 102
+
+
+def test_a_group_is_one_failure_with_a_name() -> None:
+    topology = small_topology(groups=(Group("switch", ("left", "right"), 0.9),))
+    found, runner, inputs, labels = measured(topology, None, seed=5, count=40)
+    assert [found.failed(case) for case in range(2)] == [(), ("switch",)]
+    assert [row["failures"] for row in found.by_failures("s")] == [0, 1]
+    down, accuracy = found.worst(1)
+    assert down == ("switch",)
+    up = set(topology.elements) - {"left", "right"}
+    answers = reference.answer(topology, runner, inputs, up)
+    assert answers is not None
+    assert accuracy == pytest.approx((answers.argmax(axis=1) == labels).mean())
+
+
+# -- what was recorded -------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(data=st.data(), topology=st.one_of(topologies(max_nodes=4), grouped(max_nodes=4)))
+def test_what_was_recorded_counts_as_often_as_it_occurred(
+    data: st.DataObject, topology: Topology
+) -> None:
+    survival = data.draw(survivabilities(topology, most=3))
+    seen = data.draw(
+        st.lists(
+            st.tuples(st.sets(st.sampled_from(topology.elements)), st.integers(1, 9)), min_size=1
+        )
+    )
+    total = sum(times for _, times in seen)
+    shares = [Share(tuple(sorted(down)), times / total) for down, times in seen]
+    runner, inputs = DenseSections(topology, 1), samples(topology, 12)
+    labels = np.random.default_rng(1).integers(0, 3, 12)
+    found = evaluate(
+        topology,
+        runner,
+        inputs,
+        labels,
+        class_names=CLASSES,
+        prior=PRIOR,
+        survivabilities={"drawn": survival, "recorded": shares},
+    )
+
+    def accuracy(up: set[str]) -> float:
+        answers = reference.answer(topology, runner, inputs, reference.with_groups(topology, up))
+        right = labels == 0 if answers is None else answers.argmax(axis=1) == labels
+        return float(right.mean())
+
+    everything = set(topology.causes)
+    expected = sum(times / total * accuracy(everything - down) for down, times in seen)
+    assert found.expected_accuracy("recorded") == pytest.approx(expected)
+    assert found.expected_accuracy("drawn") == pytest.approx(
+        brute_force(topology, runner, inputs, labels, survival)[0]
+    )
+    # The configurations are those that can fail independently, and what else occurred.
+    n = sum(p < 1 for p in survival.values())
+    assert 1 << n <= len(found.configurations) <= (1 << n) + len({frozenset(d) for d, _ in seen})
+    for name, value in found.importance("recorded").items():
+        gain = sum(
+            times
+            / total
+            * (accuracy(everything - down | {name}) - accuracy(everything - down - {name}))
+            for down, times in seen
+        )
+        assert value == pytest.approx(gain, abs=1e-9), name
+
+
+def test_many_recorded_failures_are_not_multiplied_out() -> None:
+    topology = Topology.load("poster-edge-skip")
+    down = topology.elements[10:40]
+    found = evaluate(
+        topology,
+        Poster32(topology),
+        samples(topology, 2),
+        np.array([0, 1]),
+        class_names=CLASSES,
+        prior=PRIOR,
+        survivabilities={"all at once": [Share(down, 0.25), Share((), 0.75)]},
+    )
+    assert len(found.configurations) == 2
+    assert found.configurations.probabilities("all at once").tolist() == [0.75, 0.25]
 
 
 # -- fallbacks ---------------------------------------------------------------------------------
@@ -409,14 +513,20 @@ def test_importance_is_sure_minus_failed_for_every_element(small: Any) -> None:
     assert found.section_evaluations == before
 
 
-@settings(max_examples=15)
-@given(data=st.data(), topology=topologies(max_nodes=4), seed=st.integers(0, 100))
+@settings(max_examples=20)
+@given(
+    data=st.data(),
+    topology=st.one_of(topologies(max_nodes=4), grouped(max_nodes=4)),
+    seed=st.integers(0, 100),
+)
 def test_importance_of_any_topology_is_sure_minus_failed(
     data: st.DataObject, topology: Topology, seed: int
 ) -> None:
     survival = data.draw(survivabilities(topology, most=3))
     found, runner, inputs, labels = measured(topology, survival, seed=seed)
-    for name, value in found.importance("s").items():
+    importance = found.importance("s")
+    assert list(importance) == list(topology.causes)
+    for name, value in importance.items():
         sure, failed = (
             brute_force(topology, runner, inputs, labels, survival | {name: p})[0]
             for p in (1.0, 0.0)
@@ -493,23 +603,6 @@ def test_the_printed_object_has_the_agreed_keys_and_is_plain_json(small: Any) ->
 
 
 # -- bad input ---------------------------------------------------------------------------------
-
-
-def test_above_the_limit_nothing_is_evaluated() -> None:
-    topology = small_topology()
-    runner = DenseSections(topology, 0)
-    with pytest.raises(InputError, match=r"2\^2 = 4 configurations, more than the limit of 3"):
-        evaluate(
-            topology,
-            runner,
-            samples(topology, 2),
-            np.array([0, 1]),
-            class_names=CLASSES,
-            prior=PRIOR,
-            survivabilities={"low": "low"},
-            limit=3,
-        )
-    assert not runner.calls
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_runtime.errors import InputError
 from edge_runtime.failures import enumerate_configurations, mask_without, output_states
-from edge_runtime.topology import Link, Node, Sensor, Topology
+from edge_runtime.survival import Survival, Uptime
+from edge_runtime.topology import Group, Link, Node, Sensor, Topology
 from tests.reference import small_topology
-from tests.strategies import topologies
+from tests.strategies import grouped, topologies
 
 Plain = dict[str, Any]
 
@@ -28,7 +30,7 @@ def changed(change: Callable[[Plain], object]) -> Plain:
 # -- reading and writing -----------------------------------------------------------------------
 
 
-@given(topology=topologies())
+@given(topology=st.one_of(topologies(), grouped()))
 def test_every_topology_survives_a_round_trip_through_plain_values(topology: Topology) -> None:
     assert Topology.from_dict(topology.to_dict()) == topology
     assert Topology.from_dict(json.loads(json.dumps(topology.to_dict()))) == topology
@@ -168,6 +170,16 @@ def test_without_residual_links_neither_they_nor_their_survival_remain() -> None
     assert primary.primary() == primary
 
 
+def test_without_residual_links_their_groups_shrink_or_go() -> None:
+    topology = small_topology(
+        groups=(Group("both", ("left", "cam0->top"), 0.9), Group("skip", ("cam0->top",))),
+        survivabilities={"low": {"both": 0.5, "skip": 0.5}},
+    )
+    primary = topology.primary()
+    assert primary.groups == (Group("both", ("left",), 0.9),)
+    assert primary.survivabilities == {"low": {"both": 0.5}}
+
+
 # -- faults ------------------------------------------------------------------------------------
 
 
@@ -259,6 +271,42 @@ FAULTS: dict[str, tuple[Callable[[Plain], object], list[str]]] = {
     "survival of the wrong type": (
         lambda t: t["nodes"][2].update(survival="high"),
         ["Expected `float`, got `str`", "at `$.nodes[2].survival`"],
+    ),
+    "group without elements": (
+        lambda t: t.update(groups=[{"name": "switch", "elements": []}]),
+        ["group 'switch' has no elements", "at $.groups[0].elements", "remove it"],
+    ),
+    "group of an unknown element": (
+        lambda t: t.update(groups=[{"name": "switch", "elements": ["left", "lost"]}]),
+        ["unknown element 'lost'", "at $.groups[0].elements[1]", "such as 'cam0->left'"],
+    ),
+    "group that names an element twice": (
+        lambda t: t.update(groups=[{"name": "switch", "elements": ["left", "left"]}]),
+        ["duplicate element 'left'", "at $.groups[0].elements[1]", "remove it"],
+    ),
+    "group named after a node": (
+        lambda t: t.update(groups=[{"name": "top", "elements": ["left"]}]),
+        ["duplicate name 'top'", "at $.groups[0].name, an element", "rename the group"],
+    ),
+    "two groups of one name": (
+        lambda t: t.update(groups=[{"name": "switch", "elements": ["left"]}] * 2),
+        ["duplicate name 'switch'", "at $.groups[1].name, first at $.groups[0]"],
+    ),
+    "group whose name names nothing": (
+        lambda t: t.update(groups=[{"name": "a b", "elements": ["left"]}]),
+        ["expected a name of letters", "got 'a b'", "at $.groups[0].name"],
+    ),
+    "group with a survival above one": (
+        lambda t: t.update(groups=[{"name": "switch", "elements": ["left"], "survival": 1.5}]),
+        ["from 0 to 1, got 1.5", "at $.groups[0].survival"],
+    ),
+    "mean time of the wrong sign": (
+        lambda t: t["survivabilities"]["low"].update(left={"mtbf": -1, "mttr": 2}),
+        ["expected mtbf above 0, got -1.0", "at `$.survivabilities[...][...]`", "mean time"],
+    ),
+    "mean time to repair alone": (
+        lambda t: t["survivabilities"]["low"].update(left={"mttr": 2}),
+        ["missing required field `mtbf`", "at `$.survivabilities[...][...]`"],
     ),
     "unknown tier": (
         lambda t: t["nodes"][2].update(tier="sky"),
@@ -417,6 +465,24 @@ def test_an_unusable_survivability_is_refused(survival: Any, fragments: list[str
         small_topology().survival(survival)
     for fragment in fragments:
         assert fragment in str(caught.value)
+
+
+def test_survival_covers_groups_and_mean_times() -> None:
+    field: Survival = {"left": Uptime(mtbf=900, mttr=100), "right": 0.5, "switch": Uptime(99, 1)}
+    groups = (Group("switch", ("left", "cam0->top"), 0.75),)
+    topology = small_topology(groups=groups, survivabilities={"field": field})
+    assert topology.causes == (*topology.elements, "switch")
+    own = dict.fromkeys(topology.elements, 1.0)
+    cases: list[tuple[Survival, dict[str, float]]] = [
+        ("field", own | {"left": 0.9, "right": 0.5, "switch": 0.99}),
+        (field, own | {"left": 0.9, "right": 0.5, "switch": 0.99}),
+        (None, own | {"switch": 0.75}),
+    ]
+    for survival, expected in cases:
+        found = topology.survival(survival).tolist()
+        assert dict(zip(topology.causes, found, strict=True)) == pytest.approx(expected)
+    assert topology.uptimes("field") == {"left": Uptime(900, 100), "switch": Uptime(99, 1)}
+    assert topology.uptimes(None) == {}
 
 
 def test_a_topology_is_frozen() -> None:

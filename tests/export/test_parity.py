@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,8 +112,8 @@ def test_agreement_is_how_probably_the_labels_are_equal(model: Any) -> None:
 
 def test_where_nothing_answers_there_is_nothing_to_disagree_about(model: Any) -> None:
     topology = model.topology
-    configurations = enumerate_configurations(topology, {"s": {"top": 0.0}})
-    kept = type(configurations)(configurations.masks[1:], (), {})
+    both = enumerate_configurations(topology, {"s": {"top": 0.0}})
+    dead = replace(both, causes=both.causes[1:], weights={"s": np.ones(1)})
     runner = KerasRunner(model, topology)
-    found = whole(topology, runner, model.simulate, samples(topology, 2), kept)
-    assert (found.configurations, found.max_error, found.label_agreement) == (0, 0.0, {})
+    found = whole(topology, runner, model.simulate, samples(topology, 2), dead)
+    assert (found.configurations, found.max_error, found.label_agreement) == (0, 0.0, {"s": 1.0})
