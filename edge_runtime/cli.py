@@ -323,7 +323,9 @@ def _simulate(options: argparse.Namespace) -> int:
         # Before the work, so that it is not lost where one of them cannot be written.
         wanted = {name: getattr(options, name) for name in ("save_trace", "save_answers")}
         files = {k: stack.enter_context(new_file(path)) for k, path in wanted.items() if path}
-        answers = bundle.answer({n: x[frames] for n, x in samples.inputs.items()}, masks)
+        answers = bundle.answer(
+            {n: x[frames] for n, x in samples.inputs.items()}, masks, options.answer, options.policy
+        )
         right = answers.classes == samples.labels[frames]
         if "save_trace" in files:
             trace.save(files["save_trace"])
@@ -353,6 +355,7 @@ def _save_answers(path: Path, bundle: Bundle, answers: Answers, right: NDArray[n
                 "frame": i,
                 "answer": bundle.manifest.class_names[answers.classes[i]],
                 "probabilities": [round(float(p), 6) for p in answers.probabilities[i]],
+                "node": answers.nodes[i],
                 "state": f"{state:x}",
                 "fallback": state == 0,
                 "right": bool(right[i]),
@@ -472,6 +475,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--frames", type=int, help="how many; default once through the data")
     add.add_argument("--save-trace", type=Path, metavar="FILE", help="write the trace drawn")
     add.add_argument("--save-answers", type=Path, metavar="FILE", help="write them, a line each")
+    add_answer(add)
     add.add_argument(
         "--answers",
         type=Path,

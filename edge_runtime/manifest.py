@@ -51,8 +51,9 @@ class ReliabilityTable(_Record, frozen=True, forbid_unknown_fields=True, kw_only
     """What an answer is worth.
 
     `states`: accuracy by delivered-links state, a bit mask in hexadecimal (bit i stands for the
-    topology's link i; "0" is the fallback). `expected`: expected accuracy by survivability.
-    Fractions of 1, measured on `samples` held-out samples with the artifacts themselves.
+    topology's link i; "0" is the fallback). `expected`: expected accuracy by survivability; of an
+    exit, given that it has an answer. Fractions of 1, measured on `samples` held-out samples with
+    the artifacts themselves.
     """
 
     samples: int
@@ -74,8 +75,9 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     `fingerprint` is the model's: nodes of one deployment share it. `budget`: how old a frame may
     grow here, as a share of the deployment's deadline (docs/runtime.md). `files`: sha256 by name.
     `tolerance`: by how much the device's outputs may differ from the golden ones, times
-    max(1, max|golden|). What an answer needs is there on the output node only; `links` are the
-    topology's, by the bit that stands for each.
+    max(1, max|golden|). `exit`: it has a classifier of its own, whose answer is the last of
+    `outputs` and is not sent. What an answer needs is there on nodes that can answer only; `links`
+    are the topology's, by the bit that stands for each.
     """
 
     schema: int = SCHEMA
@@ -90,6 +92,7 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     files: dict[str, str]
     tolerance: float
     budget: float
+    exit: bool = False
     links: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
     prior: tuple[float, ...] | None = None
@@ -169,6 +172,11 @@ def _check_links(topology: Topology, node: NodeManifest, path: Path) -> None:
     own = [(link.source, link.bit) for link in node.incoming]
     expected = [(x.source, topology.bits[x.name]) for x in topology.incoming(node.node)]
     targets = tuple(link.target for link in topology.outgoing(node.node))
+    if node.exit != (node.node in topology.exits):
+        raise InputError(
+            f"{path}: whether {node.node!r} has an exit is not as in the bundle's topology "
+            f"({BUNDLE_FILE}, at $.topology.nodes); export the bundle again"
+        )
     if own != expected or node.outgoing != targets:
         raise InputError(
             f"{path}: the links of {node.node!r} are not those of the bundle's topology "

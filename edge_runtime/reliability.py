@@ -90,6 +90,11 @@ class SectionMemo:
         self._evaluations = 0
 
     @property
+    def samples(self) -> int:
+        """Size of the batch."""
+        return len(next(iter(self._inputs.values())))
+
+    @property
     def evaluations(self) -> int:
         """How many section evaluations there were so far; distinct ones, unless some forgotten."""
         return self._evaluations
@@ -154,6 +159,38 @@ def state_keys(states: Mask) -> tuple[list[int], NDArray[np.intp]]:
     return [int.from_bytes(row.tobytes(), "little") for row in distinct], inverse
 
 
+def situations(
+    topology: Topology, masks: Mask, ranking: Sequence[str]
+) -> tuple[list[tuple[int, ...]], NDArray[np.intp]]:
+    """Distinct situations, and which of them each case is in.
+
+    A situation is the delivered-links state of each node in `ranking`, 0 where it has no answer.
+    """
+    columns = [output_states(topology, masks, node) for node in ranking]
+    keys, inverse = state_keys(np.concatenate(columns, axis=1))
+    links = len(topology.links)
+    one = (1 << links) - 1
+    return [tuple(k >> i * links & one for i in range(len(ranking))) for k in keys], inverse
+
+
+def take(
+    memo: SectionMemo, situation: Sequence[int], ranking: Sequence[str], policy: Policy
+) -> tuple[Array, NDArray[np.intp]]:
+    """The answers taken in a situation, and who gave them.
+
+    Returns probabilities (samples, classes), zeros where nobody has an answer, and places in
+    `ranking` (samples,), -1 for nobody.
+    """
+    states = dict(zip(ranking, situation, strict=True))
+    chosen = candidates(policy, states, ranking)
+    if not chosen:
+        return np.zeros((memo.samples, 1)), np.full(memo.samples, -1)
+    answers = np.stack([memo.answer(states[node], node) for node in chosen])
+    which = answers.max(axis=2).argmax(axis=0)
+    taken = np.take_along_axis(answers, which[None, :, None], axis=0)[0]
+    return taken, np.array([ranking.index(node) for node in chosen])[which]
+
+
 def fallback_answer(fallback: Fallback, prior: Sequence[float]) -> Vector:
     """Probability with which the fallback answers each class, shape (classes,).
 
@@ -173,8 +210,7 @@ def fallback_answer(fallback: Fallback, prior: Sequence[float]) -> Vector:
 class _Recalls:
     """Recall of every class in every case, from section outputs that are computed as needed.
 
-    `ranking`: who may answer, see `candidates`. A *situation* is the delivered-links states of all
-    of them, side by side in one number.
+    `ranking`: who may answer, see `candidates`.
     """
 
     def __init__(
@@ -193,7 +229,7 @@ class _Recalls:
         self._one_hot = np.eye(classes)[labels]
         self._counts = np.maximum(self._one_hot.sum(axis=0), 1)
         self._by_state: dict[tuple[str, int], Vector] = {}
-        self._by_situation: dict[int, tuple[Vector, Vector]] = {}
+        self._by_situation: dict[tuple[int, ...], tuple[Vector, Vector]] = {}
 
     def of_state(self, state: int, node: str) -> Vector:
         """Recalls of one node's own answers in one state of its own."""
@@ -206,36 +242,17 @@ class _Recalls:
 
     def of_masks(self, masks: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Recalls (cases, classes), and the share of answers of each in `ranking`."""
-        topology = self._memo.topology
-        situations = [output_states(topology, masks, node) for node in self.ranking]
-        keys, inverse = state_keys(np.concatenate(situations, axis=1))
-        recalls, shares = zip(*(self._of_situation(key) for key in keys), strict=True)
+        found, inverse = situations(self._memo.topology, masks, self.ranking)
+        recalls, shares = zip(*map(self._of_situation, found), strict=True)
         return np.stack(recalls)[inverse], np.stack(shares)[inverse]
 
-    def _of_situation(self, situation: int) -> tuple[Vector, Vector]:
+    def _of_situation(self, situation: tuple[int, ...]) -> tuple[Vector, Vector]:
         if situation not in self._by_situation:
-            links = len(self._memo.topology.links)
-            states = {
-                node: situation >> i * links & (1 << links) - 1
-                for i, node in enumerate(self.ranking)
-            }
-            self._by_situation[situation] = self._answered(states)
+            answers, who = take(self._memo, situation, self.ranking, self._policy)
+            shares = np.bincount(who + 1, minlength=len(self.ranking) + 1)[1:] / len(who)
+            recalls = self._recalls(answers.argmax(axis=1)) if shares.any() else self._fallback
+            self._by_situation[situation] = recalls, shares
         return self._by_situation[situation]
-
-    def _answered(self, states: Mapping[str, int]) -> tuple[Vector, Vector]:
-        chosen = candidates(self._policy, states, self.ranking)
-        shares = np.zeros(len(self.ranking))
-        if not chosen:
-            return self._fallback, shares
-        if len(chosen) == 1:
-            shares[self.ranking.index(chosen[0])] = 1.0
-            return self.of_state(states[chosen[0]], chosen[0]), shares
-        answers = np.stack([self._memo.answer(states[node], node) for node in chosen])
-        which = answers.max(axis=2).argmax(axis=0)
-        for i, node in enumerate(chosen):
-            shares[self.ranking.index(node)] = (which == i).mean()
-        taken = np.take_along_axis(answers.argmax(axis=2), which[None], axis=0)[0]
-        return self._recalls(taken), shares
 
     def _recalls(self, answers: NDArray[np.int64]) -> Vector:
         return np.asarray((answers == self.labels) @ self._one_hot / self._counts)
@@ -504,10 +521,10 @@ def evaluate(
     classes = len(class_names)
     if len(fallback_p) != classes:
         raise InputError(f"expected a prior of {classes} classes, got {len(fallback_p)}")
-    ranking = _ranking(topology, answer, policy, priority)
+    who = ranking(topology, answer, policy, priority)
     _check_data(topology, inputs, labels, classes)
     memo = SectionMemo(topology, runner, inputs)
-    case = _Recalls(memo, labels, fallback_p, classes, ranking, policy)
+    case = _Recalls(memo, labels, fallback_p, classes, who, policy)
     recalls, shares = case.of_masks(configurations.masks)
     return Reliability(
         topology=topology,
@@ -526,7 +543,7 @@ def evaluate(
     )
 
 
-def _ranking(
+def ranking(
     topology: Topology, answer: Answerer, policy: Policy, priority: Sequence[str] | None
 ) -> tuple[str, ...]:
     """Who may answer, in the order of the policy."""

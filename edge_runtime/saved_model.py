@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .files import read_checked
 from .gather import TensorSpec
+from .interpreter import EXIT, MESSAGE
 from .manifest import NodeManifest
 from .quiet import quiet
 
@@ -26,7 +27,7 @@ Array = NDArray[Any]
 class SavedModelSection:
     """One section as a SavedModel, run by TensorFlow; stands in for `LiteRTSection`.
 
-    `inputs`: shape and dtype of each input by name.
+    `inputs`: shape and dtype of each input by name; `has_exit`: see `LiteRTSection`.
 
     Raises `InputError` where the node was exported without a SavedModel, a file of it is missing,
     damaged or additional, or TensorFlow is not installed.
@@ -49,9 +50,11 @@ class SavedModelSection:
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise InputError(f"{where}: not a SavedModel: {error}; export it again") from error
         self._constant = tf.constant
-        signature = self._model.signatures.get("serving_default")
+        self.has_exit = manifest.exit
+        name = EXIT if manifest.exit else MESSAGE
+        signature = self._model.signatures.get(name)
         if signature is None:
-            raise InputError(f"{where}: expected a signature serving_default; export it again")
+            raise InputError(f"{where}: expected a signature {name}; export it again")
         self._signature = signature
         _, specs = signature.structured_input_signature
         self.inputs: Mapping[str, TensorSpec] = {
@@ -73,7 +76,15 @@ class SavedModelSection:
             )
 
     def __call__(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-        """Evaluate on all inputs, each with the batch first; outputs in the section's order."""
+        """Evaluate on all inputs, each with the batch first; outputs in the section's order.
+
+        Of a node with an exit: what it sends.
+        """
+        outputs = self.with_exit(inputs)
+        return outputs[:-1] if self.has_exit else outputs
+
+    def with_exit(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        """As when called, and last what the node's exit answers, if it has one."""
         results = self._signature(**{n: self._constant(x) for n, x in inputs.items()})
         return tuple(results[name].numpy() for name in self._outputs)
 

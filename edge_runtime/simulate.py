@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .choice import Policy
 from .errors import InputError
-from .failures import Mask, output_states
+from .failures import Mask
 from .files import read_checked
 from .gather import complete
 from .interpreter import LiteRTSection
 from .manifest import GOLDEN_FILE, MODEL_FILE, NodeManifest, read_bundle, read_node
-from .reliability import SectionMemo, fallback_answer, state_keys
+from .reliability import Answerer, SectionMemo, fallback_answer, ranking, situations, take
 
 __all__ = ["Answers", "Bundle", "GoldenCheck", "check_node", "load_section", "read_golden"]
 
@@ -35,6 +36,11 @@ def load_section(folder: str | Path, manifest: NodeManifest) -> LiteRTSection:
             f"{path}: expected inputs {', '.join(sorted(manifest.inputs))} as in node.json, got "
             f"{', '.join(sorted(section.inputs))}; export the bundle again"
         )
+    if section.has_exit != manifest.exit:
+        raise InputError(
+            f"{path}: whether it has an exit is not as in node.json (at $.exit); export the bundle "
+            "again"
+        )
     return section
 
 
@@ -42,12 +48,14 @@ def load_section(folder: str | Path, manifest: NodeManifest) -> LiteRTSection:
 class Answers:
     """Answers to a series of frames.
 
-    `probabilities`: float32 (frames, classes), the fallback's where nothing reached the output
-    node; `states`: each frame's delivered-links state, 0 for the fallback.
+    `probabilities`: float32 (frames, classes), the fallback's where nothing reached a node that may
+    answer; `states`: each frame's delivered-links state, 0 for the fallback; `nodes`: who answered,
+    None for the fallback.
     """
 
     probabilities: Array
     states: list[int]
+    nodes: list[str | None]
 
     @property
     def classes(self) -> NDArray[np.int64]:
@@ -69,24 +77,37 @@ class Bundle:
     def run(self, node: str, inputs: Mapping[str, Array]) -> Array | tuple[Array, ...]:
         """One node's section on what was delivered to it; see `Runner.run`."""
         section = self._sections[node]
-        outputs = section(complete(inputs, section.inputs, self.nodes[node].senders))
+        full = complete(inputs, section.inputs, self.nodes[node].senders)
+        outputs = section.with_exit(full)
         return outputs if len(outputs) > 1 else outputs[0]
 
-    def answer(self, inputs: Mapping[str, Array], masks: Mask) -> Answers:
+    def answer(
+        self,
+        inputs: Mapping[str, Array],
+        masks: Mask,
+        answer: Answerer = "output",
+        policy: Policy = "maximal",
+    ) -> Answers:
         """Answer frame i under the failures of `masks[i]`.
 
-        `inputs`: per sensor, frames first; `masks`: bool (frames, elements).
+        `inputs`: per sensor, frames first; `masks`: bool (frames, elements); `answer`, `policy`:
+        see `reliability.evaluate`.
         """
         topology = self.manifest.topology
-        keys, which = state_keys(output_states(topology, masks))
+        who = ranking(topology, answer, policy, self.manifest.priority)
+        found, which = situations(topology, masks, who)
         prior = self.manifest.prior
         answers = np.tile(fallback_answer("prior", prior).astype(np.float32), (len(masks), 1))
-        for i, state in enumerate(keys):
+        states = [0] * len(masks)
+        nodes: list[str | None] = [None] * len(masks)
+        for i, situation in enumerate(found):
             rows = np.flatnonzero(which == i)
-            if state and len(rows):
+            if any(situation) and len(rows):
                 memo = SectionMemo(topology, self, {n: x[rows] for n, x in inputs.items()})
-                answers[rows] = memo.answer(state)
-        return Answers(answers, [keys[i] for i in which])
+                answers[rows], places = take(memo, situation, who, policy)
+                for row, place in zip(rows, places, strict=True):
+                    states[row], nodes[row] = situation[place], who[place]
+        return Answers(answers, states, nodes)
 
 
 @dataclass(frozen=True)
@@ -114,7 +135,10 @@ def check_node(folder: str | Path) -> GoldenCheck:
     section = load_section(folder, manifest)
     inputs, golden = read_golden(folder, manifest)
     error = 0.0
-    for got, expected in zip(section(inputs), golden, strict=True):
+    outputs = section(inputs)
+    if section.has_exit:
+        outputs, golden = (*outputs, *section.with_exit(inputs)), [*golden[:-1], *golden]
+    for got, expected in zip(outputs, golden, strict=True):
         scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
         deviation = float(np.abs(got.astype(np.float64) - expected).max(initial=0.0))
         error = max(error, deviation / scale if np.isfinite(deviation) else float("inf"))

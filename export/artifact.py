@@ -53,16 +53,22 @@ def write_artifact(
     quantize: Quantization,
     *,
     saved: bool,
+    exit: bool = False,
 ) -> Artifact:
-    """Convert one section, check it, and write its files."""
+    """Convert one section, check it, and write its files.
+
+    With `exit`, the last output is what the node's exit answers; both signatures are checked.
+    """
     folder.mkdir(parents=True)
     heard = ~trace.silent
     inputs = {name: x[heard] for name, x in trace.inputs.items()}
     outputs = tuple(x[heard] for x in trace.outputs)
-    content = convert(section, quantize, representative=spaced(inputs, REPRESENTATIVE))
+    content = convert(section, quantize, representative=spaced(inputs, REPRESENTATIVE), exit=exit)
     artifact = LiteRTSection(content, where=section.name)
-    got = artifact(inputs)
-    error = max(relative_error(g, o) for g, o in zip(got, outputs, strict=True))
+    got = artifact.with_exit(inputs) if exit else artifact(inputs)
+    both = [*got, *artifact(inputs)] if exit else got
+    expected = [*outputs, *outputs[:-1]] if exit else outputs
+    error = max(relative_error(g, o) for g, o in zip(both, expected, strict=True))
     if quantize == "none" and error > FLOAT32_TOLERANCE:
         raise ParityError(
             f"the artifact of node {section.name!r} differs from its section by {error:.2g} "
@@ -76,7 +82,7 @@ def write_artifact(
     golden |= {f"output/{k}": x[:GOLDEN] for k, x in enumerate(got)}
     np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **golden)
     if saved:
-        saved_model.write(section, folder / "saved_model" / "1")
+        saved_model.write(section, folder / "saved_model" / "1", exit=exit)
     return Artifact(
         size=len(content),
         error=error,

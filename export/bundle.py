@@ -194,9 +194,10 @@ def export_bundle(
                 traces[node],
                 quantize,
                 saved=node in saved_models,
+                exit=node in topology.exits,
             )
         describe = _Describer(folder, topology, class_names, prior, quantize, written)
-        describe(None)
+        describe({})
         bundle = Bundle(folder)
         parity = whole(
             topology,
@@ -217,13 +218,9 @@ def export_bundle(
             expected = {s: deployed.expected_accuracy(s) for s in survivabilities}
             change = {s: value - trained.expected_accuracy(s) for s, value in expected.items()}
             if labelled is validation:
-                states = deployed.states(also=_one_more_failure(topology, deployed.configurations))
-                table = ReliabilityTable(
-                    samples=int(deployed.counts.sum()),
-                    states={f"{state:x}": value for state, value in states.items()},
-                    expected=expected,
-                )
-                describe(table)
+                tables = _tables(deployed)
+                table = tables[topology.output]
+                describe(tables, deployed.priority() if topology.exits else None)
     return ExportReport(
         path=Path(path),
         quantization=quantize,
@@ -237,7 +234,7 @@ def export_bundle(
 
 @dataclass(frozen=True)
 class _Describer:
-    """Writes the manifests; again once the reliability table is known."""
+    """Writes the manifests; again once the reliability tables, by node that answers, are known."""
 
     folder: Path
     topology: Topology
@@ -246,13 +243,15 @@ class _Describer:
     quantization: Quantization
     artifacts: Mapping[str, Artifact]
 
-    def __call__(self, table: ReliabilityTable | None) -> None:
+    def __call__(
+        self, tables: Mapping[str, ReliabilityTable], priority: tuple[str, ...] | None = None
+    ) -> None:
         bits = self.topology.bits
         fingerprint = self._fingerprint()
         output = self.topology.output
         hashes = {}
         for node, artifact in self.artifacts.items():
-            answers = node == output
+            answers = node in self.topology.answering
             manifest = NodeManifest(
                 node=node,
                 tier=self.topology.node(node).tier,
@@ -272,10 +271,11 @@ class _Describer:
                 files=artifact.files,
                 tolerance=TOLERANCES[self.quantization],
                 budget=BUDGET * self.topology.depths[node] / self.topology.depths[output],
+                exit=node in self.topology.exits,
                 links=tuple(bits) if answers else None,
                 class_names=self.class_names if answers else None,
                 prior=self.prior if answers else None,
-                reliability=table if answers else None,
+                reliability=tables.get(node),
             )
             data = encode(manifest)
             (self.folder / "nodes" / node / NODE_FILE).write_bytes(data)
@@ -286,7 +286,8 @@ class _Describer:
             class_names=self.class_names,
             prior=self.prior,
             quantization=self.quantization,
-            reliability=table,
+            reliability=tables.get(output),
+            priority=priority,
             nodes=hashes,
         )
         (self.folder / BUNDLE_FILE).write_bytes(encode(manifest_of_all))
@@ -329,6 +330,25 @@ def _check_classes(runner: KerasRunner, class_names: Sequence[str], prior: Seque
             f"expected one class name and one prior for each output of {output!r}, which has "
             f"shape {shape}; got {len(class_names)} class names and {len(prior)} priors"
         )
+
+
+def _tables(found: Reliability) -> dict[str, ReliabilityTable]:
+    """What the answers of each node that can answer are worth, from an evaluation of the output."""
+    topology = found.topology
+    also = _one_more_failure(topology, found.configurations)
+    tables = {}
+    for node in topology.answering:
+        if node == topology.output:
+            expected = {s: found.expected_accuracy(s) for s in found.survivabilities}
+        else:
+            worth = {s: found.exit_accuracy(node, s) for s in found.survivabilities}
+            expected = {s: value for s, value in worth.items() if value is not None}
+        tables[node] = ReliabilityTable(
+            samples=int(found.counts.sum()),
+            states={f"{state:x}": value for state, value in found.states(also, node).items()},
+            expected=expected,
+        )
+    return tables
 
 
 def _survivabilities(topology: Topology) -> dict[str, Survival]:

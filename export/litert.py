@@ -6,7 +6,7 @@ import functools
 import operator
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from edge_runtime.errors import InputError
+from edge_runtime.interpreter import EXIT, MESSAGE
 from edge_runtime.manifest import Quantization
 from edge_runtime.quiet import quiet
+
+from . import saved_model
 
 __all__ = ["convert"]
 
@@ -48,6 +51,7 @@ def convert(
     quantization: Quantization = "none",
     *,
     representative: Mapping[str, Array] | None = None,
+    exit: bool = False,
 ) -> bytes:
     """Convert a section, with a batch axis that can be resized and built-in operations only.
 
@@ -57,6 +61,9 @@ def convert(
             in 8 bits throughout. Inputs and outputs keep their types.
         representative: for `int8`: inputs as they occur, by name, samples first; their ranges fix
             the scales, so they should include what failures bring about.
+        exit: the last output is what the node's exit answers. The artifact then has two
+            signatures, which share their weights: one without it, for a node that only sends, and
+            `exit` with all outputs.
     """
     options: dict[str, Any] = {
         "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
@@ -71,7 +78,8 @@ def convert(
                 f"int8 of section {section.name!r} needs representative inputs; "
                 "give calibration data"
             )
-        options["representative_dataset"] = lambda: _one_by_one(representative)
+        signatures = (MESSAGE, EXIT) if exit else ()
+        options["representative_dataset"] = lambda: _one_by_one(representative, signatures)
     if quantization in ("none", "float16"):
         section = _in_blocks(section)
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +87,10 @@ def convert(
         # The calibrator uses TensorFlow's own interpreter, which warns that it is deprecated.
         with quiet(), warnings.catch_warnings(action="ignore"):
             try:
-                section.export(path, format="litert", verbose=False, **options)
+                if exit:
+                    path.write_bytes(_convert_both(section, Path(folder) / "1", options))
+                else:
+                    section.export(path, format="litert", verbose=False, **options)
             except ConverterError as error:
                 raise InputError(
                     f"section {section.name!r} cannot be converted with LiteRT's built-in "
@@ -112,7 +123,25 @@ def _layers(model: keras.Model) -> Iterator[Any]:
             yield layer
 
 
-def _one_by_one(inputs: Mapping[str, Array]) -> Any:
+def _convert_both(section: keras.Model, folder: Path, options: Mapping[str, Any]) -> bytes:
+    """As Keras' own exporter does it, but for two signatures."""
+    saved_model.write(section, folder, exit=True)
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(folder), signature_keys=[MESSAGE, EXIT]
+    )
+    for name, value in options.items():
+        if name == "target_spec":
+            for key, choice in value.items():
+                setattr(converter.target_spec, key, choice)
+        else:
+            setattr(converter, name, value)
+    content: bytes = converter.convert()
+    return content
+
+
+def _one_by_one(inputs: Mapping[str, Array], signatures: Sequence[str] = ()) -> Any:
+    """One sample after the other; where there are several signatures, for each of them."""
     samples = len(next(iter(inputs.values())))
     for i in range(samples):
-        yield {name: np.ascontiguousarray(x[i : i + 1]) for name, x in inputs.items()}
+        sample = {name: np.ascontiguousarray(x[i : i + 1]) for name, x in inputs.items()}
+        yield from [(key, sample) for key in signatures] if signatures else [sample]

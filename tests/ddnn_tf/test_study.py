@@ -180,7 +180,9 @@ def test_every_study_asks_for_runs_that_fit(
     assert {run.seed for run in asked} == {0, 1}
     if name == "rates":
         assert found.numbered
-        at: dict[float | None, Any] = {f.row.x: f.row.runs["low"].survival["low"] for f in found.found}
+        at: dict[float | None, Any] = {
+            f.row.x: f.row.runs["low"].survival["low"] for f in found.found
+        }
         assert at[0.0]["left"] == 1
         assert at[1.0]["left"] == pytest.approx(0.6)
         assert at[2.0]["left"] == pytest.approx(0.2)

@@ -1,0 +1,160 @@
+"""Bundles whose nodes have exits."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddnn_tf.evaluation import expected_accuracy
+from ddnn_tf.model import build
+from edge_runtime.errors import InputError
+from edge_runtime.failures import enumerate_configurations
+from edge_runtime.files import sha256
+from edge_runtime.interpreter import LiteRTSection
+from edge_runtime.manifest import Quantization, read_bundle
+from edge_runtime.reliability import evaluate
+from edge_runtime.saved_model import SavedModelSection
+from edge_runtime.simulate import Bundle, check_node, read_golden
+from export import export_bundle
+from export.litert import convert
+from tests import reference
+from tests.export.conftest import CLASSES, labelled
+from tests.models import flagged, randomised, two_outputs
+from tests.reference import small_topology
+
+EXITS = small_topology().with_exits(["left"])
+SURVIVAL: dict[str, Any] = {"low": "low", "half": {"top": 0.5, "left": 0.9}}
+VALIDATION = labelled(EXITS, 30, seed=2)
+#: As in test_litert.py.
+TOLERANCES: dict[Quantization, float] = {"none": 1e-5, "int8": 0.05}
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return randomised(build(EXITS, flagged, classes=CLASSES))
+
+
+@pytest.fixture(scope="module")
+def bundle(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be changed."""
+    path = tmp_path_factory.mktemp("exits") / "bundle"
+    export_bundle(model, path, labelled(EXITS, 40, seed=1), VALIDATION, saved_models=["left"])
+    return path
+
+
+def evaluated(runner: Any, **options: Any) -> Any:
+    arguments: dict[str, Any] = {"survivabilities": SURVIVAL, **options}
+    return evaluate(
+        EXITS,
+        runner,
+        VALIDATION.inputs,
+        VALIDATION.labels,
+        class_names=CLASSES,
+        prior=(1 / 3,) * 3,
+        **arguments,
+    )
+
+
+@pytest.mark.parametrize("quantization", TOLERANCES)
+def test_an_artifact_has_two_signatures_of_one_section(quantization: Quantization) -> None:
+    section: Any = randomised(build(EXITS, two_outputs, classes=CLASSES)).get_layer("left")
+    inputs = {"cam0": VALIDATION.inputs["cam0"], "present": np.ones((30, 1), np.float32)}
+    expected = [np.asarray(x) for x in section(inputs)]
+    artifact = LiteRTSection(convert(section, quantization, representative=inputs, exit=True))
+    assert artifact.has_exit
+    sent, answered = artifact(inputs), artifact.with_exit(inputs)
+    assert (len(sent), len(answered)) == (2, 3)
+    for got, wanted in zip([*sent, *answered], [*expected[:2], *expected], strict=True):
+        scale = max(1, np.abs(wanted).max())
+        assert np.abs(got - wanted).max() / scale <= TOLERANCES[quantization]
+        assert np.ptp(wanted, axis=0).max() > 0.1, "outputs that do not differ prove nothing"
+
+
+def test_a_node_with_an_exit_knows_what_its_answers_mean_and_are_worth(bundle: Path) -> None:
+    manifest, nodes = read_bundle(bundle)
+    assert {name: node.exit for name, node in nodes.items()} == {
+        "left": True,
+        "right": False,
+        "top": False,
+    }
+    left = nodes["left"]
+    assert left.class_names == CLASSES
+    assert left.prior == manifest.prior
+    assert left.links == tuple(x.name for x in EXITS.links)
+    assert [spec.shape for spec in left.outputs] == [(3,), (3,)]
+    assert nodes["right"].reliability is None
+    found = evaluated(Bundle(bundle))
+    assert left.reliability is not None
+    assert left.reliability.states["1"] == pytest.approx(found.states(node="left")[1])
+    assert left.reliability.expected["low"] == pytest.approx(found.exit_accuracy("left", "low"))
+    presets = evaluated(Bundle(bundle), survivabilities={s: s for s in EXITS.survivabilities})
+    assert manifest.priority == presets.priority()
+    assert nodes["top"].reliability == manifest.reliability != left.reliability
+
+
+def test_the_bundle_answers_from_any_exit_as_the_model_does(model: Any, bundle: Path) -> None:
+    deployed = evaluated(Bundle(bundle), answer="any")
+    trained = expected_accuracy(model, VALIDATION, SURVIVAL, answer="any")
+    assert deployed.accuracies == pytest.approx(trained.accuracies)
+    assert deployed.shares == pytest.approx(trained.shares)
+    assert deployed.section_evaluations == trained.section_evaluations
+    assert deployed.exits("half")["left"] == pytest.approx(0.5 * 0.9)
+
+
+def test_frames_are_answered_by_whoever_can(bundle: Path) -> None:
+    masks = enumerate_configurations(EXITS, {"s": {"left": 0.5, "top": 0.5, "cam0": 0.5}}).masks
+    inputs = {name: x[: len(masks)] for name, x in VALIDATION.inputs.items()}
+    found = Bundle(bundle)
+    answers = found.answer(inputs, masks, "any")
+    alone = found.answer(inputs, masks)
+    for i, mask in enumerate(masks):
+        up = reference.working(EXITS, mask)
+        states = reference.exit_states(EXITS, up)
+        assert answers.nodes[i] in (states or {None})
+        assert alone.nodes[i] == ("top" if "top" in states else None)
+        assert bin(answers.states[i]).count("1") == len(states.get(str(answers.nodes[i]), ()))
+        if answers.nodes[i] == "top":
+            assert answers.probabilities[i] == pytest.approx(alone.probabilities[i])
+        if answers.nodes[i] == "left":
+            row = {"cam0": inputs["cam0"][i : i + 1]}
+            assert answers.probabilities[i] == pytest.approx(found.run("left", row)[1][0], abs=1e-6)
+    assert {None, "left", "top"} == set(answers.nodes)
+
+
+def test_a_device_proves_both_signatures(bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle")) / "nodes" / "left"
+    assert check_node(folder).passed
+    manifest = json.loads((folder / "node.json").read_text())
+    golden = dict(np.load(folder / "golden.npz"))
+    golden["output/1"] = golden["output/1"][::-1]
+    np.savez(folder / "golden.npz", allow_pickle=False, **golden)
+    manifest["files"]["golden.npz"] = sha256((folder / "golden.npz").read_bytes())
+    (folder / "node.json").write_text(json.dumps(manifest))
+    assert not check_node(folder).passed, "the exit's answers are not the golden ones"
+
+
+def test_what_node_json_says_of_the_exit_is_checked(bundle: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    folder = copied / "nodes" / "left"
+    manifest = json.loads((folder / "node.json").read_text())
+    (folder / "node.json").write_text(json.dumps({**manifest, "exit": False}))
+    with pytest.raises(InputError, match=r"not as in node.json \(at \$.exit\)"):
+        check_node(folder)
+    whole = json.loads((copied / "manifest.json").read_text())
+    whole["nodes"]["left"] = sha256((folder / "node.json").read_bytes())
+    (copied / "manifest.json").write_text(json.dumps(whole))
+    with pytest.raises(InputError, match="whether 'left' has an exit is not as in the bundle's"):
+        read_bundle(copied)
+
+
+def test_a_saved_model_has_the_exit_too(bundle: Path) -> None:
+    folder = bundle / "nodes" / "left"
+    manifest = read_bundle(bundle)[1]["left"]
+    section = SavedModelSection(folder, manifest)
+    inputs, golden = read_golden(folder, manifest)
+    for got, wanted in zip(section.with_exit(inputs), golden, strict=True):
+        assert got == pytest.approx(wanted, abs=1e-5)
+    assert len(section(inputs)) == 1
