@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TextIO
 
 import numpy as np
@@ -78,8 +79,8 @@ class Viewer:
                     metrics.resident_mb if metrics else 0.0,
                 )
             )
-        answers = list(observer.answers.values())
-        new = answers[self._seen :]
+        count = observer.answered
+        new = list(islice(reversed(observer.answers.values()), count - self._seen))
         ages = [a.age_ms for a in new if not a.fallback]
         if self._labels is not None:
             labels = self._labels
@@ -89,13 +90,13 @@ class Viewer:
         view = View(
             seconds=(now - self._begun) / SECOND,
             rows=tuple(rows),
-            answers=len(answers),
+            answers=count,
             answers_a_second=len(new) / seconds,
             p50=float(np.percentile(ages, 50)) if ages else None,
             p99=float(np.percentile(ages, 99)) if ages else None,
-            accuracy=self._right / len(answers) if answers and self._labels is not None else None,
+            accuracy=self._right / count if count and self._labels is not None else None,
         )
-        self._metrics, self._at, self._seen = dict(observer.metrics), now, len(answers)
+        self._metrics, self._at, self._seen = dict(observer.metrics), now, count
         return view
 
 

@@ -20,7 +20,9 @@ class Observer:
     """Takes an observing transport's events, and says what they come to.
 
     `presence`: the incarnation of every node that is there. `metrics`: the newest of each node.
-    `answers`: by frame, the first one; `duplicates`: how many more came for a frame. `malformed`:
+    `answers`: by frame, the first one, in the order in which they came, but for those that were
+    given away; `answered`: how many there were in all. `duplicates`: how many more came for a
+    frame; `late`: how many for frames that had been given away. `malformed`:
     messages that could not be read; `foreign`: those that are not of the node that they name, or of
     one that the topology does not. `sums`: payload and header bytes that each node sent, and the
     frames that it computed, since `restart_counts`.
@@ -31,8 +33,9 @@ class Observer:
         self.presence: dict[str, int] = {}
         self.metrics: dict[str, Metrics] = {}
         self.answers: dict[int, Answer] = {}
-        self.duplicates = self.malformed = self.foreign = 0
+        self.answered = self.duplicates = self.late = self.malformed = self.foreign = 0
         self.sums: dict[str, Sums] = {}
+        self._given_away = 0
 
     def take(self, event: Event) -> Answer | Metrics | None:
         """Take an event; returns the answer or the metrics that it was."""
@@ -47,6 +50,16 @@ class Observer:
     def restart_counts(self) -> None:
         """Count bytes and frames from now on."""
         self.sums = {}
+
+    def give_away(self, before: int, after: int) -> dict[int, Answer]:
+        """Answers to the frames before one, which are forgotten; so are those to frames after one.
+
+        The latter are not expected yet: a node whose clock was wrong at its start numbers them.
+        """
+        taken = {f: a for f, a in self.answers.items() if f < before}
+        self.answers = {f: a for f, a in self.answers.items() if before <= f <= after}
+        self._given_away = before
+        return taken
 
     def unsettled(self, down: Collection[str]) -> str | None:
         """What is not yet as it will be once exactly these have failed; None if all is.
@@ -94,8 +107,12 @@ class Observer:
             self.foreign += 1
             return None
         if isinstance(found, Answer):
-            if self.answers.setdefault(found.frame, found) is not found:
+            if found.frame < self._given_away:
+                self.late += 1
+            elif self.answers.setdefault(found.frame, found) is not found:
                 self.duplicates += 1
+            else:
+                self.answered += 1
         else:
             self._count(found)
             self.metrics[found.node] = found

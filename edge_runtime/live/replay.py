@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ Array = NDArray[Any]
 #: By how much a replayed probability may differ. Messages are encoded for the replay as they were
 #: for the run; where that rounds, another machine's last digit can round the other way.
 TOLERANCES: Mapping[Encoding, float] = {"raw": 1e-5, "float16": 1e-3, "int8": 2e-2}
+
+
+#: Samples whose computations are kept, for when they are shown again.
+MEMOS = 1024
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -67,7 +72,7 @@ class Replay:
         self._bundle, self._inputs, self._encoding = bundle, inputs, encoding
         self.samples = len(next(iter(inputs.values())))
         self._tolerance = TOLERANCES[encoding]
-        self._memos: dict[int, SectionMemo] = {}
+        self._memos: OrderedDict[int, SectionMemo] = OrderedDict()
         self._whole = SectionMemo(bundle.manifest.topology, self, inputs)
 
     def run(self, node: str, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
@@ -88,6 +93,8 @@ class Replay:
             # One row, as on the device: a kernel for many rows may sum in another order.
             row = {name: x[sample : sample + 1] for name, x in self._inputs.items()}
             self._memos[sample] = SectionMemo(self._bundle.manifest.topology, self, row)
+            if len(self._memos) > MEMOS:
+                self._memos.popitem(last=False)
         answer: Array = self._memos[sample].answer(state)[0]
         return answer
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -36,6 +38,8 @@ __all__ = [
 SETTLE_S = 60.0
 #: Seconds that an answer may take to get from its node to here.
 GRACE_S = 0.5
+#: Frames of a part of a record, at least.
+PART = 32
 #: Seconds between two looks at the processes.
 LOOK_S = 0.1
 
@@ -95,11 +99,12 @@ class Listing:
 
 @dataclass
 class Record:
-    """What a run came to.
+    """What a run came to, or a part of it.
 
     `first`, `last`: ids of the first and last frame of all; `counted`: the ids that count, the
     others are of transitions. `holds`: where configurations were held, the frames of each.
-    `answers`: by frame, transitions included.
+    `phases`: those that matter for any of the frames; of them the ones in `own` are counted with no
+    other part. `answers`: by frame, transitions included.
     """
 
     topology: Topology
@@ -110,11 +115,44 @@ class Record:
     counted: list[int] = field(default_factory=list)
     holds: list[list[int]] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
+    own: slice = field(default_factory=lambda: slice(None))
     answers: dict[int, Answer] = field(default_factory=dict)
     duplicates: int = 0
     crashes: list[str] = field(default_factory=list)
     payload_bytes: float = 0.0
     header_bytes: float = 0.0
+
+    @property
+    def settlements(self) -> int:
+        """How often it settled."""
+        return sum(phase.settled for phase in self.phases[self.own])
+
+    def split(self, at: int) -> Record:
+        """Take out what is over: the frames before `at`, whose deadlines have passed.
+
+        They come back as a part of its own; this one goes on from `at`.
+        """
+        begins, over = self.frames.begins(at), self.frames.begins(at - 1) + self.deadline_ns
+        starts = [phase.start_ns for phase in self.phases]
+        oldest = max(0, bisect_right(starts, begins) - 1)
+        part = Record(
+            self.topology,
+            self.frames,
+            self.deadline_ns,
+            first=self.first,
+            last=at - 1,
+            counted=[frame for frame in self.counted if frame < at],
+            holds=[hold for hold in self.holds if hold[-1] < at],
+            phases=self.phases[: max(oldest + 1, bisect_left(starts, over))],
+            own=slice(self.own.start, oldest + 1),
+            answers={f: a for f, a in self.answers.items() if f < at},
+        )
+        self.first, self.own = at, slice(1, None)
+        self.counted = [frame for frame in self.counted if frame >= at]
+        self.holds = [hold for hold in self.holds if hold[-1] >= at]
+        self.phases = self.phases[oldest:]
+        self.answers = {f: a for f, a in self.answers.items() if f >= at}
+        return part
 
     def masks(self) -> Mask:
         """What worked during each frame, from `first` to `last`; bool (frames, elements).
@@ -166,6 +204,9 @@ class Monitor(Protocol):
 class LiveRun:
     """Runs a deployment that has been started, and injects faults into it.
 
+    A run without an end does not grow: `part` is given what is over for longer than `keep_s`, piece
+    by piece, and the record that `run` returns is that of the rest.
+
     Args:
         deployment: whose processes have been started.
         topology: of its bundle.
@@ -177,6 +218,8 @@ class LiveRun:
         monitor: shows it to a person.
         observer: one that has taken the transport's events before.
         now: monotonic nanoseconds.
+        part: called with every part of the record but the last; without it there is but one.
+        keep_s: seconds after which no answer to a frame is expected any more.
     """
 
     def __init__(
@@ -192,6 +235,8 @@ class LiveRun:
         monitor: Monitor | None = None,
         observer: Observer | None = None,
         now: Callable[[], int] = time.monotonic_ns,
+        part: Callable[[Record], None] | None = None,
+        keep_s: float = 60.0,
     ) -> None:
         self.deployment, self.topology = deployment, topology
         self.observer = observer or Observer(topology)
@@ -201,6 +246,9 @@ class LiveRun:
         self._down: set[str] = set()
         self._stopped = False
         self._looked = self._shown = 0
+        self._part, self._keep = part, int(keep_s * SECOND)
+        self._begun = 0
+        self._down_ns: Counter[str] = Counter()
 
     def stop(self) -> None:
         """End the run soon, as if it had come to its last frame; safe in a signal handler."""
@@ -214,6 +262,7 @@ class LiveRun:
         self._settle()
         self.observer.restart_counts()
         self.record.first = self._next_frame()
+        self._begun = self._clock.begins(self.record.first)
         try:
             if isinstance(self._plan, Drawing | Listing):
                 self._hold(self._plan)
@@ -226,8 +275,7 @@ class LiveRun:
     # -- plans -------------------------------------------------------------------------------------
 
     def _run_schedule(self, injections: Sequence[Injection]) -> None:
-        first = self.record.first
-        start = self._clock.begins(first)
+        first, start = self.record.first, self._begun
         last = None if self._wanted is None else first + self._wanted - 1
         due = sorted(injections, key=lambda injection: injection.at_s)
         while not self._stopped:
@@ -240,21 +288,24 @@ class LiveRun:
             if last is not None:
                 until = min(until, self._clock.begins(last) + self._deadline)
             self._watch(until)
+            if self._part is not None:
+                at = self._clock.frame(self._now() - self._keep)
+                self.record.counted = list(range(self.record.first, at))
+                self._split(at)
         ended = self._now() - self._deadline
         last = self._clock.frame(ended) if last is None or self._stopped else last
-        self.record.last = max(first - 1, last)
-        self.record.counted = list(range(first, self.record.last + 1))
+        self.record.last = max(self.record.first - 1, last)
+        self.record.counted = list(range(self.record.first, self.record.last + 1))
 
     def _hold(self, plan: Drawing | Listing) -> None:
         frame_ns = self._clock.begins(1) - self._clock.begins(0)
         length = max(1, round(plan.hold_s * SECOND / frame_ns))
-        counted = self.record.counted
+        left = self._wanted
         for configuration in plan.configurations(self.topology):
             self._make(configuration)
             self._settle()
-            left = length if self._wanted is None else min(length, self._wanted - len(counted))
             first = self._next_frame()
-            hold = list(range(first, first + left))
+            hold = list(range(first, first + (length if left is None else min(length, left))))
             end = self._clock.begins(hold[-1]) + self._deadline
             while not self._stopped and self._now() < end:
                 self._watch(min(end, self._now() + SECOND))
@@ -262,9 +313,25 @@ class LiveRun:
                 return
             self.record.holds.append(hold)
             self.record.last = hold[-1]
-            counted += hold
-            if self._wanted is not None and len(counted) >= self._wanted:
+            self.record.counted += hold
+            left = None if left is None else left - len(hold)
+            if left == 0:
                 return
+            over = self._clock.frame(self._now() - self._keep)
+            ends = [held[-1] + 1 for held in self.record.holds if held[-1] < over]
+            self._split(max(ends, default=0))
+
+    def _split(self, at: int) -> None:
+        """Give what is before a frame away, if it is enough to be worth it."""
+        record = self.record
+        if self._part is None or at < record.first + PART:
+            return
+        answers = self.observer.give_away(at, self._next_frame())
+        phases = record.phases
+        part = record.split(at)
+        self._count_down(phases[: len(phases) - len(record.phases)], record.phases[0].start_ns)
+        part.answers = {f: a for f, a in sorted(answers.items()) if f >= part.first}
+        self._part(part)
 
     # -- faults ------------------------------------------------------------------------------------
 
@@ -373,18 +440,21 @@ class LiveRun:
 
     def _sum_bytes(self) -> None:
         """Bytes an inference, each node weighted by how long it was not down."""
-        phases = [p for p in self.record.phases if p.settled or p.down]
-        begin, end = self._clock.begins(self.record.first), self._now()
+        end = self._now()
+        self._count_down(self.record.phases, end)
         for node, sums in self.observer.sums.items():
             if not sums.frames:
                 continue
-            down = 0
-            for phase, until in zip(phases, [p.start_ns for p in phases[1:]] + [end], strict=True):
-                if node in phase.down:
-                    down += max(0, until - max(begin, phase.start_ns))
-            share = max(0.0, 1 - down / max(1, end - begin))
+            share = max(0.0, 1 - self._down_ns[node] / max(1, end - self._begun))
             self.record.payload_bytes += share * sums.payload_bytes / sums.frames
             self.record.header_bytes += share * sums.header_bytes / sums.frames
+
+    def _count_down(self, phases: Sequence[Phase], end: int) -> None:
+        """Note for how long each node was down in phases that are over, the last one at `end`."""
+        ends = [*(phase.start_ns for phase in phases[1:]), end]
+        for phase, until in zip(phases, ends, strict=True):
+            for node in phase.down:
+                self._down_ns[node] += max(0, until - max(self._begun, phase.start_ns))
 
     def _say(self, text: str) -> None:
         if self._monitor is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -10,19 +11,21 @@ from numpy.typing import NDArray
 
 from ..failures import enumerate_configurations, output_states
 from ..reliability import state_keys
-from ..topology import Survival
+from ..topology import Survival, Topology
 from .injections import Injection
 from .replay import Replay
 from .run import Drawing, Listing, Record
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Judge", "Verdict", "judge"]
+
+Plan = Sequence[Injection] | Drawing | Listing
 
 #: Of the normal distribution, two-sided 99.9%.
 Z = 3.2905
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The object that `up --frames` prints; docs/runtime.md says what each number is."""
+    """The object that `up --frames` prints; docs/live.md says what each number is."""
 
     frames: int
     answered: int
@@ -48,51 +51,171 @@ def judge(
     replay: Replay,
     class_names: tuple[str, ...],
     labels: NDArray[np.int64] | None,
-    plan: Sequence[Injection] | Drawing | Listing,
+    plan: Plan,
 ) -> Verdict:
     """Replay a run's answers and compare its accuracy with what was to be expected."""
-    counted = record.counted
-    places = np.array(counted, int) - record.first
-    states = _states(record)[places] if counted else np.zeros(0, int)
-    network = {f: a for f, a in record.answers.items() if not a.fallback}
-    reached = {frame for frame, state in zip(counted, states, strict=True) if state}
-    agreed, mixed = replay.count(record.answers.values())
-    in_time = {f for f, a in network.items() if a.age_ms * 1e6 <= record.deadline_ns}
-    ages = [network[f].age_ms for f in counted if f in network]
-    measured, expected, interval = None, None, None
-    if labels is not None and counted:
-        truth = labels[np.array(counted) % replay.samples]
+    judging = Judge(replay, class_names, labels, plan)
+    judging.take(record)
+    return judging.verdict()
+
+
+class Judge:
+    """Judges a run part by part, and keeps sums alone.
+
+    Args:
+        replay: of the bundle, on what the sensors saw.
+        class_names: of the model.
+        labels: true class of every sample, if they are known; int64 (samples,).
+        plan: of the run.
+    """
+
+    def __init__(
+        self,
+        replay: Replay,
+        class_names: tuple[str, ...],
+        labels: NDArray[np.int64] | None,
+        plan: Plan,
+    ) -> None:
+        self._replay, self._names, self._labels, self._plan = replay, class_names, labels, plan
+        #: Whole numbers, by the names that `Verdict` has for them.
+        self._counts: Counter[str] = Counter()
+        self._bytes = [0.0, 0.0]
+        self._crashes: list[str] = []
+        #: Ages of the network's answers in hundredths of a millisecond, and how many had each.
+        self._ages: Counter[int] = Counter()
+        self._expected = self._least = self._most = self._variance = 0.0
+        self._every: _EveryConfiguration | None = None
+
+    def take(self, record: Record) -> None:
+        """Judge a record, or the next part of one."""
+        counted, counts = record.counted, self._counts
+        network = {f: a for f, a in record.answers.items() if not a.fallback}
+        agreed, mixed = self._replay.count(record.answers.values())
+        held = isinstance(self._plan, Drawing | Listing)
+        counts.update(
+            frames=len(counted),
+            answered=sum(frame in network for frame in counted),
+            agreed=agreed,
+            mixed_frames=mixed,
+            duplicates=record.duplicates,
+            configurations=len(record.holds) if held else record.settlements,
+        )
+        for frame in counted:
+            if frame in network:
+                self._ages[round(100 * network[frame].age_ms)] += 1
+        self._bytes[0] += record.payload_bytes
+        self._bytes[1] += record.header_bytes
+        self._crashes += record.crashes
+        if not counted:
+            return
+        states = _states(record)
+        counted_states = states[np.array(counted) - record.first]
+        reached = {f for f, state in zip(counted, counted_states, strict=True) if state}
+        in_time = {f for f, a in network.items() if a.age_ms * 1e6 <= record.deadline_ns}
+        settled = record.settled()
+        counts.update(
+            answerable=len(reached),
+            unanswered=len(reached - network.keys()),
+            deadline_misses=len(reached - in_time),
+            transition_frames=len(settled) - len(counted) if held else int((~settled).sum()),
+        )
+        if self._labels is not None:
+            self._measure(record, self._labels, counted_states)
+
+    def verdict(self) -> Verdict:
+        """What all parts came to."""
+        counts, frames = self._counts, self._counts["frames"]
+        proved = counts["agreed"] + counts["mixed_frames"]
+        measured, expected, interval = None, None, None
+        if self._labels is not None and frames:
+            measured, expected = counts["right"] / frames, self._expected / frames
+            if isinstance(self._plan, Drawing):
+                spread = Z * self._variance**0.5 / frames
+                interval = (max(0.0, expected - spread), min(1.0, expected + spread))
+            else:
+                interval = (self._least / frames, self._most / frames)
+        return Verdict(
+            frames=frames,
+            answered=counts["answered"],
+            answerable=counts["answerable"],
+            unanswered=counts["unanswered"],
+            measured_accuracy=measured,
+            expected_accuracy=expected,
+            interval=interval,
+            agreement=counts["agreed"] / proved if proved else 1.0,
+            mixed_frames=counts["mixed_frames"],
+            duplicates=counts["duplicates"],
+            deadline_misses=counts["deadline_misses"],
+            latency_ms={f"p{q}": self._age(q) for q in (50, 99)},
+            payload_bytes=round(self._bytes[0]),
+            header_bytes=round(self._bytes[1]),
+            transition_frames=counts["transition_frames"],
+            configurations=counts["configurations"],
+            crashes=tuple(self._crashes),
+        )
+
+    def _measure(
+        self, record: Record, labels: NDArray[np.int64], states: NDArray[np.object_]
+    ) -> None:
+        """Add what was answered rightly, and what was to be expected."""
+        replay, counted = self._replay, record.counted
+        samples = np.array(counted) % replay.samples
         fallback = replay.probabilities(0, 0).argmax()
         answered = [
-            class_names.index(record.answers[f].answer) if f in record.answers else fallback
+            self._names.index(record.answers[f].answer) if f in record.answers else fallback
             for f in counted
         ]
-        measured = float((np.array(answered) == truth).mean())
-        if isinstance(plan, Drawing):
-            expected, interval = _drawn(record, replay, labels, plan.survival)
-        else:
-            expected, interval = _planned(record, replay, labels, states)
-    return Verdict(
-        frames=len(counted),
-        answered=sum(frame in network for frame in counted),
-        answerable=len(reached),
-        unanswered=len(reached - network.keys()),
-        measured_accuracy=measured,
-        expected_accuracy=expected,
-        interval=interval,
-        agreement=agreed / (agreed + mixed) if record.answers else 1.0,
-        mixed_frames=mixed,
-        duplicates=record.duplicates,
-        deadline_misses=len(reached - in_time),
-        latency_ms={f"p{q}": float(np.percentile(ages, q)) if ages else None for q in (50, 99)},
-        payload_bytes=round(record.payload_bytes),
-        header_bytes=round(record.header_bytes),
-        transition_frames=record.last - record.first + 1 - len(counted)
-        if record.holds
-        else int((~record.settled()).sum()),
-        configurations=len(record.holds) or sum(phase.settled for phase in record.phases),
-        crashes=tuple(record.crashes),
-    )
+        self._counts["right"] += int((np.array(answered) == labels[samples]).sum())
+        if isinstance(self._plan, Drawing):
+            if self._every is None:
+                self._every = _EveryConfiguration(
+                    record.topology, self._plan.survival, replay, labels
+                )
+            for hold in record.holds:
+                mean, variance = self._every.accuracy(np.array(hold) % replay.samples)
+                self._expected += len(hold) * mean
+                self._variance += len(hold) ** 2 * variance
+            return
+        # The artifacts on the same frames under the failures in force. The interval is what that
+        # can be if of the frames during which something changed, all were wrong, or all right.
+        right = {state: replay.right(labels, state) for state in set(states)}
+        found = np.array([right[k][i] for k, i in zip(states, samples, strict=True)])
+        settled = record.settled()[np.array(counted) - record.first]
+        self._expected += float(found.sum())
+        self._least += float((found & settled).sum())
+        self._most += float((found | ~settled).sum())
+
+    def _age(self, percent: int) -> float | None:
+        """A percentile of the ages, in milliseconds, between the two nearest as numpy has it."""
+        if not self._ages:
+            return None
+        ages = np.array(sorted(self._ages))
+        ends = np.cumsum([self._ages[age] for age in ages.tolist()])
+        place = percent / 100 * (ends[-1] - 1)
+        low, high = (ages[np.searchsorted(ends, int(i), "right")] for i in (place, -(-place // 1)))
+        return float(low + (high - low) * (place % 1)) / 100
+
+
+class _EveryConfiguration:
+    """All configurations of a survivability, their probabilities, and what each answers rightly."""
+
+    def __init__(
+        self, topology: Topology, survival: Survival, replay: Replay, labels: NDArray[np.int64]
+    ) -> None:
+        configurations = enumerate_configurations(topology, {"drawn": survival})
+        self._weights = configurations.probabilities("drawn")
+        keys, self._which = state_keys(output_states(topology, configurations.masks))
+        self._right = np.stack([replay.right(labels, key) for key in keys])
+
+    def accuracy(self, samples: NDArray[np.int64]) -> tuple[float, float]:
+        """Mean and variance, over all configurations, of the accuracy on these samples.
+
+        Exact for the frames of a hold: their accuracy is a random variable of the one configuration
+        that was drawn, and holds are independent.
+        """
+        accuracy = self._right[:, samples].mean(axis=1)[self._which]
+        mean = float(self._weights @ accuracy)
+        return mean, float(self._weights @ (accuracy - mean) ** 2)
 
 
 def _states(record: Record) -> NDArray[np.object_]:
@@ -100,43 +223,3 @@ def _states(record: Record) -> NDArray[np.object_]:
     masks = record.masks()
     keys, which = state_keys(output_states(record.topology, masks))
     return np.array([keys[i] for i in which], object)
-
-
-def _planned(
-    record: Record, replay: Replay, labels: NDArray[np.int64], states: NDArray[np.object_]
-) -> tuple[float, tuple[float, float]]:
-    """The artifacts' accuracy on the same frames under the failures in force.
-
-    The interval is what it can be if of the frames during which something changed, all were wrong,
-    or all right.
-    """
-    right = {state: replay.right(labels, state) for state in set(states)}
-    samples = np.array(record.counted) % replay.samples
-    found = np.array([right[k][i] for k, i in zip(states, samples, strict=True)])
-    settled = record.settled()[np.array(record.counted) - record.first]
-    least = float((found & settled).mean())
-    return float(found.mean()), (least, least + float((~settled).mean()))
-
-
-def _drawn(
-    record: Record, replay: Replay, labels: NDArray[np.int64], survival: Survival
-) -> tuple[float, tuple[float, float]]:
-    """Expected accuracy over all configurations on the frames shown, and its 99.9% interval.
-
-    Exact for these frames: in each hold the accuracy is a random variable of the configuration
-    drawn, whose mean and variance over all configurations are known; holds are independent.
-    """
-    topology = record.topology
-    configurations = enumerate_configurations(topology, {"drawn": survival})
-    weights = configurations.probabilities("drawn")
-    keys, which = state_keys(output_states(topology, configurations.masks))
-    right = np.stack([replay.right(labels, key) for key in keys])
-    mean = variance = 0.0
-    for hold in record.holds:
-        accuracy = right[:, np.array(hold) % replay.samples].mean(axis=1)[which]
-        expected = float(weights @ accuracy)
-        mean += len(hold) * expected
-        variance += len(hold) ** 2 * float(weights @ (accuracy - expected) ** 2)
-    frames = sum(map(len, record.holds))
-    mean, spread = mean / frames, Z * variance**0.5 / frames
-    return mean, (max(0.0, mean - spread), min(1.0, mean + spread))
