@@ -40,7 +40,7 @@ from .injections import FAULTS, Fault, Injection, parse_injection, parse_seconds
 from .monitor import open_monitor
 from .replay import Replay
 from .run import Drawing, LiveRun, Record, check_survival
-from .verdict import judge
+from .verdict import Judge
 
 __all__ = ["add_commands"]
 
@@ -305,6 +305,7 @@ def _up(options: argparse.Namespace) -> int:
             ZenohTransport(local.deployment.observer(), topics=[ANSWERS, METRICS])
         )
         local.start()
+        judging = Judge(Replay(bundle, inputs, options.encoding), names, labels, plan)
         monitor = None if options.json else open_monitor(names, labels)
         run = LiveRun(
             local,
@@ -315,6 +316,8 @@ def _up(options: argparse.Namespace) -> int:
             plan=plan,
             frames=options.frames,
             monitor=monitor,
+            # What is to be recorded is kept whole; so is a run that has an end, to be judged then.
+            part=judging.take if options.frames is None and options.record is None else None,
         )
         if monitor is not None:
             stack.callback(monitor.close)
@@ -325,8 +328,8 @@ def _up(options: argparse.Namespace) -> int:
         record.crashes = list(local.crashes)
         if options.record is not None:
             _write_record(folder, record)
-    replay = Replay(bundle, inputs, options.encoding)
-    verdict = judge(record, replay, names, labels, plan)
+    judging.take(record)
+    verdict = judging.verdict()
     if options.json:
         print(msgspec.json.encode(verdict).decode())
     else:

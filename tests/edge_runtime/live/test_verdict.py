@@ -11,7 +11,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.failures import enumerate_configurations, mask_without, output_states
 from edge_runtime.live.replay import Replay, read_answers
 from edge_runtime.live.run import Configuration, Drawing, Listing, Phase, Record, check_survival
-from edge_runtime.live.verdict import Verdict, judge
+from edge_runtime.live.verdict import Judge, Verdict, judge
 from edge_runtime.node import Answer
 from edge_runtime.reliability import evaluate, state_keys
 from edge_runtime.samples import Samples
@@ -102,6 +102,27 @@ def test_a_run_without_a_fault(run: Record, replay: Replay, samples: Samples) ->
     assert found.transition_frames == 3
     assert found.measured_accuracy == found.expected_accuracy
     assert found.interval == pytest.approx((found.measured_accuracy, found.measured_accuracy))
+
+
+@pytest.mark.parametrize("plan", [Listing(()), Drawing("low")])
+def test_parts_are_judged_as_the_whole_is(
+    run: Record, replay: Replay, samples: Samples, plan: Any
+) -> None:
+    whole = judged(run, replay, samples, plan)
+    judging = Judge(replay, samples.class_names, samples.labels, plan)
+    for hold in tuple(run.holds[:-1]):
+        part = run.split(hold[-1] + 1)
+        assert (part.last, part.holds) == (hold[-1], [hold])
+        judging.take(part)
+    # What was given away is kept no more.
+    assert (len(run.holds), len(run.counted)) == (1, len(samples))
+    assert len(run.phases) <= 3
+    judging.take(run)
+    found = judging.verdict()
+    assert found.interval == pytest.approx(whole.interval)
+    same = {"interval": whole.interval, "expected_accuracy": whole.expected_accuracy}
+    assert found.expected_accuracy == pytest.approx(whole.expected_accuracy)
+    assert msgspec.structs.replace(found, **same) == whole
 
 
 @pytest.mark.parametrize(
