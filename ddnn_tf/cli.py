@@ -99,6 +99,9 @@ def train(
     topology: Annotated[str, typer.Option(help="a shipped one by name, or a file")] = (
         "poster-residual"
     ),
+    start: Annotated[
+        Path | None, typer.Option(help="go on from this model, with its topology and sections")
+    ] = None,
     split: SplitOption = None,
     validation: Annotated[str | None, typer.Option(help="split to report on")] = None,
     method: Method = "dropout",
@@ -123,8 +126,10 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a model; with --seeds, several, and say how far they lie apart."""
-    graph = Topology.load(topology)
+    graph = load_model(start).topology if start else Topology.load(topology)
     if exits is not None:
+        if start:
+            raise InputError("exits belong to the model to go on from; give --start or --exits")
         graph = graph.with_exits(None if exits == "all" else words(exits))
     if method == "baseline":
         graph = graph.primary()  # so that survival of a link left out is refused here
@@ -157,6 +162,7 @@ def train(
                 survival=wanted,
                 sections=sections,
                 recipe=recipe,
+                start=load_model(start) if start else None,
                 seed=number,
                 checkpoint=checkpoint and checkpoint / f"seed{number}",
                 callbacks=[epoch_bar(bar, f"{method} (seed {number})", epochs)],

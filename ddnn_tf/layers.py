@@ -66,14 +66,19 @@ class FailureMask(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.topology = topology if isinstance(topology, Topology) else Topology.from_dict(topology)
+        self.draw_from(survival)
+        self.seed = seed
+        self.seed_generator = _ReplicaSeeds(seed)
+        self._given: Any = None
+
+    def draw_from(self, survival: Sequence[Survival] | None) -> None:
+        """Draw from other survivabilities; a training that is compiled must be compiled again."""
         if survival is not None and (isinstance(survival, str) or not len(survival)):
             raise InputError(
                 f"expected a list of survivabilities or None, got {survival!r}; "
                 'give at least one, such as ["high"]'
             )
         self.survival = None if survival is None else [survival_from_plain(s) for s in survival]
-        self.seed = seed
-        self.seed_generator = _ReplicaSeeds(seed)
         models = [FailureModel.of(self.topology, s) for s in self.survival or ()]
         self._table = (
             np.concatenate([m.survival for m in models]).astype("float32") if models else None
@@ -81,7 +86,6 @@ class FailureMask(keras.layers.Layer):
         # Cumulated, so that one uniform number chooses: the last case is what is above the others.
         shares = np.concatenate([m.shares for m in models]) / len(models) if models else np.ones(1)
         self._bounds = shares.cumsum()[:-1].astype("float32")
-        self._given: Any = None
 
     @contextmanager
     def given(self, mask: Any) -> Iterator[None]:

@@ -66,6 +66,13 @@ class ResilientModel(keras.Model):
     def prior(self, value: Iterable[float]) -> None:
         self.get_layer(ANSWER).prior = tuple(float(p) for p in value)
 
+    def draw_failures(self, survival: Sequence[Survival] | None) -> None:
+        """Let nodes and links fail in training at these survivabilities, or None for none.
+
+        Each sample draws one of several. Compile the model afterwards.
+        """
+        self.get_layer(FAILURES).draw_from(survival)
+
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.fit`; remembers the frequency of each class for the fallback."""
         prior = getattr(x, "prior", None)
@@ -160,6 +167,7 @@ def build(
             `survival_weights`.
         multiplex: whether sections hear a residual link only where the primary links that it goes
             round do not deliver, in training and at inference alike; else they hear all links.
+            Link-present flags, where a section asks for them, tell of every link all the same.
         exit_weight: of each exit's loss in training, where the topology has exits; the output
             node's weighs 1.
         seed: of the failures drawn in training.

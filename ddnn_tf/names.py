@@ -5,8 +5,9 @@ from typing import Literal
 __all__ = ["Merge", "MergeWeights", "Method", "RatesPer", "SectionName", "StudyName"]
 
 #: `baseline`: primary links only. `residual`: all links. `dropout`: all links, and nodes and links
-#: fail in training.
-Method = Literal["baseline", "residual", "dropout"]
+#: fail in training. `multiplexer`: as `dropout`, but a residual link is heard only where the
+#: primary links that it goes round do not deliver, in training and at inference alike.
+Method = Literal["baseline", "residual", "dropout", "multiplexer"]
 
 #: What a section that adds multiplies each link by: `one`; `survival`, how probably the link
 #: delivers; `normalised`, the same divided by the sum over the node's links (the poster's choice);

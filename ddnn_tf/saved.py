@@ -69,7 +69,7 @@ def _layers_of(path: str | Path, kind: str) -> str:
     def walk(item: Any) -> None:
         if isinstance(item, dict):
             if item.get("class_name") == kind and isinstance(item.get("config"), dict):
-                found.append(repr(item["config"].get("name")))
+                found.append(repr(item.get("name") or item["config"].get("name")))
             for inner in item.values():
                 walk(inner)
         elif isinstance(item, list):

@@ -81,7 +81,9 @@ class Site:
         for name, tensor in self.inputs.items():
             primary = self.multiplexed.get(name.partition("__")[0])
             if primary:
-                heard[name] = multiplexed(unit_scale(tensor), missing(self, primary))
+                # Bytes as floats, which the section then takes as it takes floats.
+                floats = unit_scale(tensor) if tensor.dtype == "uint8" else tensor
+                heard[name] = multiplexed(floats, missing(self, primary))
         return heard
 
 

@@ -92,6 +92,7 @@ def train(
     sections: SectionName | Section | Mapping[str, Section | keras.Model] = "fc32",
     merge_weights: MergeWeights | None = None,
     recipe: Recipe | None = None,
+    start: ResilientModel | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -108,6 +109,9 @@ def train(
             `survival` is a single one, else `one`. Survival is that of the first survivability.
             `learned` is for the `fc32` sections.
         recipe: how; the default suits a few thousand small images.
+        start: a model of this topology to go on from, such as a cut one; it is trained itself, and
+            `sections` are not used. Its method is `residual` or `dropout`: how its links merge is
+            settled.
         seed: of weights, order, variations and failures.
         checkpoint: folder for the state after each epoch. A training that was interrupted goes on
             from there when called again in the same way, with other random draws than it would
@@ -143,11 +147,16 @@ def train(
         )
     weighted = merge_weights in ("survival", "normalised")
     keras.utils.set_random_seed(seed)
-    model = build(
+    dropout = survivabilities if method in ("dropout", "multiplexer") else None
+    if start is not None:
+        _check_start(start, topology, data, method)
+        start.draw_failures(dropout)
+    model = start or build(
         topology,
         FullyConnected(learned_weights=True) if merge_weights == "learned" else sections,
         classes=data.class_names,
-        dropout=survivabilities if method == "dropout" else None,
+        dropout=dropout,
+        multiplex=method == "multiplexer",
         merge_weights=survival_weights(
             topology, survivabilities[0], normalise=merge_weights == "normalised"
         )
@@ -171,7 +180,7 @@ def train(
                 "topology": topology.to_dict(),
                 "method": method,
                 "survival": msgspec.to_builtins(survivabilities),
-                "sections": sections if isinstance(sections, str) else "own",
+                "sections": "start" if start else sections if isinstance(sections, str) else "own",
                 "merge_weights": merge_weights,
                 "recipe": asdict(recipe),
                 "seed": seed,
@@ -205,6 +214,24 @@ def train(
 def default_merge_weights(survivabilities: int) -> MergeWeights:
     """The poster's choice for one survivability; for several there is none that fits them all."""
     return "normalised" if survivabilities == 1 else "one"
+
+
+def _check_start(start: ResilientModel, topology: Topology, data: Batches, method: Method) -> None:
+    if start.topology != topology:
+        raise InputError(
+            f"expected to go on from a model of topology {topology.name!r}, got one of "
+            f"{start.topology.name!r}; give the model's own"
+        )
+    if start.class_names != tuple(data.class_names):
+        raise InputError(
+            f"the model to go on from knows {', '.join(start.class_names)}, the data have "
+            f"{', '.join(data.class_names)}; make the classes agree, in this order"
+        )
+    if method not in ("residual", "dropout"):
+        raise InputError(
+            f"method {method!r} decides how links merge, which is settled in the model to go on "
+            "from; expected residual or dropout"
+        )
 
 
 class _Checkpoint(keras.callbacks.Callback):

@@ -554,7 +554,10 @@ def test_a_damaged_bundle_is_refused(small_deployed: Deployed, tmp_path: Path) -
         (("--learning-rate", "-1"), "expected a learning_rate above 0, got -1.0"),
         (("--seeds", "0"), "expected --seeds of at least 1, got 0"),
         (("--seed", "-1"), "Input should be greater than or equal to 0; see `ddnn train"),
-        (("--method", "luck"), "'luck' is not one of 'baseline', 'residual', 'dropout'; see `ddnn"),
+        (
+            ("--method", "luck"),
+            "'luck' is not one of 'baseline', 'residual', 'dropout', 'multiplexer'; see",
+        ),
         (("--sections", "conv"), 'use sections="fc32" or sections of your own'),
         (("--epochs", "many"), "Invalid value for '--epochs': Input should be a valid integer"),
     ],

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from keras import layers
 
 import ddnn_tf
+from ddnn_tf.cli import main
 from ddnn_tf.cuts import named_cuts
 from ddnn_tf.graph import read_graph
 from ddnn_tf.partition import Partition, partition
 from edge_runtime.errors import InputError
 from edge_runtime.failures import mask_without
+from edge_runtime.samples import Samples
 from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from export import export_bundle
+from tests.commands import CLASSES, done, refused
 from tests.models import lively, randomised, scenes
 
 NODES = ("edge", "fog", "cloud")
@@ -397,10 +400,10 @@ def _shared(x: Any) -> Any:
 
 
 class Unregistered(keras.layers.Layer):
-    """Without get_config, so that no saved model can hold it."""
+    """Which a saved model names, and nobody can make again."""
 
-    def __init__(self, factor: float) -> None:
-        super().__init__(name="mystery")
+    def __init__(self, factor: float, **options: Any) -> None:
+        super().__init__(**options)
         self.factor = factor
 
     def call(self, x: Any) -> Any:
@@ -431,7 +434,8 @@ def _recurrent(x: Any) -> Any:
     ("model", "at", "said"),
     [
         (lambda: _bad(_shared), "between", "layer 'twice' is shared: .* 'edge' and on 'cloud'"),
-        (lambda: _bad(Unregistered(2.0)), "first", "layer 'mystery' .*cannot be saved and loaded"),
+        (lambda: _bad(Unregistered(2.0, name="mystery")), "first",
+         "layer 'mystery' .*cannot be saved and loaded"),
         (lambda: _bad(layers.Lambda(lambda x: x, name="own")), "first", "layer 'own' .*Lambda"),
         (lambda: _bad(Noisy(name="noisy")), "first", "layer 'noisy' .*another output"),
         (lambda: _bad(lambda x: layers.Dropout(0.5, name="mc")(x, training=True)), "first",
@@ -529,6 +533,53 @@ def test_a_bundle_of_a_cut_model_passes_parity(merge: Any, tmp_path: Path) -> No
     alive = np.ones((len(x), len(cut.model.topology.elements)), bool)
     got = bundle.answer({"image": x}, alive).probabilities
     np.testing.assert_allclose(got, answers(cut, x), atol=1e-5)
+
+
+def test_the_commands_take_a_cut_model_as_any_other(tmp_path: Path) -> None:
+    model = residual_net(classes=3)
+    model.save(tmp_path / "model.keras")
+    labels = np.arange(60, dtype=np.int64) % 3
+    x = pictures(60) + labels[:, None, None, None].astype(np.float32)
+    Samples({"image": x}, labels, CLASSES).save_npz(tmp_path / "data.npz")
+    whole, cut, tuned = (tmp_path / f"{n}.keras" for n in ("model", "cut", "tuned"))
+    given = ("--nodes", "edge:0.9,fog:0.5,cloud", "--classes", ",".join(CLASSES))
+    said = done(
+        main, "partition", whole, *given, "--at", "conv_0a,relu_1", "--residual", "edge-cloud",
+        "--out", cut, "--json",
+    ).json  # fmt: skip
+    assert said["cuts"] == ["conv_0a", "relu_1"]
+    sent = 2 * 8 * 8 * 6 * 4
+    assert said["link_bytes"] == {"edge->fog": sent, "fog->cloud": 2048, "edge->cloud": sent}
+    assert said["max_relative_error"] <= 1e-6
+    data = ("--data", tmp_path / "data.npz")
+    done(main, "train", "--start", cut, *data, "--epochs", "1", "--out", tuned)
+    assert keras.models.load_model(tuned).get_layer("ddnn__failures").survival == [None]
+    found = done(main, "evaluate", tuned, *data, "--json").json
+    assert set(found["expected_accuracy"]) == {"own"}
+    done(main, "export", tuned, *data, "--out", tmp_path / "bundle")
+    assert (tmp_path / "bundle" / "manifest.json").is_file()
+
+
+def test_the_command_refuses_what_it_cannot_read(tmp_path: Path) -> None:
+    residual_net().save(tmp_path / "model.keras")
+    _bad(layers.Lambda(lambda x: x, name="own")).save(tmp_path / "lambda.keras")
+    _bad(Unregistered(2.0, name="mystery")).save(tmp_path / "mystery.keras")
+
+    def said(name: str, *options: str) -> str:
+        out = ("--out", tmp_path / "cut.keras")
+        return refused(main, "partition", tmp_path / f"{name}.keras", *out, *options)
+
+    nodes = ("--nodes", "edge,cloud")
+    assert "layer 'own' of class Lambda" in said("lambda", *nodes)
+    assert "layer 'mystery' of class Unregistered" in said("mystery", *nodes)
+    assert "one of the two" in said("model")
+    assert "'edge' is there twice" in said("model", "--nodes", "edge,edge")
+    assert "expected NODE=LAYER" in said("model", *nodes, "--at", "stem,edge=pool")
+    assert "expected links such as edge-cloud" in said("model", *nodes, "--residual", "edge")
+    assert "expected LOW:HIGH" in said("model", *nodes, "--bytes", "1")
+    assert "--prior: expected numbers" in said("model", *nodes, "--prior", "much")
+    assert "no layer 'stemm'; did you mean stem" in said("model", *nodes, "--at", "stemm")
+    assert not (tmp_path / "cut.keras").exists()
 
 
 def test_the_function_of_the_package_is_this_one() -> None:

@@ -7,15 +7,18 @@ import pytest
 from ddnn_tf.model import build
 from ddnn_tf.sections import (
     SECTIONS,
+    bypassed,
     concatenate,
     survival_weights,
     unit_scale,
     weighted_add,
 )
 from edge_runtime.errors import InputError
+from edge_runtime.failures import mask_without
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from tests.models import randomised
 from tests.reference import small_topology
+from tests.strategies import samples
 
 CLASSES = ("car", "person", "bus")
 
@@ -260,3 +263,32 @@ def test_bytes_are_scaled_and_float_images_are_not() -> None:
         scaled = keras.Model(x, unit_scale(x))(np.full((1, 1, 1, 1), 255, dtype))
         assert value(scaled).tolist() == [[[[expected]]]]
         assert value(scaled).dtype == np.float32
+
+
+# -- residual links in place of primary ones -----------------------------------------------------
+
+
+def test_a_multiplexer_hears_a_residual_link_only_without_its_primary() -> None:
+    model = randomised(build(small_topology(), "fc32", classes="abc", multiplex=True))
+    topology = model.topology
+    inputs = samples(topology, 16)
+
+    def answers(*failed: str) -> Any:
+        return model.simulate(inputs, mask_without(topology, list(failed)))
+
+    skip = "cam0->top"
+    # It goes round left, so while left is heard it says nothing, whoever else is missing.
+    for failed in ([], ["right"], ["cam1"]):
+        np.testing.assert_allclose(answers(*failed), answers(*failed, skip), atol=1e-6)
+    for failed in (["left"], ["left->top"], ["left", "right"]):
+        assert np.abs(answers(*failed) - answers(*failed, skip)).max() > 1e-3
+    assert "present" in {x.name for x in model.get_layer("top").inputs}
+
+
+def test_a_residual_link_goes_round_the_senders_that_its_source_reaches() -> None:
+    topology = Topology.load("poster-edge-skip")
+    found = {x.name: bypassed(topology, x) for x in topology.links if x.kind == "residual"}
+    assert found["edge1->fog3"] == ("fog2",)
+    assert found["edge2->fog3"] == ("fog1",)
+    assert found["fog3->cloud"] == ("fog4",)
+    assert found["fog1->fog4"] == found["fog2->fog4"] == ("fog3",)

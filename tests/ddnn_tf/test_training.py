@@ -10,6 +10,7 @@ import pytest
 
 from ddnn_tf.datasets import Batches
 from ddnn_tf.evaluation import expected_accuracy
+from ddnn_tf.model import build
 from ddnn_tf.training import ExpectedAccuracy, Recipe, class_weights, spread, train
 from edge_runtime.errors import InputError
 from tests.commands import CLASSES, files, small_samples
@@ -56,17 +57,46 @@ def same(some: list[Any], others: list[Any]) -> bool:
 # -- what is trained -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["baseline", "residual", "dropout"])
+@pytest.mark.parametrize("method", ["baseline", "residual", "dropout", "multiplexer"])
 def test_the_method_decides_links_and_failures(data: Batches, method: Any) -> None:
     survival = {"half": {"left": 0.5}, "own": None}
     model = train(small_topology(), data, method=method, survival=survival, recipe=QUICK)
     links = {link.name for link in model.topology.links}
     assert ("cam0->top" in links) == (method != "baseline")
     drawn = model.get_layer("ddnn__failures").survival
-    assert drawn == ([{"left": 0.5}, None] if method == "dropout" else None)
+    assert drawn == ([{"left": 0.5}, None] if method in ("dropout", "multiplexer") else None)
     assert model.class_names == CLASSES
     assert model.prior == pytest.approx([1 / 3] * 3)
-    assert not merge_scales(model)
+    # The multiplexer's own: one minus whether the primary link delivers.
+    assert merge_scales(model) == ([-1.0] if method == "multiplexer" else [])
+
+
+def test_a_training_goes_on_from_a_model_with_other_failures(data: Batches) -> None:
+    first = train(small_topology(), data, method="residual", survival="low", recipe=QUICK)
+    before = first.get_weights()
+    model = train(small_topology(), data, survival="high", recipe=QUICK, start=first)
+    assert model is first
+    assert model.get_layer("ddnn__failures").survival == ["high"]
+    assert not same(before, model.get_weights())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "multiplexer"}, "method 'multiplexer' decides how links merge"),
+        ({"topology": small_topology(name="other")}, "a model of topology 'other', got .*'small'"),
+    ],
+)
+def test_a_training_that_cannot_go_on_is_refused(
+    data: Batches, options: dict[str, Any], said: str
+) -> None:
+    start = build(small_topology(), classes=CLASSES)
+    given: dict[str, Any] = {"topology": small_topology(), "start": start, **options}
+    with pytest.raises(InputError, match=said):
+        train(given.pop("topology"), data, survival="low", recipe=QUICK, **given)
+    start = build(small_topology(), classes=["one", "two"])
+    with pytest.raises(InputError, match="knows one, two, the data have bus, car, person"):
+        train(small_topology(), data, survival="low", recipe=QUICK, start=start)
 
 
 def test_a_single_survivability_weighs_links_by_their_senders(data: Batches) -> None:
@@ -112,7 +142,10 @@ def test_training_learns(data: Batches) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "luck"}, "unknown method 'luck'; expected one of baseline, residual, dropout"),
+        (
+            {"method": "luck"},
+            "unknown method 'luck'; expected one of baseline, residual, dropout, ",
+        ),
         ({"survival": ()}, "expected at least one survivability"),
         ({"survival": "medium"}, "unknown survivability 'medium'"),
         ({"seed": -1}, "expected a seed from 0 to"),
