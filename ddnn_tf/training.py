@@ -52,7 +52,9 @@ class Recipe:
         repeats: how often each sample stands in a batch, each time varied and failing otherwise.
         balance: classes weigh (most frequent / own frequency) ** balance: 0 for all alike, 1 for
             every class together alike.
-        shift, gain, mirror: variation of images, see `Augmented`.
+        shift, gain, mirror: variation of images, see `Augmented`. Unless `mirror` is said, all are
+            mirrored but for `fc32` sections: there every pixel has weights of its own, and half of
+            what these could learn would go into the other side.
         exit_weight: of each exit's loss, where the topology has exits; the output node's weighs 1.
     """
 
@@ -64,7 +66,7 @@ class Recipe:
     balance: float = 0.25
     shift: int = 3
     gain: float = 0.3
-    mirror: bool = True
+    mirror: bool | None = None
     exit_weight: float = 0.5
 
     def __post_init__(self) -> None:
@@ -196,7 +198,7 @@ def train(
         repeats=recipe.repeats,
         shift=recipe.shift,
         gain=recipe.gain,
-        mirror=recipe.mirror,
+        mirror=sections != "fc32" if recipe.mirror is None else recipe.mirror,
     )
     model.fit(
         varied,
