@@ -195,7 +195,14 @@ def test_survival_takes_a_recorded_trace(
     exact = edge(*evaluated, "--survival", "low", "--json").json
     assert found["expected_accuracy"]["low"] == exact["expected_accuracy"]["low"]
     assert found["configurations"] == exact["configurations"], "they are among those enumerated"
-    assert found["expected_accuracy"]["monday"] != exact["expected_accuracy"]["low"]
+    expected = 0.0
+    for share in shares:
+        certain = tmp_path / "certain.json"
+        certain.write_text(json.dumps({n: float(n not in share.down) for n in ("left", "right")}))
+        assert set(share.down) <= {"left", "right"}
+        case = edge(*evaluated, "--survival", certain, "--json").json
+        expected += share.share * case["expected_accuracy"]["certain"]
+    assert found["expected_accuracy"]["monday"] == pytest.approx(expected)
     drawn = edge(*simulated, "--survival", trace, "--frames", "50", "--json").json
     assert drawn["changes"] > 5
     assert "method" not in found

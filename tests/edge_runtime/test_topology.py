@@ -294,7 +294,7 @@ FAULTS: dict[str, tuple[Callable[[Plain], object], list[str]]] = {
     ),
     "group whose name names nothing": (
         lambda t: t.update(groups=[{"name": "a b", "elements": ["left"]}]),
-        ["expected a name of letters", "got 'a b'", "at $.groups[0].name"],
+        ["expected a name of at most 64 letters", "got 'a b'", "at $.groups[0].name"],
     ),
     "group with a survival above one": (
         lambda t: t.update(groups=[{"name": "switch", "elements": ["left"], "survival": 1.5}]),
