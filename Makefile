@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types format bench fuzz seeds live test-arm64 lock clean
+.PHONY: help venv demo test lint types format bench fuzz seeds live soak test-arm64 lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ ARM64 ?= build/arm64
 test-arm64: $(STAMP) ## the [edge] wheel on 64-bit ARM, emulated (needs root, debootstrap, qemu)
 	@$(BIN)/python -m tests.end_to_end.arm64
 	DDNN_ARM64=$(ARM64) $(BIN)/python -m pytest tests/end_to_end/test_arm64.py
+
+soak: $(STAMP) ## an hour of a live deployment, whose memory must stay flat
+	DDNN_SOAK=3600 $(BIN)/python -m pytest -s tests/end_to_end/test_soak.py
 
 lock: ## resolve constraints.txt anew, for every Python we support (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
