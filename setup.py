@@ -9,6 +9,7 @@ from setuptools import setup
 setup(
     packages=[
         "ddnn_tf",
+        "ddnn_tf.cutting",
         "ddnn_tf.datasets",
         "ddnn_tf.datasets.street",
         "edge_runtime",

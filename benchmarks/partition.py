@@ -18,8 +18,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ddnn_tf.graph import Call, Graph, read_graph
-from ddnn_tf.partition import Partition, partition
+from ddnn_tf.cutting.graph import Call, Graph, read_graph
+from ddnn_tf.cutting.partition import Partition, partition
 from edge_runtime.interpreter import LiteRTSection
 from edge_runtime.reliability import named
 from edge_runtime.topology import Topology

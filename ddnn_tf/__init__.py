@@ -8,10 +8,10 @@ from edge_runtime.topology import Link, Node, Sensor, Topology
 
 if TYPE_CHECKING:
     from . import datasets
+    from .cutting.partition import Partition, partition
     from .evaluation import expected_accuracy
     from .layers import Deliveries, FailureMask, NodeFailure
     from .model import ResilientModel, build
-    from .partition import Partition, partition
     from .report import Report, write_report
     from .saved import load_model
     from .sections import Convolutional, FullyConnected, Site, survival_weights
@@ -46,10 +46,10 @@ __all__ = [
 
 # Loaded when first used: `ddnn --help` should not wait for TensorFlow.
 _HOMES = {
+    "cutting.partition": ("Partition", "partition"),
     "evaluation": ("expected_accuracy",),
     "layers": ("Deliveries", "FailureMask", "NodeFailure"),
     "model": ("ResilientModel", "build"),
-    "partition": ("Partition", "partition"),
     "report": ("Report", "write_report"),
     "saved": ("load_model",),
     "sections": ("Convolutional", "FullyConnected", "Site", "survival_weights"),

@@ -319,7 +319,7 @@ def partition(
     links = [link_option(word) for word in words(residual)]
     low_high = range_option(byte_range)
     check_file(model)
-    from .partition import partition as cut
+    from .cutting.partition import partition as cut
     from .saved import read_keras
 
     whole = read_keras(model)

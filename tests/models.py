@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from ddnn_tf.graph import read_graph
+from ddnn_tf.cutting.graph import read_graph
 from ddnn_tf.sections import Site, concatenate, unit_scale
 
 

@@ -14,9 +14,9 @@ from keras import layers
 
 import ddnn_tf
 from ddnn_tf.cli import main
-from ddnn_tf.cuts import named_cuts
-from ddnn_tf.graph import read_graph
-from ddnn_tf.partition import Partition, partition
+from ddnn_tf.cutting.graph import read_graph
+from ddnn_tf.cutting.partition import Partition, partition
+from ddnn_tf.cutting.places import named_cuts
 from edge_runtime.errors import InputError
 from edge_runtime.failures import mask_without
 from edge_runtime.samples import Samples

@@ -7,11 +7,9 @@ itself is left as it was.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from types import ModuleType
 from typing import Any, get_args
 
 import keras
@@ -25,12 +23,12 @@ from edge_runtime.reliability import named
 from edge_runtime.topology import RESERVED, TIERS, Link, Node, Sensor, Survival, Tier, Topology
 from export.split import split
 
-from .cuts import Cuts, named_cuts, quiet_cuts
+from ..model import ResilientModel, build
+from ..names import Merge
+from ..sections import Site, bypassed, missing, multiplexed
 from .graph import Call, Graph, Value, copy_of, read_graph
-from .model import ResilientModel, build
-from .names import Merge
+from .places import Cuts, named_cuts, quiet_cuts
 from .projection import project
-from .sections import Site, bypassed, missing, multiplexed
 
 __all__ = ["Partition", "partition"]
 
@@ -595,13 +593,3 @@ def _inputs(maker: _Maker, rng: np.random.Generator) -> tuple[dict[str, Array], 
             given[sensor] = np.concatenate([normal, as_bytes[:CHECKED].astype(np.float32)])
             taken[value] = given[sensor]
     return given, taken
-
-
-class _Callable(ModuleType):
-    """This module is `ddnn_tf.partition` once it is imported, which is also what users call."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Partition:
-        return partition(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Callable
