@@ -27,7 +27,7 @@ from .model import ResilientModel
 from .names import SectionName
 from .progress import epoch_bar, progress_bar
 from .report import Report, write_report
-from .training import METHODS, Recipe, train
+from .training import POSTER_METHODS, Recipe, train
 
 __all__ = ["run"]
 
@@ -58,7 +58,7 @@ def run(
     with new_file(out / "model.keras") as file:
         console.print(str(cameras.summary).splitlines()[0], markup=False, soft_wrap=True)
         with progress_bar(console) as bar:
-            for method in METHODS:
+            for method in POSTER_METHODS:
                 models[method] = train(
                     topology,
                     cameras.train,
@@ -69,7 +69,7 @@ def run(
                     seed=seed,
                     callbacks=[epoch_bar(bar, method, epochs)],
                 )
-        best = max(METHODS, key=lambda method: _score(models[method], cameras.validation))
+        best = max(POSTER_METHODS, key=lambda method: _score(models[method], cameras.validation))
         models[best].save(file)
     reports = {method: expected_accuracy(model, cameras.test) for method, model in models.items()}
     console.print(_table(reports))

@@ -20,7 +20,7 @@ from .datasets import Dataset
 from .names import StudyName
 from .rates import rate_groups, scaled_survival
 from .runs import Measured, Run, Runs, spread_of
-from .training import MERGE_WEIGHTS, METHODS, Spread
+from .training import MERGE_WEIGHTS, POSTER_METHODS, Spread
 
 __all__ = ["STUDIES", "Found", "Row", "Table", "regrouped", "run_study"]
 
@@ -261,7 +261,7 @@ def _survivability(data: Dataset, template: Run) -> Iterator[Row]:
 
 
 def _grouping(data: Dataset, template: Run) -> Iterator[Row]:
-    for method in METHODS[1:]:
+    for method in POSTER_METHODS[1:]:
         for wrong in (False, True):
             label = f"{method}, {'the listed' if wrong else 'the right'} pairs"
             yield Row(label, _alike(template, method=method), "prior-random", wrong)
@@ -278,7 +278,7 @@ def _splits(data: Dataset, template: Run) -> Iterator[Row]:
 
 def _table(data: Dataset, template: Run) -> Iterator[Row]:
     for fallback in FALLBACKS:
-        for method in METHODS:
+        for method in POSTER_METHODS:
             yield Row(method, _each(template, method=method), fallback)
 
 

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 METHODS: tuple[Method, ...] = get_args(Method)
+POSTER_METHODS: tuple[Method, ...] = ("baseline", "residual", "dropout")
 MERGE_WEIGHTS: tuple[MergeWeights, ...] = get_args(MergeWeights)
 
 

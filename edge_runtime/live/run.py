@@ -32,6 +32,7 @@ __all__ = [
     "Phase",
     "Record",
     "check_survival",
+    "time_down",
 ]
 
 #: Seconds within which a deployment must have settled after a change; it takes a few.
@@ -329,7 +330,9 @@ class LiveRun:
         answers = self.observer.give_away(at, self._next_frame())
         phases = record.phases
         part = record.split(at)
-        self._count_down(phases[: len(phases) - len(record.phases)], record.phases[0].start_ns)
+        self._down_ns += time_down(
+            phases[: len(phases) - len(record.phases)], self._begun, record.phases[0].start_ns
+        )
         part.answers = {f: a for f, a in sorted(answers.items()) if f >= part.first}
         self._part(part)
 
@@ -441,7 +444,7 @@ class LiveRun:
     def _sum_bytes(self) -> None:
         """Bytes an inference, each node weighted by how long it was not down."""
         end = self._now()
-        self._count_down(self.record.phases, end)
+        self._down_ns += time_down(self.record.phases, self._begun, end)
         for node, sums in self.observer.sums.items():
             if not sums.frames:
                 continue
@@ -449,16 +452,22 @@ class LiveRun:
             self.record.payload_bytes += share * sums.payload_bytes / sums.frames
             self.record.header_bytes += share * sums.header_bytes / sums.frames
 
-    def _count_down(self, phases: Sequence[Phase], end: int) -> None:
-        """Note for how long each node was down in phases that are over, the last one at `end`."""
-        ends = [*(phase.start_ns for phase in phases[1:]), end]
-        for phase, until in zip(phases, ends, strict=True):
-            for node in phase.down:
-                self._down_ns[node] += max(0, until - max(self._begun, phase.start_ns))
-
     def _say(self, text: str) -> None:
         if self._monitor is not None:
             self._monitor.say(text)
+
+
+def time_down(phases: Sequence[Phase], begun: int, end: int) -> Counter[str]:
+    """Nanoseconds for which each node was down since `begun`; the last phase is over at `end`.
+
+    Of no phases, nothing: a part of a run in which nothing changed gives none away.
+    """
+    down: Counter[str] = Counter()
+    ends = [*(phase.start_ns for phase in phases[1:]), end]
+    for phase, until in zip(phases, ends, strict=False):
+        for node in phase.down:
+            down[node] += max(0, until - max(begun, phase.start_ns))
+    return down
 
 
 def check_survival(topology: Topology, survival: Survival) -> None:
