@@ -28,6 +28,7 @@ __all__ = [
     "bypassed",
     "concatenate",
     "missing",
+    "standardised",
     "survival_weights",
     "weighted_add",
 ]
@@ -213,16 +214,21 @@ MOMENTUM = 0.9
 
 
 def unit_scale(view: Tensor) -> Tensor:
-    """A sensor's tensor as float32, scaled; the one place of scaling.
-
-    Stored bytes 0..255 become 0..1. Each channel of a float vector or series, which may come in any
-    unit, is brought to mean 0 and variance 1 over the training data, as training goes on. A float
-    image stays as it is.
-    """
+    """A sensor's tensor as float32; stored bytes 0..255 become 0..1."""
     if view.dtype == "uint8":
         return layers.Rescaling(1.0 / 255.0, dtype="float32")(view)
-    if len(view.shape) == 4:
-        return view
+    return view
+
+
+def standardised(view: Tensor) -> Tensor:
+    """A sensor's tensor as float32, scaled; the one place of scaling.
+
+    Bytes become 0..1, and a float image stays as it is. Each channel of a float vector or series,
+    which may come in any unit, is brought to mean 0 and variance 1 over the training data, as
+    training goes on.
+    """
+    if view.dtype == "uint8" or len(view.shape) == 4:
+        return unit_scale(view)
     return layers.BatchNormalization(momentum=MOMENTUM, center=False, scale=False)(view)
 
 
@@ -265,7 +271,7 @@ class FullyConnected:
         depth = self.nodes.get(site.node.name, self.tiers[site.node.tier])
         merged: dict[str, Tensor] = dict(site.messages)
         if site.views:
-            views = {name: unit_scale(view) for name, view in site.views.items()}
+            views = {name: standardised(view) for name, view in site.views.items()}
             pixels = layers.Flatten()(weighted_add(views, {}))
             if not merged:
                 merged[""] = pixels
@@ -316,7 +322,7 @@ class Convolutional:
                 "it, or give sections of your own"
             )
         visible = _visible(view)
-        x = unit_scale(view)
+        x = standardised(view)
         for filters in self.filters:
             x = layer(filters)(x)
             x = layers.ReLU()(layers.BatchNormalization(momentum=MOMENTUM)(x))

@@ -558,7 +558,6 @@ def test_a_damaged_bundle_is_refused(small_deployed: Deployed, tmp_path: Path) -
             ("--method", "luck"),
             "'luck' is not one of 'baseline', 'residual', 'dropout', 'multiplexer'; see",
         ),
-        (("--sections", "conv"), 'use sections="fc32" or sections of your own'),
         (("--epochs", "many"), "Invalid value for '--epochs': Input should be a valid integer"),
     ],
 )

@@ -9,8 +9,8 @@ from ddnn_tf.sections import (
     SECTIONS,
     bypassed,
     concatenate,
+    standardised,
     survival_weights,
-    unit_scale,
     weighted_add,
 )
 from edge_runtime.errors import InputError
@@ -239,7 +239,7 @@ def test_a_blank_view_of_any_kind_is_not_visible(mixed: Topology, sensor: str) -
 
 def test_floats_in_any_unit_are_brought_to_one_scale() -> None:
     x = keras.Input((6,))
-    model = keras.Model(x, unit_scale(x))
+    model = keras.Model(x, standardised(x))
     data = np.random.default_rng(0).normal([0, 5, -300, 1e4, 2, 3], [1, 2, 30, 9, 8, 7], (512, 6))
     for _ in range(120):
         model(data.astype(np.float32), training=True)
@@ -260,7 +260,7 @@ def test_sections_are_of_keras_own_layers_so_that_every_converter_knows_them(nam
 def test_bytes_are_scaled_and_float_images_are_not() -> None:
     for dtype, expected in (("uint8", 1.0), ("float32", 255.0)):
         x = keras.Input((1, 1, 1), dtype=dtype)
-        scaled = keras.Model(x, unit_scale(x))(np.full((1, 1, 1, 1), 255, dtype))
+        scaled = keras.Model(x, standardised(x))(np.full((1, 1, 1, 1), 255, dtype))
         assert value(scaled).tolist() == [[[[expected]]]]
         assert value(scaled).dtype == np.float32
 
