@@ -124,7 +124,7 @@ def command_of(words: list[str]) -> list[str]:
 
 def targets() -> set[str]:
     text = read("Makefile")
-    return set(re.findall(r"^([a-z]+):", text, re.MULTILINE))
+    return set(re.findall(r"^([a-z0-9-]+):", text, re.MULTILINE))
 
 
 def wrong(words: list[str]) -> list[str]:

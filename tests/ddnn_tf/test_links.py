@@ -238,7 +238,7 @@ def test_recommended_are_the_first_each_doubling_and_the_knee() -> None:
 
 
 def test_a_search_without_room_is_refused() -> None:
-    with pytest.raises(InputError, match="expected beam of at least 1"):
+    with pytest.raises(InputError, match="expected a beam of at least 1"):
         link_front(lambda links: 0.0, {"a": 1.0}, beam=0)
 
 

@@ -1,0 +1,78 @@
+"""The benchmarks of a live deployment run and print their rows; no figure of theirs is asserted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import bare, deployment, device, hop, presence
+from benchmarks.__main__ import NAMES, main
+from tests.commands import Deployed
+
+pytest.importorskip("zenoh", reason="needs Zenoh: pip install 'ddnn-tf[edge]'")
+
+
+@pytest.fixture(scope="module")
+def bundle(poster_deployed: Callable[[str], Deployed]) -> Path:
+    return poster_deployed("poster-residual").bundle
+
+
+def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hops"]) == 2
+    assert "unknown: hops; expected evaluation" in capsys.readouterr().err
+    assert {"hop", "deployment", "presence", "device"} <= set(NAMES)
+
+
+def test_a_hop_brings_back_what_was_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    # Each round trip raises if another tensor comes back.
+    found = hop.measure(rounds=1)
+    assert {size: list(map(len, pair)) for size, pair in found.items()} == {
+        1024: [1, 1],
+        32768: [1, 1],
+    }
+
+
+def test_every_frame_of_a_deployment_is_measured(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Every node tells of its bytes once a second.
+    deployment.payload(bundle, "residual", frames=60)
+    out = capsys.readouterr().out
+    # 11 links of 32 float32.
+    assert f"residual: {11 * 32 * 4} bytes of payload" in out
+    assert "over 11 links; the raw pictures are 18432 bytes a hop" in out
+    assert "fog3 -> fog4, cloud: 128 + " in out
+    assert "NOT AS IT SHOULD BE" not in out
+
+
+def test_a_dead_node_is_seen_and_one_that_returns(bundle: Path) -> None:
+    found = presence.processes(bundle, runs=1)
+    assert {kind: len(ms) for kind, ms in found.items()} == dict.fromkeys(
+        ("SIGKILL", "restart", "SIGSTOP", "SIGCONT"), 1
+    )
+    assert presence.ROWS.keys() == {*found, "link down", "link returns"}
+
+
+def test_a_link_is_seen_to_go_and_to_return(bundle: Path) -> None:
+    try:
+        found = presence.link(bundle, runs=1)
+    except OSError as error:
+        pytest.skip(f"needs network namespaces, so root and iproute2: {error}")
+    assert {kind: len(ms) for kind, ms in found.items()} == {"link down": 1, "link returns": 1}
+
+
+def test_a_deployed_node_says_that_it_is_ready(bundle: Path) -> None:
+    seconds, computed, megabytes = device.deployed(bundle, "edge2")
+    assert 0 < computed <= 2 * seconds
+    assert megabytes > 20
+
+
+def test_the_longest_path_is_the_critical_one(bundle: Path) -> None:
+    from edge_runtime.simulate import Bundle
+
+    topology = Bundle(bundle).manifest.topology
+    invoke = bare.invoke_seconds(bundle, times=3)
+    assert set(invoke) == set(topology.order)
+    one = dict.fromkeys(topology.order, 1.0)
+    assert bare.longest_path(topology, one) == 5  # an edge node, two of the fog, fog4, the cloud
+    assert bare.longest_path(topology, {**one, "edge1": 9.0}) == 13
