@@ -257,7 +257,11 @@ def link_bytes(model: ResilientModel) -> dict[str, int]:
     """
     topology = model.topology
     sent = {
-        node: sum(_size(x.shape[1:], x.dtype) for x in section.outputs)
+        # Of a node with an exit the last output is its answer, which goes to no node.
+        node: sum(
+            _size(x.shape[1:], x.dtype)
+            for x in section.outputs[: -1 if node in topology.exits else None]
+        )
         for node, section in sections_of(model, topology).items()
     }
     sent |= {s.name: _size(s.shape, s.dtype) for s in topology.sensors}

@@ -465,7 +465,7 @@ class LiveRun:
 
     def _count_down(self, phases: Sequence[Phase], end: int) -> None:
         """Note for how long each node was down in phases that are over, the last one at `end`."""
-        ends = [*(phase.start_ns for phase in phases[1:]), end]
+        ends = [*(phase.start_ns for phase in phases), end][1:]
         for phase, until in zip(phases, ends, strict=True):
             for node in phase.down:
                 self._down_ns[node] += max(0, until - max(self._begun, phase.start_ns))
