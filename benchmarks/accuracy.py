@@ -14,12 +14,16 @@ from pathlib import Path
 from ddnn_tf import Topology, datasets
 from ddnn_tf.names import SectionName
 from ddnn_tf.runs import Measured, Run, Runs, spread_of
+from edge_runtime.reliability import Answerer
 
 SURVIVABILITIES = ("high", "medium", "low")
-ROWS: tuple[tuple[SectionName, str], ...] = (
-    ("fc32", "poster-residual"),
-    ("conv", "poster-residual"),
-    ("conv", "poster-edge-skip"),
+#: Sections, topology, and who answers: with `any`, every node has an exit.
+ROWS: tuple[tuple[SectionName, str, Answerer], ...] = (
+    ("fc32", "poster-residual", "output"),
+    ("conv", "poster-residual", "output"),
+    ("conv", "poster-edge-skip", "output"),
+    ("fc32", "poster-residual", "any"),
+    ("conv", "poster-residual", "any"),
 )
 TEST = "test_dir"
 
@@ -32,19 +36,21 @@ def main(seeds: int = 3) -> None:
         return
     runs = Runs("build/accuracy", datasets.load(folder))
     print("  % at high/medium/low, mean ± half range of", seeds, "seeds, fallback prior")
-    for sections, name in ROWS:
+    for sections, name, answer in ROWS:
+        topology = Topology.load(name)
         run = Run(
-            Topology.load(name),
+            topology.with_exits() if answer == "any" else topology,
             train="train_dir",
             report=(TEST,),
             survival={s: s for s in SURVIVABILITIES},
+            answer=answer,
             sections=sections,
         )
         found = runs.over_seeds(run, range(seeds))
-        print(f"  {sections:<5} {name:<17} {_row(found)}")
-        print(f"  {'':<23} balanced {_row(found, balanced=True)}")
+        print(f"  {sections:<5} {name:<17} {answer:<6} {_row(found)}")
+        print(f"  {'':<30} balanced {_row(found, balanced=True)}")
         bounds = found[0].bounds[TEST]
-        print(f"  {'':<23} bound " + " / ".join(f"{100 * bounds[s]:.2f}" for s in bounds))
+        print(f"  {'':<30} bound " + " / ".join(f"{100 * bounds[s]:.2f}" for s in bounds))
 
 
 def _row(found: Sequence[Measured], *, balanced: bool = False) -> str:

@@ -41,9 +41,9 @@ class Timed(Observer):
         super().__init__(topology)
         self.arrived: dict[int, int] = {}
 
-    def take(self, event: Event) -> Answer | Metrics | None:
+    def take(self, event: Event, now: int = 0) -> Answer | Metrics | None:
         """As `Observer`."""
-        found = super().take(event)
+        found = super().take(event, now)
         if isinstance(found, Answer):
             self.arrived.setdefault(found.frame, time.monotonic_ns())
         return found

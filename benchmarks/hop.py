@@ -41,7 +41,7 @@ class Same:
     def __init__(self, values: int) -> None:
         self.inputs = {"driver": TensorSpec((values,), "float32")}
 
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+    def with_exit(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
         return (inputs["driver"],)
 
 

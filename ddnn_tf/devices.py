@@ -112,7 +112,7 @@ def _chain(manifest: BundleManifest, bundle: str | Path) -> tuple[str, ...]:
 def _message(node: NodeManifest) -> int:
     """Bytes of what a block sends; those of the last one are the answer's."""
     sizes = {"uint8": 1, "int8": 1, "float16": 2}
-    return sum(math.prod(spec.shape) * sizes.get(spec.dtype, 4) for spec in node.outputs)
+    return sum(math.prod(spec.shape) * sizes.get(spec.dtype, 4) for spec in node.sent)
 
 
 def _device(

@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_runtime.errors import InputError
 from edge_runtime.files import new_file, sha256
-from edge_runtime.reliability import Fallback, evaluate, reachability_bound
+from edge_runtime.reliability import Answerer, Fallback, evaluate, reachability_bound
 from edge_runtime.topology import Survival, Topology
 from export.split import KerasRunner
 from export.split import split as sections_of
@@ -45,6 +45,7 @@ class Run:
         survival: survivabilities to train for, by name.
         measure: survivabilities to measure at; those trained for by default.
         fallbacks: with which to measure.
+        answer: who answers when it is measured: the output node, or any node that has an exit.
         seed, method, sections, merge_weights, recipe: see `train`.
     """
 
@@ -54,6 +55,7 @@ class Run:
     survival: Mapping[str, Survival]
     measure: Mapping[str, Survival] | None = None
     fallbacks: tuple[Fallback, ...] = ("prior",)
+    answer: Answerer = "output"
     seed: int = 0
     method: Method = "dropout"
     sections: SectionName = "fc32"
@@ -62,7 +64,10 @@ class Run:
 
     def describe(self) -> dict[str, Any]:
         """All that decides the result, as plain values."""
+        # Said only where it is another: what was kept before there were exits remains valid.
+        answer = {} if self.answer == "output" else {"answer": self.answer}
         return {
+            **answer,
             "topology": self.topology.to_dict(),
             "train": self.train,
             "report": list(self.report),
@@ -173,12 +178,18 @@ class Runs:
         return self._splits[name]
 
     def bound(
-        self, topology: Topology, split: str, survival: Mapping[str, Survival]
+        self,
+        topology: Topology,
+        split: str,
+        survival: Mapping[str, Survival],
+        answer: Answerer = "output",
     ) -> dict[str, float]:
         """What no stateless model on these links can beat; see `reachability_bound`."""
         part = self.split(split)
         columns = [self.data.sensors.index(s.name) for s in topology.sensors]
-        return reachability_bound(topology, part.visible[:, columns], part.labels, survival)
+        return reachability_bound(
+            topology, part.visible[:, columns], part.labels, survival, answer=answer
+        )
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -209,7 +220,7 @@ class Runs:
         bounds: dict[str, dict[str, float]] = {}
         runner = KerasRunner(model, model.topology)
         for split in run.report:
-            bounds[split] = self.bound(model.topology, split, wanted)
+            bounds[split] = self.bound(model.topology, split, wanted, run.answer)
             reports[split] = {}
             for fallback in run.fallbacks:
                 found = evaluate(
@@ -221,6 +232,7 @@ class Runs:
                     prior=model.prior,
                     survivabilities=wanted,
                     fallback=fallback,
+                    answer=run.answer,
                 )
                 reports[split][fallback] = found.to_dict()
                 for name, bound in bounds[split].items():
@@ -245,7 +257,11 @@ def link_bytes(model: ResilientModel) -> dict[str, int]:
     """
     topology = model.topology
     sent = {
-        node: sum(_size(x.shape[1:], x.dtype) for x in section.outputs)
+        # Of a node with an exit the last output is its answer, which goes to no node.
+        node: sum(
+            _size(x.shape[1:], x.dtype)
+            for x in section.outputs[: -1 if node in topology.exits else None]
+        )
         for node, section in sections_of(model, topology).items()
     }
     sent |= {s.name: _size(s.shape, s.dtype) for s in topology.sensors}

@@ -99,6 +99,11 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     reliability: ReliabilityTable | None = None
 
     @property
+    def sent(self) -> tuple[TensorSpec, ...]:
+        """What it sends, of its section's outputs."""
+        return self.outputs[:-1] if self.exit else self.outputs
+
+    @property
     def senders(self) -> tuple[str, ...]:
         """Of the incoming links, in topology order."""
         return tuple(link.source for link in self.incoming)

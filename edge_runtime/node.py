@@ -18,7 +18,7 @@ from .errors import InputError
 from .gather import Condition, Dropped, Gather, Ready, TensorSpec, complete
 from .manifest import NodeManifest
 from .process import resident_mb
-from .reliability import fallback_answer
+from .reliability import Answerer, fallback_answer
 from .transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
 from .wire import Encoding, Message, encode, short_fingerprint
 
@@ -44,8 +44,8 @@ class Section(Protocol):
     def inputs(self) -> Mapping[str, TensorSpec]:
         """Shape and dtype of each input by name, without the batch axis."""
 
-    def __call__(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-        """Evaluate on all inputs, batch first."""
+    def with_exit(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        """Evaluate on all inputs, batch first: what is sent, and last the exit's answer if any."""
 
 
 class Source(Protocol):
@@ -63,12 +63,12 @@ class Source(Protocol):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the output node makes of a frame; `ddnn-edge watch` prints it as a line of JSON.
+    """What a node that answers makes of a frame; `ddnn-edge watch` prints it as a line of JSON.
 
     `state`: delivered-links state, a bit mask in hexadecimal; `nodes`: the nodes in it. `age_ms`:
     since capture. `accuracy`: what the bundle's reliability table says of exactly this state, null
     where it says nothing. `fallback`: nothing reached the node. `waited`: whether a sender that was
-    waited for did not come in time.
+    waited for did not come in time. `exit`: whether it is that of an exit, below the output node.
     """
 
     frame: int
@@ -81,6 +81,7 @@ class Answer(msgspec.Struct, frozen=True):
     accuracy: float | None
     fallback: bool
     waited: bool
+    exit: bool = False
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -131,6 +132,7 @@ class Node:
         lease_ns: after how long without a sign of life the others take this process for dead.
         settle_ns: how long the transport may take to see that they did.
         encoding: of float32 messages.
+        answer: with `any`, a node that has an exit says what it answers.
         clock: monotonic nanoseconds.
         wall: wall clock nanoseconds, for people only.
         notice: called with what a person should hear of, and the name of the peer or sensor.
@@ -150,6 +152,7 @@ class Node:
         lease_ns: int = SECOND // 2,
         settle_ns: int = SECOND // 10,
         encoding: Encoding = "raw",
+        answer: Answerer = "output",
         clock: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], int] = time.time_ns,
         notice: Callable[[Notice, str], None] = lambda what, name: None,
@@ -161,6 +164,7 @@ class Node:
         self._sources = dict(sources)
         self._frames = frames
         self._encoding = encoding
+        self._exits = manifest.exit and answer == "any"
         self._clock, self._wall = clock, wall
         self._notice = notice
         self._fingerprint = short_fingerprint(manifest.fingerprint)
@@ -323,11 +327,11 @@ class Node:
         outputs: tuple[Array, ...] = ()
         if not ready.silent:
             full = complete(ready.inputs, self._section.inputs, self.manifest.senders)
-            outputs = self._section(full)
+            outputs = self._section.with_exit(full)
         self._busy += self._clock() - start
         if self.manifest.outgoing:
-            self._send(ready, outputs)
-        else:
+            self._send(ready, outputs[:-1] if self.manifest.exit else outputs)
+        if not self.manifest.outgoing or self._exits:
             self._answer(ready, outputs)
 
     def _send(self, ready: Ready, outputs: tuple[Array, ...]) -> None:
@@ -362,7 +366,7 @@ class Node:
         if ready.silent:
             probabilities = fallback_answer("prior", manifest.prior or ())
         else:
-            probabilities = outputs[0][0]
+            probabilities = outputs[-1 if manifest.exit else 0][0]
         names = manifest.class_names or ()
         state = f"{ready.state:x}"
         table = manifest.reliability
@@ -377,6 +381,7 @@ class Node:
             accuracy=table.states.get(state) if table else None,
             fallback=ready.silent,
             waited=not ready.complete,
+            exit=manifest.exit,
         )
         self._transport.send(ANSWERS, b"", msgspec.json.encode(answer))
         self._answers += 1
@@ -418,7 +423,8 @@ def _check(
         )
     if sources and frames is None:
         raise InputError(f"node {manifest.node!r} has sources and needs a frame clock")
-    if not manifest.outgoing and not (manifest.class_names and manifest.prior and manifest.links):
+    answers = not manifest.outgoing or manifest.exit
+    if answers and not (manifest.class_names and manifest.prior and manifest.links):
         raise InputError(
             f"node {manifest.node!r} answers, and its node.json has no classes, prior or links "
             "(at $.class_names); export the bundle again"

@@ -186,11 +186,11 @@ def deploy(
     return found
 
 
-def deploy_small(folder: Path) -> Deployed:
-    """The quickest: two cameras of three numbers, three nodes."""
+def deploy_small(folder: Path, *more: str) -> Deployed:
+    """The quickest: two cameras of three numbers, three nodes; `more` options of training."""
     small_topology().save(folder / "small.json")
     small_samples().save_npz(folder / "own.npz")
-    options = ("--learning-rate", "0.05", "--method", "residual")
+    options = ("--learning-rate", "0.05", "--method", "residual", *more)
     return deploy(
         folder, folder / "small.json", folder / "own.npz", *options, split="npz:test", epochs=3
     )

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
@@ -19,25 +19,28 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cli import check_classes, one_survivability, samples_for
+from ..chooser import Chooser
+from ..cli import add_answer, check_classes, one_survivability, samples_for
 from ..clock import SECOND, FrameClock
 from ..deployment_file import Deployment
 from ..errors import InputError
 from ..files import new_file
 from ..interruption import interruptible
-from ..manifest import NodeManifest, read_node
+from ..manifest import NodeManifest, read_bundle, read_node
 from ..metrics import MetricsServer, parse_address
-from ..node import Node, Notice, Section, Source
+from ..node import Answer, Node, Notice, Section, Source
+from ..reliability import ANSWERERS, ranking
 from ..simulate import Bundle, load_section
 from ..sources import Region, open_source, parse_region
 from ..topology import Topology
-from ..transport.base import ANSWERS, METRICS, Received
+from ..transport.base import ANSWERS, METRICS, Event, PeerDown, Received
 from ..transport.zenoh import ZenohTransport
 from ..wire import Encoding
 from .deployment import LocalDeployment
 from .feed import golden_views
 from .injections import FAULTS, Fault, Injection, parse_injection, parse_seconds
 from .monitor import open_monitor
+from .observer import Observer
 from .replay import Replay
 from .run import Drawing, LiveRun, Record, check_survival
 from .verdict import Judge
@@ -93,6 +96,12 @@ def add_commands(command: Callable[[str, Command, str], Any]) -> None:
     add.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of messages")
     add.add_argument("--backend", choices=("litert", "savedmodel"), default="litert")
     add.add_argument(
+        "--answer",
+        choices=ANSWERERS,
+        default="output",
+        help="any: where this node has an exit, say what it answers",
+    )
+    add.add_argument(
         "--metrics",
         metavar="[HOST:]PORT",
         help="serve /metrics for Prometheus there, by default to this machine alone",
@@ -106,6 +115,7 @@ def add_commands(command: Callable[[str, Command, str], Any]) -> None:
     add.add_argument("--frames", type=int, help="how many shall count; default until interrupted")
     _add_deadline(add)
     add.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of messages")
+    add_answer(add)
     for fault, text in FAULT_HELP.items():
         add.add_argument(
             f"--{fault}", action="append", nargs="+", default=[], metavar="NODE@TIME", help=text
@@ -121,6 +131,10 @@ def add_commands(command: Callable[[str, Command, str], Any]) -> None:
 
     add = command("watch", _watch, "Print a deployment's answers as JSON lines until interrupted.")
     add.add_argument("--deployment", type=Path, required=True, metavar="FILE")
+    add_answer(add)
+    add.add_argument(
+        "--bundle", type=Path, metavar="BUNDLE", help="whose nodes these are; some policies need it"
+    )
 
 
 def _add_deadline(parser: Any) -> None:
@@ -164,6 +178,7 @@ def _run(options: argparse.Namespace) -> int:
                 lease_ns=deployment.tuning.lease_ms * 1_000_000,
                 settle_ns=deployment.tuning.settle_ms * 1_000_000,
                 encoding=options.encoding,
+                answer=options.answer,
                 notice=tell,
             )
             if address is not None:
@@ -277,6 +292,10 @@ def _up(options: argparse.Namespace) -> int:
         raise InputError(f"expected --frames of at least 1, got {options.frames}")
     deadline_ns = deadline(options.deadline, None)
     inputs, labels = _feed(options, bundle)
+    replay = Replay(bundle, inputs, options.encoding, answer=options.answer, policy=options.policy)
+    chooser = None
+    if options.answer == "any":
+        chooser = Chooser(options.policy, replay.ranking, deadline_ns=deadline_ns)
     with (
         ExitStack() as stack,
         interruptible() as interruption,
@@ -298,6 +317,7 @@ def _up(options: argparse.Namespace) -> int:
                 fps=options.fps,
                 deadline_ms=deadline_ns / 1e6,
                 encoding=options.encoding,
+                answer=options.answer,
             )
         )
         frames = _frame_clock(options.fps, local.deployment)
@@ -305,7 +325,7 @@ def _up(options: argparse.Namespace) -> int:
             ZenohTransport(local.deployment.observer(), topics=[ANSWERS, METRICS])
         )
         local.start()
-        judging = Judge(Replay(bundle, inputs, options.encoding), names, labels, plan)
+        judging = Judge(replay, names, labels, plan)
         monitor = None if options.json else open_monitor(names, labels)
         run = LiveRun(
             local,
@@ -316,6 +336,7 @@ def _up(options: argparse.Namespace) -> int:
             plan=plan,
             frames=options.frames,
             monitor=monitor,
+            observer=Observer(topology, chooser),
             # What is to be recorded is kept whole; so is a run that has an end, to be judged then.
             part=judging.take if options.frames is None and options.record is None else None,
         )
@@ -387,6 +408,7 @@ def _write_record(folder: Path, record: Record) -> None:
 
 def _watch(options: argparse.Namespace) -> int:
     deployment = Deployment.load(options.deployment)
+    chooser = _chooser(options, deployment) if options.answer == "any" else None
     with (
         interruptible() as interruption,
         ZenohTransport(deployment.observer(), topics=[ANSWERS]) as transport,
@@ -394,10 +416,38 @@ def _watch(options: argparse.Namespace) -> int:
         interruption.calls(transport.wake)
         try:
             while interruption.code is None:
-                event = transport.receive(None)
-                if isinstance(event, Received):
-                    print(event.payload.decode(), flush=True)
+                due = chooser.next_wakeup() if chooser is not None else None
+                now = time.monotonic_ns()
+                event = transport.receive(None if due is None else max(0, due - now) / SECOND)
+                for line in _lines(event, chooser):
+                    print(line, flush=True)
         except BrokenPipeError:
             # Whoever read the lines has enough; Python must not try to flush the rest.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return interruption.code or 0
+
+
+def _chooser(options: argparse.Namespace, deployment: Deployment) -> Chooser:
+    who = None
+    if options.bundle is not None:
+        manifest, _ = read_bundle(options.bundle)
+        who = ranking(manifest.topology, "any", options.policy, manifest.priority)
+    return Chooser(options.policy, who, deadline_ns=deadline(None, deployment))
+
+
+def _lines(event: Event | None, chooser: Chooser | None) -> Iterator[str]:
+    """The answers to print once an event has come, or the time is up."""
+    now = time.monotonic_ns()
+    if isinstance(event, Received):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            said = msgspec.json.decode(event.payload, type=Answer)
+            if said.node != event.sender:
+                pass  # nobody speaks for another
+            elif chooser is not None:
+                chooser.take(said, now)
+            elif not said.exit:
+                yield event.payload.decode()
+    elif isinstance(event, PeerDown) and chooser is not None:
+        chooser.gone(event.node)
+    while chooser is not None and (answer := chooser.ready(now)) is not None:
+        yield msgspec.json.encode(answer).decode()

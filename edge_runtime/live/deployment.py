@@ -18,6 +18,7 @@ from ..deployment_file import Deployment
 from ..errors import InputError
 from ..manifest import read_bundle
 from ..process import command, environment
+from ..reliability import Answerer
 from ..wire import Encoding
 
 __all__ = ["LocalDeployment", "ProcessState"]
@@ -49,6 +50,7 @@ class LocalDeployment:
         deadline_ms: from capture to answer.
         encoding: of messages.
         deployment: where the nodes are; by default on free loopback ports.
+        answer: who answers: the output node, or any node that has an exit.
 
     Attributes:
         deployment: the same, with frames counted from the moment this was made.
@@ -66,10 +68,12 @@ class LocalDeployment:
         deadline_ms: float = 100.0,
         encoding: Encoding = "raw",
         deployment: Deployment | None = None,
+        answer: Answerer = "output",
     ) -> None:
         self.bundle, self.folder = Path(bundle), Path(folder)
         self._manifest, self._nodes = read_bundle(bundle)
         self._options = ["--fps", str(fps), "--deadline", str(deadline_ms), "--encoding", encoding]
+        self._options += ["--answer", answer]
         self._sources = {sensor: str(source) for sensor, source in sources.items()}
         self._processes: dict[str, _Process] = {}
         self.folders = {node: self.bundle / "nodes" / node for node in self.nodes}

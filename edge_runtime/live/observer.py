@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from ..chooser import Chooser
 from ..node import Answer, Metrics
 from ..topology import Topology
 from ..transport.base import ANSWERS, METRICS, Event, PeerUp, Received
@@ -20,16 +21,21 @@ class Observer:
     """Takes an observing transport's events, and says what they come to.
 
     `presence`: the incarnation of every node that is there. `metrics`: the newest of each node.
-    `answers`: by frame, the first one, in the order in which they came, but for those that were
-    given away; `answered`: how many there were in all. `duplicates`: how many more came for a
-    frame; `late`: how many for frames that had been given away. `malformed`:
-    messages that could not be read; `foreign`: those that are not of the node that they name, or of
-    one that the topology does not. `sums`: payload and header bytes that each node sent, and the
-    frames that it computed, since `restart_counts`.
+    `answers`: by frame, the one taken, in the order in which they came, but for those that were
+    given away; `answered`: how many there were in all. `heard`: every node's, by frame and node,
+    but for the same. `duplicates`: how many more came of a node for a frame; `late`: how many for
+    frames that had been given away. `malformed`: messages that could not be read; `foreign`: those
+    that are not of the node that they name, or of one that the topology does not. `sums`: payload
+    and header bytes that each node sent, and the frames that it computed, since `restart_counts`.
+
+    `chooser`: takes one of the exits' answers to a frame; without it, the output node's is taken.
+    `choose` asks it.
     """
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, chooser: Chooser | None = None) -> None:
         self._topology = topology
+        self.chooser = chooser
+        self.heard: dict[tuple[int, str], Answer] = {}
         self.presence: dict[str, int] = {}
         self.metrics: dict[str, Metrics] = {}
         self.answers: dict[int, Answer] = {}
@@ -37,29 +43,42 @@ class Observer:
         self.sums: dict[str, Sums] = {}
         self._given_away = 0
 
-    def take(self, event: Event) -> Answer | Metrics | None:
-        """Take an event; returns the answer or the metrics that it was."""
+    def take(self, event: Event, now: int = 0) -> Answer | Metrics | None:
+        """Take an event; returns the answer or the metrics that it was.
+
+        `now`: monotonic nanoseconds, for the chooser.
+        """
         if isinstance(event, Received):
-            return self._message(event)
+            return self._message(event, now)
         if isinstance(event, PeerUp):
             self.presence[event.node] = event.incarnation
         elif self.presence.get(event.node) == event.incarnation:
             del self.presence[event.node]
+            if self.chooser is not None:
+                self.chooser.gone(event.node)
         return None
+
+    def choose(self, now: int) -> None:
+        """Take the answers of all frames that are complete, or due."""
+        while self.chooser is not None and (answer := self.chooser.ready(now)) is not None:
+            self._keep(answer)
 
     def restart_counts(self) -> None:
         """Count bytes and frames from now on."""
         self.sums = {}
 
-    def give_away(self, before: int, after: int) -> dict[int, Answer]:
+    def give_away(self, before: int, after: int) -> tuple[dict[int, Answer], list[Answer]]:
         """Answers to the frames before one, which are forgotten; so are those to frames after one.
 
-        The latter are not expected yet: a node whose clock was wrong at its start numbers them.
+        Returns the ones taken, by frame, and every node's. Those after are not expected yet: a node
+        whose clock was wrong at its start numbers them.
         """
         taken = {f: a for f, a in self.answers.items() if f < before}
+        heard = [a for a in self.heard.values() if a.frame < before]
         self.answers = {f: a for f, a in self.answers.items() if before <= f <= after}
+        self.heard = {key: a for key, a in self.heard.items() if before <= a.frame <= after}
         self._given_away = before
-        return taken
+        return taken, heard
 
     def unsettled(self, down: Collection[str]) -> str | None:
         """What is not yet as it will be once exactly these have failed; None if all is.
@@ -94,7 +113,7 @@ class Observer:
                         return f"{node} does not wait for {sender}"
         return None
 
-    def _message(self, message: Received) -> Answer | Metrics | None:
+    def _message(self, message: Received, now: int) -> Answer | Metrics | None:
         kind = KINDS.get(message.target)
         if kind is None:
             return None
@@ -107,16 +126,30 @@ class Observer:
             self.foreign += 1
             return None
         if isinstance(found, Answer):
-            if found.frame < self._given_away:
-                self.late += 1
-            elif self.answers.setdefault(found.frame, found) is not found:
-                self.duplicates += 1
-            else:
-                self.answered += 1
+            self._hear(found, now)
         else:
             self._count(found)
             self.metrics[found.node] = found
         return found
+
+    def _hear(self, answer: Answer, now: int) -> None:
+        if answer.frame < self._given_away:
+            self.late += 1
+        elif self.heard.setdefault((answer.frame, answer.node), answer) is not answer:
+            self.duplicates += 1
+        elif self.chooser is not None:
+            self.chooser.take(answer, now)
+        elif not answer.exit:
+            self._keep(answer)
+
+    def _keep(self, answer: Answer) -> None:
+        """Keep the one taken; its frame may have been given away while it was collected."""
+        if answer.frame < self._given_away:
+            self.late += 1
+        elif self.answers.setdefault(answer.frame, answer) is not answer:
+            self.duplicates += 1
+        else:
+            self.answered += 1
 
     def _count(self, new: Metrics) -> None:
         # A process that was restarted counts from 0; one that rejoined under a new incarnation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..choice import Policy
 from ..errors import InputError
 from ..node import Answer
-from ..reliability import SectionMemo, fallback_answer
+from ..reliability import Answerer, SectionMemo, fallback_answer, ranking, take
 from ..simulate import Bundle
 from ..wire import Encoding, Message, decode, encode
 
@@ -31,12 +32,16 @@ MEMOS = 1024
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """What a replay needs of a recorded answer; `state` is hexadecimal."""
+    """What a replay needs of a recorded answer; `state` is hexadecimal.
+
+    `node`: who answered; where it says nothing, the output node.
+    """
 
     frame: int
     answer: str
     probabilities: tuple[float, ...]
     state: str
+    node: str | None = None
 
 
 def read_answers(path: str | Path) -> list[Recorded]:
@@ -63,12 +68,22 @@ def read_answers(path: str | Path) -> list[Recorded]:
 class Replay:
     """Answers, computed again from the state that each claims.
 
-    `inputs`: per sensor, samples first; frame i shows sample i modulo their number.
+    `inputs`: per sensor, samples first; frame i shows sample i modulo their number. `answer`,
+    `policy`: who answers, and whose answer is taken, see `reliability.evaluate`.
     """
 
     def __init__(
-        self, bundle: Bundle, inputs: Mapping[str, Array], encoding: Encoding = "raw"
+        self,
+        bundle: Bundle,
+        inputs: Mapping[str, Array],
+        encoding: Encoding = "raw",
+        *,
+        answer: Answerer = "output",
+        policy: Policy = "maximal",
     ) -> None:
+        manifest = bundle.manifest
+        self.ranking = ranking(manifest.topology, answer, policy, manifest.priority)
+        self.policy = policy
         self._bundle, self._inputs, self._encoding = bundle, inputs, encoding
         self.samples = len(next(iter(inputs.values())))
         self._tolerance = TOLERANCES[encoding]
@@ -81,11 +96,15 @@ class Replay:
         outputs = found if isinstance(found, tuple) else (found,)
         if self._encoding == "raw" or node == self._bundle.manifest.topology.output:
             return outputs
-        rows = [self._sent(tuple(x[i] for x in outputs)) for i in range(len(outputs[0]))]
-        return tuple(np.stack(column) for column in zip(*rows, strict=True))
+        sent = len(self._bundle.nodes[node].sent)
+        rows = [self._sent(tuple(x[i] for x in outputs[:sent])) for i in range(len(outputs[0]))]
+        return (*(np.stack(column) for column in zip(*rows, strict=True)), *outputs[sent:])
 
-    def probabilities(self, frame: int, state: int) -> Array:
-        """What the output node answers to a frame in a delivered-links state; float (classes,)."""
+    def probabilities(self, frame: int, state: int, node: str | None = None) -> Array:
+        """What the output node answers to a frame in a delivered-links state; float (classes,).
+
+        Or what `node`'s exit answers in a state of its own.
+        """
         if not state:
             return fallback_answer("prior", self._bundle.manifest.prior)
         sample = frame % self.samples
@@ -95,16 +114,18 @@ class Replay:
             self._memos[sample] = SectionMemo(self._bundle.manifest.topology, self, row)
             if len(self._memos) > MEMOS:
                 self._memos.popitem(last=False)
-        answer: Array = self._memos[sample].answer(state)[0]
+        answer: Array = self._memos[sample].answer(state, node)[0]
         return answer
 
     def confirms(self, answer: Answer | Recorded) -> bool:
         """Whether its own frame and its own state give this answer."""
         names = self._bundle.manifest.class_names
         state = int(answer.state, 16)
-        if not self._possible(state):
+        topology = self._bundle.manifest.topology
+        node = topology.output if answer.node is None else answer.node
+        if node not in topology.answering or not self._possible(state, node):
             return False
-        expected = self.probabilities(answer.frame, state)
+        expected = self.probabilities(answer.frame, state, node)
         if len(answer.probabilities) != len(expected) or answer.answer not in names:
             return False
         off = np.abs(np.asarray(answer.probabilities) - expected).max()
@@ -117,21 +138,25 @@ class Replay:
         found = [self.confirms(answer) for answer in answers]
         return sum(found), len(found) - sum(found)
 
-    def right(self, labels: NDArray[np.int64], state: int) -> NDArray[np.bool_]:
-        """On which samples the answer in a state is right; bool (samples,)."""
-        if not state:
+    def right(self, labels: NDArray[np.int64], situation: Sequence[int]) -> NDArray[np.bool_]:
+        """On which samples the answer taken in a situation is right; bool (samples,).
+
+        `situation`: see `reliability.situations`.
+        """
+        if not any(situation):
             prior = fallback_answer("prior", self._bundle.manifest.prior)
             return np.asarray(labels == prior.argmax())
-        return np.asarray(self._whole.answer(state).argmax(axis=1) == labels)
+        answers, _ = take(self._whole, situation, self.ranking, self.policy)
+        return np.asarray(answers.argmax(axis=1) == labels)
 
-    def _possible(self, state: int) -> bool:
-        """Whether each link of a state leads from a sensor to the output node, by others of it."""
+    def _possible(self, state: int, node: str) -> bool:
+        """Whether each link of a state leads from a sensor to the node, by others of it."""
         topology = self._bundle.manifest.topology
         if state >> len(topology.links):
             return False
         links = [x for i, x in enumerate(topology.links) if state >> i & 1]
         heard = {x.target for x in links} | topology.sensor_names
-        sends = {x.source for x in links} | {topology.output}
+        sends = {x.source for x in links} | {node}
         return all(x.source in heard and x.target in sends for x in links)
 
     def _sent(self, row: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -105,7 +105,8 @@ class Record:
     `first`, `last`: ids of the first and last frame of all; `counted`: the ids that count, the
     others are of transitions. `holds`: where configurations were held, the frames of each.
     `phases`: those that matter for any of the frames; of them the ones in `own` are counted with no
-    other part. `answers`: by frame, transitions included.
+    other part. `answers`: by frame, transitions included; `heard`: those of every node that
+    answered.
     """
 
     topology: Topology
@@ -118,6 +119,7 @@ class Record:
     phases: list[Phase] = field(default_factory=list)
     own: slice = field(default_factory=lambda: slice(None))
     answers: dict[int, Answer] = field(default_factory=dict)
+    heard: list[Answer] = field(default_factory=list)
     duplicates: int = 0
     crashes: list[str] = field(default_factory=list)
     payload_bytes: float = 0.0
@@ -147,13 +149,21 @@ class Record:
             phases=self.phases[: max(oldest + 1, bisect_left(starts, over))],
             own=slice(self.own.start, oldest + 1),
             answers={f: a for f, a in self.answers.items() if f < at},
+            heard=[answer for answer in self.heard if answer.frame < at],
         )
         self.first, self.own = at, slice(1, None)
         self.counted = [frame for frame in self.counted if frame >= at]
         self.holds = [hold for hold in self.holds if hold[-1] >= at]
         self.phases = self.phases[oldest:]
         self.answers = {f: a for f, a in self.answers.items() if f >= at}
+        self.heard = [answer for answer in self.heard if answer.frame >= at]
         return part
+
+    def fill(self, answers: Mapping[int, Answer], heard: Iterable[Answer]) -> None:
+        """Of these answers, take those to its frames."""
+        ours = range(self.first, self.last + 1)
+        self.answers = {frame: answers[frame] for frame in sorted(answers) if frame in ours}
+        self.heard = [answer for answer in heard if answer.frame in ours]
 
     def masks(self) -> Mask:
         """What worked during each frame, from `first` to `last`; bool (frames, elements).
@@ -327,13 +337,13 @@ class LiveRun:
         record = self.record
         if self._part is None or at < record.first + PART:
             return
-        answers = self.observer.give_away(at, self._next_frame())
+        answers, heard = self.observer.give_away(at, self._next_frame())
         phases = record.phases
         part = record.split(at)
         self._down_ns += time_down(
             phases[: len(phases) - len(record.phases)], self._begun, record.phases[0].start_ns
         )
-        part.answers = {f: a for f, a in sorted(answers.items()) if f >= part.first}
+        part.fill(answers, heard)
         self._part(part)
 
     # -- faults ------------------------------------------------------------------------------------
@@ -401,11 +411,21 @@ class LiveRun:
                 self._monitor.show(self, now)
             if now >= until:
                 return
-            wait = min(until - now, LOOK_S * SECOND)
-            event = self._transport.receive(wait / SECOND)
-            if event is not None:
-                self.observer.take(event)
+            if self._receive(min(until - now, int(LOOK_S * SECOND))):
                 self._notice_settled()
+
+    def _receive(self, wait: int) -> bool:
+        """Take one event, if one comes in time, and the answers that are due."""
+        now = self._now()
+        chooser = self.observer.chooser
+        due = chooser.next_wakeup() if chooser is not None else None
+        if due is not None:
+            wait = max(0, min(wait, due - now))
+        event = self._transport.receive(wait / SECOND)
+        if event is not None:
+            self.observer.take(event, self._now())
+        self.observer.choose(self._now())
+        return event is not None
 
     def _notice_settled(self) -> None:
         phases = self.record.phases
@@ -429,14 +449,8 @@ class LiveRun:
         record = self.record
         end = self._now() + int(GRACE_S * SECOND)
         while self._now() < end and record.last not in self.observer.answers:
-            event = self._transport.receive(0.05)
-            if event is not None:
-                self.observer.take(event)
-        record.answers = {
-            frame: answer
-            for frame, answer in sorted(self.observer.answers.items())
-            if record.first <= frame <= record.last
-        }
+            self._receive(SECOND // 20)
+        record.fill(self.observer.answers, self.observer.heard.values())
         record.duplicates = self.observer.duplicates
         record.crashes = list(self.deployment.crashes)
         self._sum_bytes()

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..failures import enumerate_configurations, output_states
-from ..reliability import state_keys
+from ..failures import enumerate_configurations
+from ..reliability import situations
 from ..topology import Survival, Topology
 from .injections import Injection
 from .replay import Replay
@@ -44,6 +44,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     transition_frames: int
     configurations: int
     crashes: tuple[str, ...]
+    exits: dict[str, float]
 
 
 def judge(
@@ -83,6 +84,8 @@ class Judge:
         self._crashes: list[str] = []
         #: Ages of the network's answers in hundredths of a millisecond, and how many had each.
         self._ages: Counter[int] = Counter()
+        #: Frames answered by each node.
+        self._exits: Counter[str] = Counter()
         self._expected = self._least = self._most = self._variance = 0.0
         self._every: _EveryConfiguration | None = None
 
@@ -90,7 +93,7 @@ class Judge:
         """Judge a record, or the next part of one."""
         counted, counts = record.counted, self._counts
         network = {f: a for f, a in record.answers.items() if not a.fallback}
-        agreed, mixed = self._replay.count(record.answers.values())
+        agreed, mixed = self._replay.count(record.heard or record.answers.values())
         held = isinstance(self._plan, Drawing | Listing)
         counts.update(
             frames=len(counted),
@@ -103,14 +106,15 @@ class Judge:
         for frame in counted:
             if frame in network:
                 self._ages[round(100 * network[frame].age_ms)] += 1
+                self._exits[network[frame].node] += 1
         self._bytes[0] += record.payload_bytes
         self._bytes[1] += record.header_bytes
         self._crashes += record.crashes
         if not counted:
             return
-        states = _states(record)
-        counted_states = states[np.array(counted) - record.first]
-        reached = {f for f, state in zip(counted, counted_states, strict=True) if state}
+        during = _situations(record, self._replay)
+        counted_situations = [during[frame - record.first] for frame in counted]
+        reached = {f for f, found in zip(counted, counted_situations, strict=True) if any(found)}
         in_time = {f for f, a in network.items() if a.age_ms * 1e6 <= record.deadline_ns}
         settled = record.settled()
         counts.update(
@@ -120,7 +124,7 @@ class Judge:
             transition_frames=len(settled) - len(counted) if held else int((~settled).sum()),
         )
         if self._labels is not None:
-            self._measure(record, self._labels, counted_states)
+            self._measure(record, self._labels, counted_situations)
 
     def verdict(self) -> Verdict:
         """What all parts came to."""
@@ -152,10 +156,15 @@ class Judge:
             transition_frames=counts["transition_frames"],
             configurations=counts["configurations"],
             crashes=tuple(self._crashes),
+            exits={
+                node: self._exits[node] / frames
+                for node in self._replay.ranking
+                if self._exits[node]
+            },
         )
 
     def _measure(
-        self, record: Record, labels: NDArray[np.int64], states: NDArray[np.object_]
+        self, record: Record, labels: NDArray[np.int64], during: Sequence[tuple[int, ...]]
     ) -> None:
         """Add what was answered rightly, and what was to be expected."""
         replay, counted = self._replay, record.counted
@@ -178,8 +187,8 @@ class Judge:
             return
         # The artifacts on the same frames under the failures in force. The interval is what that
         # can be if of the frames during which something changed, all were wrong, or all right.
-        right = {state: replay.right(labels, state) for state in set(states)}
-        found = np.array([right[k][i] for k, i in zip(states, samples, strict=True)])
+        right = {situation: replay.right(labels, situation) for situation in set(during)}
+        found = np.array([right[k][i] for k, i in zip(during, samples, strict=True)])
         settled = record.settled()[np.array(counted) - record.first]
         self._expected += float(found.sum())
         self._least += float((found & settled).sum())
@@ -204,8 +213,8 @@ class _EveryConfiguration:
     ) -> None:
         configurations = enumerate_configurations(topology, {"drawn": survival})
         self._weights = configurations.probabilities("drawn")
-        keys, self._which = state_keys(output_states(topology, configurations.masks))
-        self._right = np.stack([replay.right(labels, key) for key in keys])
+        found, self._which = situations(topology, configurations.masks, replay.ranking)
+        self._right = np.stack([replay.right(labels, situation) for situation in found])
 
     def accuracy(self, samples: NDArray[np.int64]) -> tuple[float, float]:
         """Mean and variance, over all configurations, of the accuracy on these samples.
@@ -218,8 +227,7 @@ class _EveryConfiguration:
         return mean, float(self._weights @ (accuracy - mean) ** 2)
 
 
-def _states(record: Record) -> NDArray[np.object_]:
-    """The delivered-links state to be expected in each frame from the first to the last."""
-    masks = record.masks()
-    keys, which = state_keys(output_states(record.topology, masks))
-    return np.array([keys[i] for i in which], object)
+def _situations(record: Record, replay: Replay) -> list[tuple[int, ...]]:
+    """The situation to be expected in each frame from the first to the last."""
+    found, which = situations(record.topology, record.masks(), replay.ranking)
+    return [found[i] for i in which]

@@ -14,7 +14,7 @@ from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.gather import TensorSpec, complete
 from edge_runtime.manifest import IncomingLink, NodeManifest, ReliabilityTable
 from edge_runtime.node import Answer, Metrics, Node, Notice, Source
-from edge_runtime.reliability import SectionMemo, named
+from edge_runtime.reliability import Answerer, SectionMemo, named
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, METRICS, Received
 from edge_runtime.transport.memory import MemoryNetwork, MemoryTransport
@@ -27,10 +27,14 @@ FINGERPRINT = "ab" * 32
 
 
 class Adding:
-    """A section of `tensors` outputs: the k-th is k + 1 times the sum of all inputs' tensors."""
+    """A section of `tensors` outputs: the k-th is k + 1 times the sum of all inputs' tensors.
+
+    With an exit there is one more, the same sum as a share of itself.
+    """
 
     def __init__(self, topology: Topology, node: str, tensors: Mapping[str, int]) -> None:
         self._tensors = tensors.get(node, 1)
+        self._exit = node in topology.exits
         width = (len(topology.sensors),)
         self.inputs: dict[str, TensorSpec] = {}
         for link in topology.incoming(node):
@@ -38,10 +42,11 @@ class Adding:
             self.inputs |= named(link.source, specs)
         self.calls = 0
 
-    def __call__(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+    def with_exit(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
         self.calls += 1
         total = sum(inputs.values(), np.zeros(1, np.float32))
-        return tuple((k + 1) * total for k in range(self._tensors))
+        sent = tuple((k + 1) * total for k in range(self._tensors))
+        return (*sent, total / total.sum()) if self._exit else sent
 
 
 class Views:
@@ -68,7 +73,7 @@ def manifest_of(
 ) -> NodeManifest:
     """As export writes it."""
     bits = {link.name: i for i, link in enumerate(topology.links)}
-    answers = node == topology.output
+    answers = node in topology.answering
     count = len(topology.sensors)
     table = ReliabilityTable(samples=9, states={"0": 0.5}, expected={})
     return NodeManifest(
@@ -84,7 +89,8 @@ def manifest_of(
         ),
         outgoing=tuple(x.target for x in topology.outgoing(node)),
         inputs=section.inputs,
-        outputs=(TensorSpec((count,), "float32"),),
+        outputs=(TensorSpec((count,), "float32"),) * (1 + (node in topology.exits)),
+        exit=node in topology.exits,
         files={},
         tolerance=1e-5,
         budget=0.9 * topology.depths[node] / topology.depths[topology.output],
@@ -106,9 +112,10 @@ class Nodes:
         tensors: Mapping[str, int] | None = None,
         encoding: Encoding = "raw",
         deadline_ns: int = 100 * MS,
+        answer: Answerer = "output",
     ) -> None:
         self.topology, self.tensors = topology, tensors or {}
-        self.encoding, self.deadline_ns = encoding, deadline_ns
+        self.encoding, self.deadline_ns, self.answer = encoding, deadline_ns, answer
         self.network = MemoryNetwork(waits=False)
         self.now, self.wall = 0, 1_700_000_000 * SECOND
         self.frames = FrameClock(0, FPS, 1)
@@ -143,6 +150,7 @@ class Nodes:
             self.frames if hosted else None,
             deadline_ns=self.deadline_ns,
             encoding=self.encoding,
+            answer=self.answer,
             clock=lambda: self.now,
             wall=lambda: self.wall,
             notice=lambda what, about: self.notices.append((name, what, about)),
@@ -197,13 +205,13 @@ class Nodes:
     def run(self, node: str, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
         """As `Runner`."""
         section = Adding(self.topology, node, self.tensors)
-        return section(complete(inputs, section.inputs, ()))
+        return section.with_exit(complete(inputs, section.inputs, ()))
 
     def truth(self, answer: Answer) -> Array:
         """What this answer's state makes of this answer's frame."""
         views = {name: v.view(answer.frame)[None] for name, v in self.views.items()}
         memo = SectionMemo(self.topology, self, views)
-        found: Array = memo.answer(int(answer.state, 16))[0]
+        found: Array = memo.answer(int(answer.state, 16), answer.node)[0]
         return found
 
     def state(self, *links: str) -> str:

@@ -45,7 +45,7 @@ class KilledError(Exception):
 
 
 def truthful(nodes: Nodes, answer: Answer) -> bool:
-    return list(answer.probabilities) == pytest.approx(nodes.truth(answer).tolist())
+    return list(answer.probabilities) == pytest.approx(nodes.truth(answer).tolist(), abs=1e-6)
 
 
 # -- answers ---------------------------------------------------------------------------------------
@@ -610,3 +610,40 @@ def test_answers_go_to_the_topic(small: Nodes) -> None:
         event = watcher.receive(0)
     assert (event.sender, event.target, event.header) == ("top", ANSWERS, b"")
     assert msgspec.json.decode(event.payload)["frame"] == 1
+
+
+# -- exits -----------------------------------------------------------------------------------------
+
+
+def test_exits_say_what_they_answer_only_when_asked() -> None:
+    topology = Topology.load(POSTER).with_exits()
+    quiet = Nodes(topology)
+    assert {answer.node for answer in quiet.frame(1)} == {"cloud"}
+    nodes = Nodes(topology, answer="any")
+    answers = nodes.frame(1)
+    assert sorted(answer.node for answer in answers) == sorted(topology.answering)
+    assert {answer.node for answer in answers if answer.exit} == set(topology.exits)
+    assert all(truthful(nodes, answer) for answer in answers)
+    cloud = next(answer for answer in answers if answer.node == "cloud")
+    assert cloud.state == quiet.answers[-1].state, "the nodes above see no difference"
+    edge1 = next(answer for answer in answers if answer.node == "edge1")
+    assert edge1.nodes == ("cam0", "edge1", "cam1")
+
+
+def test_exits_answer_when_the_nodes_above_are_dead() -> None:
+    nodes = Nodes(Topology.load(POSTER).with_exits(["edge3", "fog1"]), answer="any")
+    nodes.frame(1)
+    nodes.kill("cloud")
+    nodes.kill("fog1")
+    answers = nodes.frame(2)
+    assert [answer.node for answer in answers] == ["edge3"]
+    assert truthful(nodes, answers[0])
+
+
+def test_an_exit_that_hears_nothing_says_so() -> None:
+    nodes = Nodes(small_topology().with_exits(["left"]), answer="any")
+    nodes.frame(1)
+    nodes.views["cam0"].blind = True
+    said = {answer.node: answer for answer in nodes.frame(2)}
+    assert (said["left"].fallback, said["left"].state, said["left"].exit) == (True, "0", True)
+    assert (said["top"].fallback, said["top"].exit) == (False, False)

@@ -74,7 +74,8 @@ def test_up_runs_the_frames_asked_for_and_proves_its_answers(it: Deployed, tmp_p
     assert replayed["frames"] == len(answers.read_text().splitlines()) >= 0.99 * frames
     assert (replayed["agreement"], replayed["mixed_frames"]) == (1.0, 0)
     trace = (tmp_path / "record" / "trace.jsonl").read_text()
-    downs = [json.loads(line)["down"] for line in trace.splitlines()]
+    _, *changes = map(json.loads, trace.splitlines())  # the first line is its span
+    downs = [change["down"] for change in changes]
     assert downs[0] == ["fog4"]
     assert downs[-1] == []
 
@@ -267,7 +268,7 @@ def test_watch_prints_answers_until_it_is_interrupted(
     assert frames == sorted(set(frames))
     expected = {
         *("frame", "answer", "probabilities", "node", "state", "nodes"),
-        *("age_ms", "accuracy", "fallback", "waited"),
+        *("age_ms", "accuracy", "fallback", "waited", "exit"),
     }
     assert all(set(answer) == expected for answer in answers)
     assert {answer["node"] for answer in answers} == {"cloud"}

@@ -1,6 +1,7 @@
 import msgspec
 import pytest
 
+from edge_runtime.chooser import Chooser
 from edge_runtime.gather import Condition
 from edge_runtime.live.observer import Observer
 from edge_runtime.node import Answer, Metrics
@@ -171,3 +172,62 @@ def test_bytes_are_counted_through_restarts_and_pauses(observer: Observer) -> No
     tell(observer, metrics("left", 3, frames=2))
     sums = observer.sums["left"]
     assert (sums.frames, sums.payload_bytes, sums.header_bytes) == (10, 1000, 100)
+
+
+def test_with_a_chooser_one_answer_of_several_exits_is_taken() -> None:
+    topology = TOPOLOGY.with_exits()
+    observer = Observer(topology, Chooser(ranking=("top", "left"), deadline_ns=10**9))
+    exit_answer = msgspec.structs.replace(answer(1), node="left", state="1", exit=True)
+    for said in (answer(1), exit_answer, exit_answer):
+        tell(observer, said)
+    assert observer.duplicates == 1
+    assert observer.answers == {}
+    observer.choose(0)
+    assert [a.node for a in observer.answers.values()] == ["top"]
+    assert set(observer.heard) == {(1, "top"), (1, "left")}
+    assert observer.chooser is not None
+    assert observer.chooser.expected == {"top", "left"}
+    observer.take(PeerUp("left", 1))
+    observer.take(PeerDown("left", 1))
+    assert observer.chooser.expected == {"top"}
+
+
+def test_without_one_an_exits_answer_is_not_the_frames(observer: Observer) -> None:
+    tell(observer, msgspec.structs.replace(answer(1), node="left", exit=True), answer(1))
+    assert [a.node for a in observer.answers.values()] == ["top"]
+    assert observer.duplicates == 0
+
+
+def test_exits_answers_are_given_away_and_forgotten_too() -> None:
+    observer = Observer(TOPOLOGY.with_exits(), Chooser(ranking=("top", "left"), deadline_ns=10**9))
+
+    def of_both(frame: int) -> tuple[Answer, Answer]:
+        said = answer(frame)
+        return said, msgspec.structs.replace(said, node="left", state="1", exit=True)
+
+    for frame in (1, 2, 99):
+        tell(observer, *of_both(frame))
+    observer.choose(0)
+    tell(observer, of_both(3)[1])  # is still being collected
+    taken, heard = observer.give_away(2, 50)
+    assert list(taken) == [1]
+    assert [(a.frame, a.node) for a in heard] == [(1, "top"), (1, "left")]
+    # 99 is not expected yet.
+    assert list(observer.answers) == [2]
+    assert sorted(observer.heard) == [(2, "left"), (2, "top"), (3, "left")]
+    observer.give_away(4, 50)
+    observer.choose(10**9)
+    tell(observer, *of_both(1))
+    assert (observer.answers, observer.heard) == ({}, {})
+    assert (observer.answered, observer.late) == (3, 3)
+
+
+def test_nobody_speaks_for_an_exit() -> None:
+    observer = Observer(TOPOLOGY.with_exits(), Chooser(deadline_ns=10**9))
+    forged = msgspec.structs.replace(answer(1), node="left", state="1", exit=True)
+    observer.take(Received("right", ANSWERS, b"", msgspec.json.encode(forged)))
+    stranger = msgspec.structs.replace(forged, node="stranger")
+    tell(observer, stranger)
+    observer.choose(10**9)
+    assert observer.foreign == 2
+    assert (observer.answers, observer.heard) == ({}, {})

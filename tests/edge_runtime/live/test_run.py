@@ -1,6 +1,89 @@
-"""Sums of a run."""
+"""Live runs, with nodes and a clock that are made up."""
 
-from edge_runtime.live.run import Phase, time_down
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from edge_runtime.chooser import Chooser
+from edge_runtime.clock import SECOND, FrameClock
+from edge_runtime.live.observer import Observer
+from edge_runtime.live.run import LiveRun, Phase, Record, time_down
+from edge_runtime.transport.base import ANSWERS, Event, PeerUp, Received
+from tests.edge_runtime.live.test_observer import TOPOLOGY, answer, metrics, tell, top
+
+#: Ten frames a second; a deadline of half a frame.
+CLOCK, FRAME = FrameClock(0, 10, 1), SECOND // 10
+EXITS = TOPOLOGY.with_exits()
+
+
+class Answering:
+    """Nodes that all answer every frame at once, and a clock that goes on as one waits for them."""
+
+    def __init__(self, nodes: tuple[str, ...]) -> None:
+        self.now, self._nodes, self._told = CLOCK.begins(10), nodes, list[Event]()
+        self._frame = 10
+
+    def receive(self, timeout: float) -> Event | None:
+        if not self._told:
+            end = self.now + int(timeout * SECOND)
+            begins = CLOCK.begins(self._frame + 1)
+            self.now = max(self.now, min(end, begins))
+            if self.now < begins:
+                return None
+            self._frame += 1
+            for node in self._nodes:
+                said = msgspec.structs.replace(
+                    answer(self._frame), node=node, exit=node != "top", age_ms=0.0
+                )
+                self._told.append(Received(node, ANSWERS, b"", msgspec.json.encode(said)))
+        return self._told.pop()
+
+    def wake(self) -> None:
+        """It never sleeps."""
+
+
+@pytest.mark.parametrize("nodes", [("top",), ("top", "left", "right")])
+def test_a_run_without_an_end_keeps_no_node_s_answers(nodes: tuple[str, ...]) -> None:
+    answering: Any = Answering(nodes)
+    chooser = Chooser(ranking=nodes, deadline_ns=FRAME // 2) if len(nodes) > 1 else None
+    observer = Observer(EXITS, chooser)
+    for node in EXITS.order:
+        observer.take(PeerUp(node, 1))
+    tell(observer, metrics("left"), metrics("right"), top("expected", "expected"))
+    deployment: Any = SimpleNamespace(states={}, crashes=[])
+    parts: list[Record] = []
+    held: list[int] = []
+
+    def part(record: Record) -> None:
+        parts.append(record)
+        held.append(len(observer.heard))
+        if len(parts) == 20:
+            run.stop()
+
+    run = LiveRun(
+        deployment,
+        EXITS,
+        answering,
+        CLOCK,
+        deadline_ns=FRAME // 2,
+        observer=observer,
+        now=lambda: answering.now,
+        part=part,
+        keep_s=2.0,
+    )
+    rest = run.run()
+    # Two seconds of answers, and those of the second that one waits for more.
+    assert max(held) <= 40 * len(nodes)
+    assert len(observer.answers) <= 40
+    frames = [frame for record in (*parts, rest) for frame in record.counted]
+    assert frames == list(range(frames[0], frames[0] + len(frames)))
+    for record in parts:
+        assert list(record.answers) == record.counted
+        said = sorted((a.frame, a.node) for a in record.heard)
+        assert said == sorted((frame, node) for frame in record.counted for node in nodes)
+    assert (observer.late, observer.duplicates) == (0, 0)
 
 
 def phase(start: int, *down: str) -> Phase:

@@ -108,8 +108,12 @@ def test_a_run_without_a_fault(run: Record, replay: Replay, samples: Samples) ->
 def test_parts_are_judged_as_the_whole_is(
     run: Record, replay: Replay, samples: Samples, plan: Any
 ) -> None:
-    whole = judged(run, replay, samples, plan)
     judging = Judge(replay, samples.class_names, samples.labels, plan)
+    # Answers that were heard and not taken are judged as well.
+    wrong = [msgspec.structs.replace(a, state="1") for a in run.answers.values()]
+    run.heard = [*run.answers.values(), *wrong]
+    whole = judged(run, replay, samples, plan)
+    assert whole.mixed_frames == len(wrong)
     for hold in tuple(run.holds[:-1]):
         part = run.split(hold[-1] + 1)
         assert (part.last, part.holds) == (hold[-1], [hold])
@@ -357,4 +361,4 @@ def test_encoded_messages_are_replayed_as_they_were_sent(
     assert 0 < np.abs(one - other).max() < 0.05
     many = enumerate_configurations(small_deployed.topology, {"low": "low"})
     assert len(many) == 4
-    assert (int8.right(samples.labels, whole) == (other.argmax(axis=1) == samples.labels)).all()
+    assert (int8.right(samples.labels, (whole,)) == (other.argmax(axis=1) == samples.labels)).all()

@@ -1,0 +1,174 @@
+"""Which exit's answer to a frame is taken, and when: pure logic, no I/O, no clock of its own.
+
+The rules are those of docs/runtime.md, "Answers from any exit"; which of several answers is taken
+is `choice.candidates`'.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from .choice import Policy, candidates
+from .errors import InputError
+from .gather import PATIENCE
+from .node import Answer
+
+__all__ = ["Chooser", "Refused"]
+
+#: Of the deadline: when a frame's answer is taken although an exit that was waited for did not
+#: come. The output node's own budget is 0.9.
+WAIT = 0.95
+
+#: Why an answer was not considered.
+Refused = Literal["duplicate", "expired", "late", "foreign", "malformed"]
+
+
+class _Open:
+    __slots__ = ("answers", "captured")
+
+    def __init__(self, captured: int) -> None:
+        self.captured = captured
+        self.answers: dict[str, Answer] = {}
+
+
+class Chooser:
+    """Collects the answers of a frame's exits, and gives one of them, once.
+
+    Not thread-safe; all times are integer nanoseconds of one monotonic clock, handed in. An exit
+    is waited for from its first answer in time on, until its process goes or it misses two frames
+    in a row. An exit that heard nothing says so by an answer marked as fallback; that is no
+    answer, but it is not waited for any more.
+
+    `ranking`: all nodes that can answer, preferred ones first, see `choice.candidates`; without it,
+    whoever answers is taken for an exit, in the order of names, which will do for the policies
+    that compare states and confidence alone. At most `most_open` frames are held, and
+    `most_closed` ids remembered.
+
+    Raises `InputError` for a policy that needs a ranking and has none.
+    """
+
+    def __init__(
+        self,
+        policy: Policy = "maximal",
+        ranking: Sequence[str] | None = None,
+        *,
+        deadline_ns: int,
+        most_open: int = 64,
+        most_closed: int = 1024,
+    ) -> None:
+        if ranking is None and policy in ("highest", "priority"):
+            raise InputError(
+                f"the policy {policy} needs to know the nodes; give the bundle, or choose maximal "
+                "or confident"
+            )
+        self._policy, self._ranking = policy, ranking
+        self._deadline, self._wait = deadline_ns, int(WAIT * deadline_ns)
+        self._most_open, self._most_closed = most_open, most_closed
+        self._open: dict[int, _Open] = {}
+        self._closed: OrderedDict[int, set[str]] = OrderedDict()
+        self._misses: dict[str, int] = {}
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """The exits that are waited for."""
+        return frozenset(self._misses)
+
+    def gone(self, node: str) -> None:
+        """A node's process went: it is not waited for, until it answers again."""
+        self._misses.pop(node, None)
+
+    def take(self, answer: Answer, now: int) -> Refused | None:
+        """Consider an answer that has come; returns why it was not, None if it was."""
+        if self._ranking is not None and answer.node not in self._ranking:
+            return "foreign"
+        if _state(answer) is None or not answer.probabilities:
+            return "malformed"
+        age = max(0.0, answer.age_ms) * 1e6
+        if age > self._deadline:
+            return "expired"
+        captured = now - int(age)
+        closed = self._closed.get(answer.frame)
+        if closed is not None:
+            if answer.node in closed:
+                return "duplicate"
+            closed.add(answer.node)
+            self._misses[answer.node] = 0
+            return "late"
+        found = self._open.get(answer.frame)
+        if found is None:
+            if len(self._open) >= self._most_open:
+                oldest = min(self._open, key=lambda frame: self._open[frame].captured)
+                self._close(oldest)
+            found = self._open[answer.frame] = _Open(captured)
+        elif answer.node in found.answers:
+            return "duplicate"
+        found.answers[answer.node] = answer
+        found.captured = min(found.captured, captured)
+        self._misses[answer.node] = 0
+        return None
+
+    def next_wakeup(self) -> int | None:
+        """When to call `ready` if nothing is taken before: a time that may have passed."""
+        return min(map(self._due, self._open.values()), default=None)
+
+    def ready(self, now: int) -> Answer | None:
+        """The answer to a frame that is complete, or due; ask again until it is None.
+
+        Its age is that at this moment; `waited` says whether an exit that was waited for did not
+        come, here or where it was computed.
+        """
+        for frame, found in sorted(self._open.items(), key=lambda item: item[1].captured):
+            if now >= self._due(found):
+                self._close(frame)
+                missing = self._misses.keys() - found.answers.keys()
+                for node in missing:
+                    self._misses[node] += 1
+                    if self._misses[node] >= PATIENCE:
+                        self.gone(node)
+                answer = self._choose(found.answers)
+                return msgspec.structs.replace(
+                    answer,
+                    age_ms=max(0, now - found.captured) / 1e6,
+                    waited=answer.waited or bool(missing),
+                )
+        return None
+
+    @property
+    def open_frames(self) -> int:
+        """How many frames are being collected."""
+        return len(self._open)
+
+    @property
+    def closed_frames(self) -> int:
+        """How many ids are remembered."""
+        return len(self._closed)
+
+    def _due(self, found: _Open) -> int:
+        complete = self._misses.keys() <= found.answers.keys()
+        return found.captured if complete else found.captured + self._wait
+
+    def _choose(self, answers: dict[str, Answer]) -> Answer:
+        ranking = sorted(answers) if self._ranking is None else self._ranking
+        states = {name: _state(answer) or 0 for name, answer in answers.items()}
+        chosen = candidates(self._policy, states, ranking)
+        if not chosen:  # all are fallbacks, and alike
+            return next(answers[name] for name in ranking if name in answers)
+        return answers[max(chosen, key=lambda name: max(answers[name].probabilities))]
+
+    def _close(self, frame: int) -> None:
+        self._closed[frame] = set(self._open.pop(frame).answers)
+        if len(self._closed) > self._most_closed:
+            self._closed.popitem(last=False)
+
+
+def _state(answer: Answer) -> int | None:
+    """An answer's delivered-links state, 0 for a fallback; None for what is none."""
+    try:
+        state = int(answer.state, 16)
+    except ValueError:
+        return None
+    return None if state < 0 else 0 if answer.fallback else state
