@@ -64,7 +64,7 @@ class Augmented(keras.utils.PyDataset):
         self.batches.on_epoch_end()
 
     def _vary(self, x: NDArray[Any]) -> NDArray[Any]:
-        return vary(x, self._rng, **self._how) if x.ndim == 4 and x.dtype == np.uint8 else x
+        return vary(x, self._rng, **self._how)
 
 
 def vary(
@@ -76,7 +76,9 @@ def vary(
     mirror: bool = True,
     zoom: float = 0.0,
 ) -> NDArray[Any]:
-    """Variations of byte images (batch, height, width, channels), see `Augmented`."""
+    """Variations of byte images, see `Augmented`, which all its options are of."""
+    if x.ndim != 4 or x.dtype != np.uint8:
+        return x
     batch, height, width, channels = x.shape
     scale = np.exp(rng.uniform(-zoom, zoom, (batch, 1))) if zoom else 1.0
     rows, columns = (

@@ -43,6 +43,7 @@ class Lessons(keras.Model):
             for node, message in (_messages(student) if auxiliary else {}).items()
         ]
         self._taught = keras.Model(student.inputs, [student.output, *told])
+        self.built = True  # all its weights are there; only then can they be loaded
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The answer, and what each auxiliary classifier tells."""
@@ -67,7 +68,7 @@ class Lessons(keras.Model):
         if self.distil:
             own = keras.losses.categorical_crossentropy(self._unharmed(x), answer)
             if sample_weight is not None:
-                own = own * ops.reshape(sample_weight, (-1,))
+                own = own * ops.cast(ops.reshape(sample_weight, (-1,)), own.dtype)
             loss = loss + self.distil * ops.mean(own)
         return loss
 

@@ -214,18 +214,19 @@ MOMENTUM = 0.9
 # -- sets of sections ----------------------------------------------------------------------------
 
 
-def unit_scale(view: Tensor) -> Tensor:
-    """A sensor's tensor as float32, scaled; the one place of scaling.
+def unit_scale(view: Tensor, name: str | None = None) -> Tensor:
+    """A sensor's tensor as float32, scaled; the one place of scaling. `name`: of the layer.
 
     Stored bytes 0..255 become 0..1. Each channel of a float vector or series, which may come in any
     unit, is brought to mean 0 and variance 1 over the training data, as training goes on. A float
     image stays as it is.
     """
     if view.dtype == "uint8":
-        return layers.Rescaling(1.0 / 255.0, dtype="float32")(view)
+        return layers.Rescaling(1.0 / 255.0, dtype="float32", name=name)(view)
     if len(view.shape) == 4:
         return view
-    return layers.BatchNormalization(momentum=MOMENTUM, center=False, scale=False)(view)
+    norm = layers.BatchNormalization(momentum=MOMENTUM, center=False, scale=False, name=name)
+    return norm(view)
 
 
 def classifier(x: Tensor, classes: int, name: str = "probabilities") -> Tensor:
@@ -338,7 +339,7 @@ class Convolutional:
                 "it, or give sections of your own"
             )
         visible = _visible(view)
-        x = unit_scale(view)
+        x = unit_scale(view, f"{name}__scale")
         for i, filters in enumerate(self.filters):
             x = layer(filters, f"{name}__filters{i}")(x)
             x = layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}__norm{i}")(x)

@@ -149,7 +149,7 @@ def train(
         checkpoint: folder for the state after each epoch. A training that was interrupted goes on
             from there when called again in the same way, with other random draws than it would
             have had; the state is removed at the end.
-        callbacks: of `fit`.
+        callbacks: of `fit`. With an encoder they see a model for features, not for views.
 
     Returns:
         The trained model, with the training prior.
@@ -441,7 +441,8 @@ class ExpectedAccuracy(keras.callbacks.Callback):
         """Measure and log."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        found = expected_accuracy(self.model, self.data, self.survival)
+        model = self.model.student if isinstance(self.model, Lessons) else self.model
+        found = expected_accuracy(model, self.data, self.survival)
         if logs is not None:
             for name in self.survival:
                 logs[f"expected_accuracy_{name}"] = found.expected_accuracy(name)
