@@ -37,6 +37,7 @@ __all__ = [
     "build",
     "datasets",
     "expected_accuracy",
+    "learn_views",
     "load_model",
     "partition",
     "survival_weights",
@@ -53,7 +54,7 @@ _HOMES = {
     "report": ("Report", "write_report"),
     "saved": ("load_model",),
     "sections": ("Convolutional", "FullyConnected", "Site", "survival_weights"),
-    "training": ("ExpectedAccuracy", "Recipe", "train"),
+    "training": ("ExpectedAccuracy", "Recipe", "learn_views", "train"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from .datasets import Batches
 
-__all__ = ["Augmented"]
+__all__ = ["Augmented", "vary"]
 
 
 class Augmented(keras.utils.PyDataset):
-    """The batches of a split, varied: shifted, mirrored, brighter or darker, each view its own way.
+    """The batches of a split, varied, each view its own way.
 
+    Views are shifted, scaled, mirrored, and made brighter or darker.
     Only byte images (batch, height, width, channels) are varied; other sensors pass as they are. A
     blank view stays blank.
 
@@ -26,6 +27,7 @@ class Augmented(keras.utils.PyDataset):
         shift: the most pixels of a shift, in both directions.
         gain: brightness is multiplied by 1 ± at most this.
         mirror: whether to mirror half of the views left to right.
+        zoom: a view is scaled by e ** ± at most this, about its centre.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Augmented(keras.utils.PyDataset):
         shift: int = 3,
         gain: float = 0.3,
         mirror: bool = True,
+        zoom: float = 0.0,
     ) -> None:
         super().__init__()
         self.batches = batches
@@ -44,9 +47,7 @@ class Augmented(keras.utils.PyDataset):
         self.prior = batches.prior
         self._rng = rng
         self._repeats = repeats
-        self._shift = shift
-        self._gain = gain
-        self._mirror = mirror
+        self._how: dict[str, Any] = {"shift": shift, "gain": gain, "mirror": mirror, "zoom": zoom}
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -63,23 +64,38 @@ class Augmented(keras.utils.PyDataset):
         self.batches.on_epoch_end()
 
     def _vary(self, x: NDArray[Any]) -> NDArray[Any]:
-        if x.ndim != 4 or x.dtype != np.uint8:
-            return x
-        batch, height, width, channels = x.shape
-        rows, columns = (
-            np.clip(
-                np.arange(size) + self._rng.integers(-self._shift, self._shift + 1, (batch, 1)),
-                0,
-                size - 1,
-            )
-            for size in (height, width)
+        return vary(x, self._rng, **self._how)
+
+
+def vary(
+    x: NDArray[Any],
+    rng: np.random.Generator,
+    *,
+    shift: int = 3,
+    gain: float = 0.3,
+    mirror: bool = True,
+    zoom: float = 0.0,
+) -> NDArray[Any]:
+    """Variations of byte images, see `Augmented`, which all its options are of."""
+    if x.ndim != 4 or x.dtype != np.uint8:
+        return x
+    batch, height, width, channels = x.shape
+    scale = np.exp(rng.uniform(-zoom, zoom, (batch, 1))) if zoom else 1.0
+    rows, columns = (
+        np.clip(
+            np.rint((np.arange(size) - (size - 1) / 2) * scale + (size - 1) / 2).astype(np.intp)
+            + rng.integers(-shift, shift + 1, (batch, 1)),
+            0,
+            size - 1,
         )
-        if self._mirror:
-            mirrored = self._rng.random(batch) < 0.5
-            columns[mirrored] = columns[mirrored, ::-1]
-        # One flat index a pixel is several times faster than indexing three axes.
-        pixel = (np.arange(batch)[:, None, None] * height + rows[:, :, None]) * width
-        moved = x.reshape(-1, channels)[pixel + columns[:, None, :]]
-        gain = self._rng.uniform(1 - self._gain, 1 + self._gain, (batch, 1))
-        levels = np.clip(np.arange(256) * gain, 0, 255).astype(np.uint8)
-        return np.take_along_axis(levels, moved.reshape(batch, -1), axis=1).reshape(x.shape)
+        for size in (height, width)
+    )
+    if mirror:
+        mirrored = rng.random(batch) < 0.5
+        columns[mirrored] = columns[mirrored, ::-1]
+    # One flat index a pixel is several times faster than indexing three axes.
+    pixel = (np.arange(batch)[:, None, None] * height + rows[:, :, None]) * width
+    moved = x.reshape(-1, channels)[pixel + columns[:, None, :]]
+    factor = rng.uniform(1 - gain, 1 + gain, (batch, 1))
+    levels = np.clip(np.arange(256) * factor, 0, 255).astype(np.uint8)
+    return np.take_along_axis(levels, moved.reshape(batch, -1), axis=1).reshape(x.shape)

@@ -7,8 +7,10 @@ from typing import Any
 
 from edge_runtime.choice import Policy
 from edge_runtime.failures import MOST_CONFIGURATIONS
-from edge_runtime.reliability import Answerer, Fallback, evaluate
+from edge_runtime.reliability import Answerer, Fallback, Runner, evaluate
+from edge_runtime.rounding import Rounded
 from edge_runtime.topology import Survival
+from edge_runtime.wire import Encoding
 from export.split import KerasRunner
 
 from .model import ResilientModel
@@ -26,6 +28,7 @@ def expected_accuracy(
     answer: Answerer = "output",
     policy: Policy = "maximal",
     priority: Sequence[str] | None = None,
+    messages: Encoding = "raw",
     limit: int = MOST_CONFIGURATIONS,
     samples: int | None = None,
     seed: int = 0,
@@ -41,14 +44,18 @@ def expected_accuracy(
         answer: who answers: the output node, or any node that has an exit.
         policy: whose answer is taken where several have one, see `edge_runtime.choice`.
         priority: the order of the policy of that name.
+        messages: how nodes send to each other, see `edge_runtime.wire`.
         limit: the most configurations to enumerate, which gives exact numbers; above it they are
             sampled, and every number has an interval.
         samples: how many configurations to sample, whatever their number.
         seed: of those sampled.
     """
+    runner: Runner = KerasRunner(model, model.topology)
+    if messages != "raw":
+        runner = Rounded(runner, model.topology, messages)
     found = evaluate(
         model.topology,
-        KerasRunner(model, model.topology),
+        runner,
         data.inputs,
         data.labels,
         class_names=model.class_names,

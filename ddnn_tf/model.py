@@ -98,13 +98,18 @@ class ResilientModel(keras.Model):
         III-C, whose exits' weights are one).
         """
         total = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if not training or not self.topology.exits:
+        return total + self.exits_loss(self.loss, y, sample_weight) if training else total
+
+    def exits_loss(self, loss: Any, y: Any, sample_weight: Any = None) -> Any:
+        """What `compute_loss` adds for the exits after a pass in training; `loss`: as compiled."""
+        total = 0.0
+        if not self.topology.exits:
             return total
         layer = self.get_layer(EXITS)
-        loss = ExitLoss(self.loss)
+        own = ExitLoss(loss)
         for probabilities, heard in layer.taken():
             weights = heard if sample_weight is None else heard * ops.cast(sample_weight, "float32")
-            total = total + layer.weight * loss(y, probabilities, weights)
+            total = total + layer.weight * own(y, probabilities, weights)
         return total
 
     def simulate(

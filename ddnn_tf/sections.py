@@ -37,6 +37,8 @@ Tensor = Any  # a Keras tensor, which has no public type
 
 #: Name of the layer that gives the answer of an exit.
 EXIT = "exit"
+#: What an encoder calls its input; the layers that see a sensor bear the sensor's name instead.
+VIEW = "view"
 
 
 @dataclass
@@ -213,23 +215,24 @@ MOMENTUM = 0.9
 # -- sets of sections ----------------------------------------------------------------------------
 
 
-def unit_scale(view: Tensor) -> Tensor:
-    """A sensor's tensor as float32; stored bytes 0..255 become 0..1."""
+def unit_scale(view: Tensor, name: str | None = None) -> Tensor:
+    """A sensor's tensor as float32; stored bytes 0..255 become 0..1. `name`: of the layer."""
     if view.dtype == "uint8":
-        return layers.Rescaling(1.0 / 255.0, dtype="float32")(view)
+        return layers.Rescaling(1.0 / 255.0, dtype="float32", name=name)(view)
     return view
 
 
-def standardised(view: Tensor) -> Tensor:
-    """A sensor's tensor as float32, scaled; the one place of scaling.
+def standardised(view: Tensor, name: str | None = None) -> Tensor:
+    """A sensor's tensor as float32, scaled; the one place of scaling. `name`: of the layer.
 
     Bytes become 0..1, and a float image stays as it is. Each channel of a float vector or series,
     which may come in any unit, is brought to mean 0 and variance 1 over the training data, as
     training goes on.
     """
     if view.dtype == "uint8" or len(view.shape) == 4:
-        return unit_scale(view)
-    return layers.BatchNormalization(momentum=MOMENTUM, center=False, scale=False)(view)
+        return unit_scale(view, name)
+    norm = layers.BatchNormalization(momentum=MOMENTUM, center=False, scale=False, name=name)
+    return norm(view)
 
 
 def classifier(x: Tensor, classes: int, name: str = "probabilities") -> Tensor:
@@ -297,21 +300,41 @@ class Convolutional:
         filters: of the convolutions.
         units: a message has this many float32 values.
         hidden: width of the layers above the edge.
+        features: numbers that a view becomes, beside its visible bit.
+        flags: whether nodes with several links are told which of them delivered.
+        encoded: the sensors' tensors are what `encoder` makes of views; for training alone.
     """
 
     filters: tuple[int, ...] = (16, 32, 48)
     units: int = 32
     hidden: int = 64
+    features: int = 32
+    flags: bool = True
+    encoded: bool = False
 
     def __call__(self, site: Site) -> Tensor:
-        parts = {name: self._encode(name, view) for name, view in site.views.items()}
-        x = concatenate({**parts, **site.messages}, site.present if len(site.links) > 1 else None)
+        parts = {
+            name: view if self.encoded else self._encode(name, view)
+            for name, view in site.views.items()
+        }
+        flags = site.present if self.flags and len(site.links) > 1 else None
+        x = concatenate({**parts, **site.messages}, flags)
         if site.classes is not None:
             x = layers.Dense(self.hidden, activation="relu")(x)
             return classifier(x, site.classes)
         if site.messages:
             x = layers.Dense(self.hidden, activation="relu")(x)
         return layers.Dense(self.units, activation="relu")(x)
+
+    def encoder(self, shape: tuple[int, ...], dtype: str = "uint8") -> keras.Model:
+        """What every view goes through, as a model of its own.
+
+        From a batch of views to float32 (batch, features + 1), the visible bit last; all zeros for
+        a blank view. Its layers are called as those by which a section sees a sensor, with VIEW
+        in place of the sensor's name.
+        """
+        view = keras.Input(shape, dtype=dtype, name=VIEW)
+        return keras.Model(view, self._encode(VIEW, view), name="encoder")
 
     def _encode(self, name: str, view: Tensor) -> Tensor:
         layer = _LAYERS.get(len(view.shape))
@@ -322,20 +345,21 @@ class Convolutional:
                 "it, or give sections of your own"
             )
         visible = _visible(view)
-        x = standardised(view)
-        for filters in self.filters:
-            x = layer(filters)(x)
-            x = layers.ReLU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
+        x = standardised(view, f"{name}__scale")
+        for i, filters in enumerate(self.filters):
+            x = layer(filters, f"{name}__filters{i}")(x)
+            x = layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}__norm{i}")(x)
+            x = layers.ReLU()(x)
         x = layers.Flatten()(x) if len(view.shape) > 2 else x
-        x = layers.Dense(self.units, activation="relu")(x)
+        x = layers.Dense(self.features, activation="relu", name=f"{name}__features")(x)
         return layers.Concatenate()([layers.Multiply()([x, visible]), visible])
 
 
-#: One step of the encoder, for views of so many axes, the batch's among them.
-_LAYERS: Mapping[int, Callable[[int], keras.Layer]] = {
-    2: lambda units: layers.Dense(units, use_bias=False),
-    3: lambda n: layers.Conv1D(n, 3, strides=2, padding="same", use_bias=False),
-    4: lambda n: layers.Conv2D(n, 3, strides=2, padding="same", use_bias=False),
+#: One step of the encoder, by its width and name, for views of so many axes, the batch's included.
+_LAYERS: Mapping[int, Callable[[int, str], keras.Layer]] = {
+    2: lambda n, name: layers.Dense(n, use_bias=False, name=name),
+    3: lambda n, name: layers.Conv1D(n, 3, strides=2, padding="same", use_bias=False, name=name),
+    4: lambda n, name: layers.Conv2D(n, 3, strides=2, padding="same", use_bias=False, name=name),
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,12 +19,21 @@ from edge_runtime.files import new_file
 from edge_runtime.reliability import Reliability
 from edge_runtime.topology import Survival, Topology
 
-from .augmentation import Augmented
+from .augmentation import Augmented, vary
 from .datasets import Batches
 from .evaluation import expected_accuracy, named_survivabilities
+from .lessons import Lessons
 from .model import ResilientModel, build
 from .names import MergeWeights, Method, SectionName
-from .sections import FullyConnected, Section, survival_weights
+from .sections import (
+    SECTIONS,
+    VIEW,
+    Convolutional,
+    FullyConnected,
+    Section,
+    survival_weights,
+)
+from .views import Drawn, assemble, encode, single_views, viewer
 
 __all__ = [
     "ExpectedAccuracy",
@@ -31,6 +41,7 @@ __all__ = [
     "Spread",
     "class_weights",
     "default_merge_weights",
+    "learn_views",
     "spread",
     "train",
 ]
@@ -53,10 +64,13 @@ class Recipe:
         repeats: how often each sample stands in a batch, each time varied and failing otherwise.
         balance: classes weigh (most frequent / own frequency) ** balance: 0 for all alike, 1 for
             every class together alike.
-        shift, gain, mirror: variation of images, see `Augmented`. Unless `mirror` is said, all are
-            mirrored but for `fc32` sections: there every pixel has weights of its own, and half of
-            what these could learn would go into the other side.
+        shift, gain, mirror, zoom: variation of images, see `Augmented`. Unless `mirror` is said,
+            all are mirrored but for `fc32` sections: there every pixel has weights of its own, and
+            half of what these could learn would go into the other side.
         exit_weight: of each exit's loss, where the topology has exits; the output node's weighs 1.
+        auxiliary, distil: weights of further losses, see `Lessons`.
+        average: the weights are in the end a moving average with this momentum over the steps.
+        variations: of every view that an encoder, where one is given, encodes beforehand.
     """
 
     epochs: int = 150
@@ -69,21 +83,34 @@ class Recipe:
     gain: float = 0.3
     mirror: bool | None = None
     exit_weight: float = 0.5
+    zoom: float = 0.0
+    auxiliary: float = 0.0
+    distil: float = 0.0
+    average: float = 0.0
+    variations: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "repeats"):
+        for name in ("epochs", "batch_size", "repeats", "variations"):
             if getattr(self, name) < 1:
                 raise InputError(f"expected {name} of at least 1, got {getattr(self, name)}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"expected a learning_rate above 0, got {self.learning_rate}")
-        for name in ("balance", "gain"):
+        for name in ("balance", "gain", "zoom"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"expected {name} from 0 to 1, got {getattr(self, name)}")
-        for name in ("weight_decay", "exit_weight"):
+        for name in ("weight_decay", "exit_weight", "auxiliary", "distil"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"expected {name} of at least 0, got {getattr(self, name)}")
+        if not 0 <= self.average < 1:
+            raise InputError(f"expected average from 0 to below 1, got {self.average}")
         if self.shift < 0:
             raise InputError(f"expected shift of at least 0 pixels, got {self.shift}")
+
+    @property
+    def variation(self) -> dict[str, Any]:
+        """The options of `vary`."""
+        options = {name: getattr(self, name) for name in ("shift", "gain", "zoom")}
+        return {**options, "mirror": self.mirror is not False}
 
 
 def train(
@@ -96,6 +123,7 @@ def train(
     merge_weights: MergeWeights | None = None,
     recipe: Recipe | None = None,
     start: ResilientModel | None = None,
+    encoder: keras.Model | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -115,11 +143,14 @@ def train(
         start: a model of this topology to go on from, such as a cut one; it is trained itself, and
             `sections` are not used. Its method is `residual` or `dropout`: how its links merge is
             settled.
+        encoder: of `learn_views`, for a model that starts anew. The views of `Convolutional`
+            sections then go through it; it stays as it is, and all else learns from what it makes
+            of the views.
         seed: of weights, order, variations and failures.
         checkpoint: folder for the state after each epoch. A training that was interrupted goes on
             from there when called again in the same way, with other random draws than it would
             have had; the state is removed at the end.
-        callbacks: of `fit`.
+        callbacks: of `fit`. With an encoder they see a model for features, not for views.
 
     Returns:
         The trained model, with the training prior.
@@ -148,15 +179,12 @@ def train(
             f"learned merge weights are for sections 'fc32', got {sections!r}; give "
             "FullyConnected(learned_weights=True) where you make sections of your own"
         )
+    if recipe.mirror is None and sections == "fc32":
+        recipe = replace(recipe, mirror=False)
     weighted = merge_weights in ("survival", "normalised")
-    keras.utils.set_random_seed(seed)
     dropout = survivabilities if method in ("dropout", "multiplexer") else None
-    if start is not None:
-        _check_start(start, topology, data, method)
-        start.draw_failures(dropout)
-    model = start or build(
-        topology,
-        FullyConnected(learned_weights=True) if merge_weights == "learned" else sections,
+    built = partial(
+        build,
         classes=data.class_names,
         dropout=dropout,
         multiplex=method == "multiplexer",
@@ -168,50 +196,124 @@ def train(
         exit_weight=recipe.exit_weight,
         seed=seed,
     )
+    training = {
+        "topology": topology.to_dict(),
+        "method": method,
+        "survival": msgspec.to_builtins(survivabilities),
+        "sections": "start" if start else sections if isinstance(sections, str) else "own",
+        "merge_weights": merge_weights,
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "class_names": list(data.class_names),
+        "samples": len(data.labels),
+    }
+    keras.utils.set_random_seed(seed)
+    state = _Checkpoint(Path(checkpoint), training) if checkpoint else None
+    if start is not None:
+        _check_start(start, topology, data, method, encoder)
+        start.draw_failures(dropout)
+    if encoder is None:
+        learned = merge_weights == "learned"
+        model = start or built(
+            topology, FullyConnected(learned_weights=True) if learned else sections
+        )
+        _fit(model, Augmented, data, recipe, seed, state, callbacks)
+    else:
+        own = _convolutional(sections)
+        model = built(topology, own)
+        rng = np.random.default_rng(seed)
+        features = encode(
+            encoder, data, partial(vary, rng=rng, **recipe.variation), recipe.variations
+        )
+        shapes = dict.fromkeys(data.inputs, tuple(encoder.output.shape[1:]))
+        upper = built(topology.with_sensors(shapes, "float32"), replace(own, encoded=True))
+        _fit(upper, Drawn, Batches(features), recipe, seed, state, callbacks)
+        for node in topology.order:
+            heard = [x.source for x in topology.incoming(node) if x.source in topology.sensor_names]
+            assemble(model.get_layer(node), heard, encoder, upper.get_layer(node))
+        model.prior = upper.prior
+    if state:
+        state.remove()
+    return model
+
+
+def learn_views(
+    data: Batches,
+    *,
+    sections: Convolutional | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> keras.Model:
+    """Train one encoder to tell the class from any single view; `train` takes it.
+
+    Args:
+        data: the training split, of sensors that are alike.
+        sections: whose encoder, as given to `train`.
+        recipe: how.
+        seed: of weights, order and variations.
+        checkpoint: see `train`.
+        callbacks: of `fit`.
+
+    Returns:
+        A model from views to (batch, features), float32.
+    """
+    recipe = recipe or Recipe()
+    keras.utils.set_random_seed(seed)
+    views = Batches(single_views(data))
+    pictures = views.inputs[VIEW]
+    encoder = (sections or Convolutional()).encoder(pictures.shape[1:], str(pictures.dtype))
+    training = {"views": pictures.shape, "recipe": asdict(recipe), "seed": seed}
+    state = _Checkpoint(Path(checkpoint), training) if checkpoint else None
+    learner = viewer(encoder, len(data.class_names))
+    _fit(learner, Augmented, views, recipe, seed, state, callbacks)
+    if state:
+        state.remove()
+    return encoder
+
+
+def _fit(
+    model: keras.Model,
+    augmented: type[Augmented],
+    data: Batches,
+    recipe: Recipe,
+    seed: int,
+    state: _Checkpoint | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Fit a model, from the state that an interrupted training left."""
     steps = math.ceil(len(data.labels) / recipe.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
-    model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
+    learner = model
+    if isinstance(model, ResilientModel) and (recipe.auxiliary or recipe.distil):
+        learner = Lessons(model, auxiliary=recipe.auxiliary, distil=recipe.distil)
+        model.prior = data.samples.frequencies()  # else learned by its own `fit`
+    learner.compile(
+        keras.optimizers.AdamW(
+            rate,
+            weight_decay=recipe.weight_decay,
+            use_ema=recipe.average > 0,
+            ema_momentum=recipe.average or 0.99,
+        ),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    state = None
-    if checkpoint:
-        state = _Checkpoint(
-            Path(checkpoint),
-            {
-                "topology": topology.to_dict(),
-                "method": method,
-                "survival": msgspec.to_builtins(survivabilities),
-                "sections": "start" if start else sections if isinstance(sections, str) else "own",
-                "merge_weights": merge_weights,
-                "recipe": asdict(recipe),
-                "seed": seed,
-                "class_names": list(data.class_names),
-                "samples": len(data.labels),
-            },
-        )
-    done = state.restore(model) // steps if state else 0
+    done = state.restore(learner) // steps if state else 0
     order, variations = np.random.default_rng((seed, done)).spawn(2)
-    varied = Augmented(
-        Batches(data.samples, batch_size=recipe.batch_size, shuffle=True, rng=order),
-        variations,
-        repeats=recipe.repeats,
-        shift=recipe.shift,
-        gain=recipe.gain,
-        mirror=sections != "fc32" if recipe.mirror is None else recipe.mirror,
-    )
-    model.fit(
-        varied,
+    learner.fit(
+        augmented(
+            Batches(data.samples, batch_size=recipe.batch_size, shuffle=True, rng=order),
+            variations,
+            repeats=recipe.repeats,
+            **recipe.variation,
+        ),
         epochs=recipe.epochs,
         initial_epoch=done,
         class_weight=class_weights(data, recipe.balance),
         callbacks=[*([state] if state else []), *callbacks],
         verbose=0,
     )
-    if state:
-        state.remove()
-    return model
 
 
 def default_merge_weights(survivabilities: int) -> MergeWeights:
@@ -219,7 +321,29 @@ def default_merge_weights(survivabilities: int) -> MergeWeights:
     return "normalised" if survivabilities == 1 else "one"
 
 
-def _check_start(start: ResilientModel, topology: Topology, data: Batches, method: Method) -> None:
+def _convolutional(sections: Any) -> Convolutional:
+    """The sections that views reach through an encoder."""
+    own = SECTIONS[sections]() if isinstance(sections, str) and sections in SECTIONS else sections
+    if not isinstance(own, Convolutional):
+        raise InputError(
+            f"an encoder needs convolutional sections, got {sections!r}; train without it, or give "
+            "'conv' or a Convolutional"
+        )
+    return own
+
+
+def _check_start(
+    start: ResilientModel,
+    topology: Topology,
+    data: Batches,
+    method: Method,
+    encoder: keras.Model | None,
+) -> None:
+    if encoder is not None:
+        raise InputError(
+            "an encoder is for a model that starts anew, and here is one to go on from; give "
+            "encoder or start, not both"
+        )
     if start.topology != topology:
         raise InputError(
             f"expected to go on from a model of topology {topology.name!r}, got one of "
@@ -251,7 +375,7 @@ class _Checkpoint(keras.callbacks.Callback):
         self.state = folder / "training.weights.h5"
         self.training = json.dumps(training, indent=1)
 
-    def restore(self, model: ResilientModel) -> int:
+    def restore(self, model: keras.Model) -> int:
         """Give the model the state that is there; returns after how many steps it was saved."""
         remedy = f"remove {self.folder} to start anew, or name another folder"
         if not self.state.is_file():
@@ -318,7 +442,8 @@ class ExpectedAccuracy(keras.callbacks.Callback):
         """Measure and log."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        found = expected_accuracy(self.model, self.data, self.survival)
+        model = self.model.student if isinstance(self.model, Lessons) else self.model
+        found = expected_accuracy(model, self.data, self.survival)
         if logs is not None:
             for name in self.survival:
                 logs[f"expected_accuracy_{name}"] = found.expected_accuracy(name)

@@ -288,6 +288,14 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
         nodes = tuple(msgspec.structs.replace(n, exit=n.name in wanted) for n in self.nodes)
         return msgspec.structs.replace(self, nodes=nodes)
 
+    def with_sensors(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Topology:
+        """The same topology, with sensors of other shapes and of another type."""
+        sensors = tuple(
+            msgspec.structs.replace(s, shape=tuple(shapes[s.name]), dtype=dtype)
+            for s in self.sensors
+        )
+        return msgspec.structs.replace(self, sensors=sensors)
+
     # -- survival --------------------------------------------------------------------------------
 
     def survival(self, survivability: Survival = None) -> NDArray[np.float64]:

@@ -24,7 +24,16 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 
-__all__ = ["Encoding", "Limits", "Message", "WireError", "decode", "encode", "short_fingerprint"]
+__all__ = [
+    "Encoding",
+    "Limits",
+    "Message",
+    "WireError",
+    "decode",
+    "encode",
+    "rounded",
+    "short_fingerprint",
+]
 
 VERSION = 1
 #: Bytes of a fingerprint's short form.
@@ -224,6 +233,15 @@ def decode(header: bytes, payload: bytes, limits: Limits = DEFAULT_LIMITS) -> Me
         target=head.target,
         tensors=tuple(arrays),
     )
+
+
+def rounded(tensor: Array, encoding: Encoding) -> Array:
+    """What a receiver gets of one frame's tensor that is sent in an encoding."""
+    if encoding == "raw" or tensor.dtype != _FLOAT32:
+        return tensor
+    packed, used, step = _pack(tensor, encoding)
+    head = _Tensor("f4", tensor.shape, used, step)
+    return _unpack(head, packed.tobytes(), 0)[0]
 
 
 def _pack(array: Array, encoding: Encoding) -> tuple[Array, Encoding, float]:

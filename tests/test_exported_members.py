@@ -32,6 +32,7 @@ PUBLIC = {
         "build",
         "datasets",
         "expected_accuracy",
+        "learn_views",
         "load_model",
         "partition",
         "survival_weights",

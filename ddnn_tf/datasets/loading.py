@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge_runtime.errors import InputError
@@ -31,7 +32,7 @@ def load(
     seed: int = 0,
     batch_size: int = 64,
     size: int | tuple[int, int] | None = None,
-    margin: float | None = None,
+    margin: float | Sequence[float] | None = None,
     scene: int = 0,
     cache: str | os.PathLike[str] | None = None,
     fill_missing: bool | None = None,
@@ -48,7 +49,8 @@ def load(
         seed: Seed of the order of the training samples.
         batch_size: Samples per batch.
         size: Height and width of a view, for whole pictures only; 32 by default.
-        margin: Width of a view relative to its box, for whole pictures only; 1 by default.
+        margin: Width of a view relative to its box, or several, see `read_raw`; for whole pictures
+            only; 1 by default.
         scene: Which street to generate.
         cache: Where generated streets are kept; see `read_street`.
         fill_missing: Whether crops may be missing; see `read_crops`.
@@ -69,7 +71,7 @@ def _load(
     seed: int,
     batch_size: int,
     size: int | tuple[int, int] | None,
-    margin: float | None,
+    margin: float | Sequence[float] | None,
     scene: int,
     cache: str | os.PathLike[str] | None,
     fill_missing: bool | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -47,9 +48,9 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 
 def crop(
-    picture: NDArray[np.uint8], box: Box, size: tuple[int, int], margin: float = 1.0
+    picture: NDArray[np.uint8], box: Box, size: tuple[int, int], margins: Sequence[float] = (1.0,)
 ) -> NDArray[np.uint8] | None:
-    """Cut a box out of a picture and scale it.
+    """Cut a box out of a picture, with one margin or several, and scale what was cut.
 
     Coordinates are truncated and the resize is bicubic: so were the poster's crops made.
 
@@ -57,15 +58,23 @@ def crop(
         picture: `(height, width, 3)`.
         box: `xmin, ymin, xmax, ymax` in pixels; may reach past the border, where it is cut off.
         size: Height and width of the result.
-        margin: How much wider and higher than the box the cut is, about the same centre; 1 is
+        margins: How much wider and higher than the box each cut is, about the same centre; 1 is
             the box itself.
 
     Returns:
-        `(*size, 3)`, or None where nothing of the box lies in the picture or it has no area.
+        `(*size, 3 * margins)`, the cuts' channels one after another; or None where nothing of the
+        box lies in the picture or it has no area.
     """
     height, width = picture.shape[:2]
     if not _covers(box, height, width):
         return None
+    return np.concatenate([_cut(picture, box, size, margin) for margin in margins], axis=2)
+
+
+def _cut(
+    picture: NDArray[np.uint8], box: Box, size: tuple[int, int], margin: float
+) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
     xmin, ymin, xmax, ymax = box
     x_more, y_more = (xmax - xmin) * (margin - 1) / 2, (ymax - ymin) * (margin - 1) / 2
     left, top = max(int(xmin - x_more), 0), max(int(ymin - y_more), 0)

@@ -17,6 +17,7 @@ import math
 import os
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def read_raw(
     seed: int = 0,
     batch_size: int = 64,
     size: int | tuple[int, int] = 32,
-    margin: float = 1.0,
+    margin: float | Sequence[float] = 1.0,
 ) -> Dataset:
     """Read pictures and boxes, and cut out what the boxes hold.
 
@@ -68,6 +69,8 @@ def read_raw(
         batch_size: Samples per batch.
         size: Height and width of a view in pixels; one number for a square.
         margin: How much wider and higher than its box a view is; 1.5 shows half as much again.
+            Several give a view the channels of as many cuts, one after another: the object
+            itself and what is around it.
 
     Raises:
         InputError: A folder or file is missing, empty or not of the form, a picture is corrupt
@@ -78,8 +81,9 @@ def read_raw(
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise InputError(f"size must be at least 1 pixel; came {size}")
-    if not (math.isfinite(margin) and margin >= 1):
-        raise InputError(f"margin must be a number of at least 1; came {margin}")
+    margins = [margin] if isinstance(margin, (int, float)) else list(margin)
+    if not margins or not all(math.isfinite(m) and m >= 1 for m in margins):
+        raise InputError(f"margin must be a number of at least 1, or several; came {margin}")
     pictures = _listed_pictures(root)
     cameras = sorted(pictures)
     boxes = _listed_boxes(root, set(cameras))
@@ -88,7 +92,8 @@ def read_raw(
     keys = _with_pictures(boxes, pictures, events)
     if not keys:
         raise InputError(f"{root}: no box belongs to a picture: the frame numbers do not meet")
-    views = {c: np.zeros((len(keys), height, width, 3), dtype=np.uint8) for c in cameras}
+    shape_of_views = (len(keys), height, width, 3 * len(margins))
+    views = {c: np.zeros(shape_of_views, dtype=np.uint8) for c in cameras}
     visible = np.zeros((len(keys), len(cameras)), dtype=bool)
     for column, camera in enumerate(cameras):
         by_frame: dict[int, list[int]] = defaultdict(list)
@@ -106,7 +111,7 @@ def read_raw(
                 )
             shape = picture.shape
             for row in rows:
-                view = crop(picture, boxes[keys[row]][camera], (height, width), margin)
+                view = crop(picture, boxes[keys[row]][camera], (height, width), margins)
                 if view is None:
                     events["views with an empty box"] += 1
                 else:

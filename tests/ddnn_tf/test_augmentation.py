@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 
-from ddnn_tf.augmentation import Augmented
+from ddnn_tf.augmentation import Augmented, vary
 from ddnn_tf.datasets import Batches
 from edge_runtime.samples import Samples
 
@@ -76,6 +76,16 @@ def test_brightness_changes_by_at_most_the_gain() -> None:
     assert (moved <= np.ceil(original * 1.25)).all()
     ratios = (moved / original).mean(axis=(1, 2, 3))
     assert np.ptp(ratios) > 0.05, "each view its own"
+
+
+def test_zoom_scales_about_the_centre() -> None:
+    picture = np.zeros((200, 9, 9, 3), np.uint8)
+    picture[:, 3:6, 3:6] = 100
+    zoomed = vary(picture, np.random.default_rng(0), shift=0, gain=0.0, mirror=False, zoom=0.5)
+    bright = np.all(zoomed > 0, axis=3)
+    sizes = bright.sum(axis=(1, 2))
+    assert sizes.min() < 9 < sizes.max()
+    assert (bright == bright[:, ::-1, ::-1]).all()
 
 
 def test_every_epoch_varies_anew_and_shuffles() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_street(
     seed: int = 0,
     batch_size: int = 64,
     size: int | tuple[int, int] = 32,
-    margin: float = 1.0,
+    margin: float | Sequence[float] = 1.0,
     scene: int = 0,
     frames: int = FRAMES,
     cache: str | os.PathLike[str] | None = None,

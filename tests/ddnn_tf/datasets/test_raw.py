@@ -138,10 +138,20 @@ def test_nothing_to_see(write_raw: WriteRaw) -> None:
         read_raw(write_raw({("car", 9, 0): ["1 2 30 4"], ("car", 1, 0): ["1 2 1 4"]}))
 
 
+def test_several_margins_stand_one_after_another_in_the_channels(write_raw: WriteRaw) -> None:
+    root = write_raw(SOME)
+    both = read_raw(root, size=6, margin=(1.0, 1.5))
+    for place, margin in enumerate((1.0, 1.5)):
+        alone = read_raw(root, size=6, margin=margin)
+        for name, views in both.samples.inputs.items():
+            assert (views[..., 3 * place : 3 * place + 3] == alone.samples.inputs[name]).all()
+        assert (both.visible == alone.visible).all()
+
+
 def test_options_out_of_range(write_raw: WriteRaw) -> None:
     root = write_raw(SOME)
     with pytest.raises(InputError, match="size must be at least 1 pixel; came 0"):
         read_raw(root, size=0)
-    for margin in (0.5, np.nan):
+    for margin in (0.5, np.nan, (1.0, 0.5), ()):
         with pytest.raises(InputError, match="margin must be a number of at least 1"):
             read_raw(root, margin=margin)

@@ -1,0 +1,144 @@
+"""What is trained on the real cameras, each figure kept so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from ddnn_tf import Convolutional, Recipe, Topology, datasets, expected_accuracy, learn_views, train
+from ddnn_tf.datasets import Batches, Dataset
+from edge_runtime.files import new_file
+from edge_runtime.reliability import reachability_bound
+from edge_runtime.wire import Encoding
+
+__all__ = ["SURVIVABILITIES", "Setting", "bound", "cameras", "figures", "spreads"]
+
+SURVIVABILITIES = ("high", "medium", "low")
+
+#: Chosen on time:validation and on train_dir:validation, see `ablation`.
+VIEWS = Recipe(epochs=30, batch_size=64, learning_rate=2e-3, balance=0.5, shift=4, zoom=0.15)
+REST = Recipe(
+    epochs=50, batch_size=64, learning_rate=2e-3, balance=0.5, shift=4, zoom=0.15, repeats=8
+)
+
+Form = Literal["mvmc", "epfl_multiclass"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to train, on one split; what its figures depend on, and nothing else.
+
+    `views`: how the encoder learns, or None where all is trained together by `rest`.
+    `size`, `margins`: of the views cut from whole pictures; the poster's crops are as they are.
+    """
+
+    form: Form = "epfl_multiclass"
+    split: str = "time:train"
+    topology: str = "poster-edge-skip"
+    size: int = 48
+    margins: tuple[float, ...] = (1.0, 1.5)
+    sections: Convolutional = field(default_factory=Convolutional)
+    survival: tuple[str, ...] = SURVIVABILITIES
+    views: Recipe | None = VIEWS
+    rest: Recipe = REST
+
+    def data(self, split: str) -> Batches:
+        """A split of the cameras."""
+        return _cameras(self.form, self.size, self.margins).split(split)
+
+    def graph(self) -> Topology:
+        """The topology, for views of this size."""
+        shapes = {name: x.shape[1:] for name, x in self.data(self.split).inputs.items()}
+        return Topology.load(self.topology).with_sensors(shapes, "uint8")
+
+
+def cameras() -> Path | None:
+    """The folder that holds the cameras' data, where it is there."""
+    folder = Path(os.environ.get("DDNN_DATA", "../shared/data"))
+    return folder if (folder / "mvmc").is_dir() else None
+
+
+def figures(
+    setting: Setting, seed: int, on: str, kept: Path, messages: Encoding = "raw"
+) -> dict[str, Any]:
+    """What `expected_accuracy` finds on a split, from an earlier run or from training now."""
+    path = kept / f"{_key(setting, seed)}-{on.replace(':', '-')}-{messages}.json"
+    if not path.is_file():
+        model = _trained(setting, seed, kept)
+        found = expected_accuracy(model, setting.data(on), SURVIVABILITIES, messages=messages)
+        told = {**found.to_dict(), "setting": asdict(setting), "seed": seed}
+        with new_file(path) as temporary:
+            temporary.write_text(json.dumps(told))
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
+
+
+def bound(setting: Setting, on: str) -> dict[str, float]:
+    """What no model of this setting's topology can beat on a split."""
+    data = setting.data(on)
+    return reachability_bound(
+        setting.graph(), data.visible, data.labels, {s: s for s in SURVIVABILITIES}
+    )
+
+
+def spreads(found: Sequence[Mapping[str, Any]], figure: str) -> str:
+    """Mean ± half range over seeds, % at each survivability."""
+    columns = [[100 * f[figure][s] for f in found] for s in SURVIVABILITIES]
+    return " / ".join(f"{np.mean(c):.2f} ± {(max(c) - min(c)) / 2:.2f}" for c in columns)
+
+
+def _trained(setting: Setting, seed: int, kept: Path) -> Any:
+    path = kept / f"{_key(setting, seed)}.keras"
+    if path.is_file():
+        return keras.models.load_model(path)
+    data = setting.data(setting.split)
+    encoder = None
+    if setting.views:
+        # All that the encoder depends on.
+        sees = asdict(setting.views), setting.sections.filters, setting.sections.features
+        stays = _key((setting.form, setting.split, setting.size, setting.margins, sees), seed)
+        encoded = kept / f"encoder-{stays}.keras"
+        if encoded.is_file():
+            encoder = keras.models.load_model(encoded)
+        else:
+            encoder = learn_views(data, sections=setting.sections, recipe=setting.views, seed=seed)
+            _save(encoder, encoded)
+    model = train(
+        setting.graph(),
+        data,
+        sections=setting.sections,
+        survival=setting.survival,
+        recipe=setting.rest,
+        encoder=encoder,
+        seed=seed,
+    )
+    _save(model, path)
+    return model
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    with new_file(path) as temporary:
+        model.save(temporary)
+
+
+@cache
+def _cameras(form: Form, size: int, margins: tuple[float, ...]) -> Dataset:
+    folder = cameras()
+    if folder is None:
+        raise FileNotFoundError("no cameras; DDNN_DATA=FOLDER says where they are")
+    whole: dict[str, Any] = {"size": size, "margin": margins} if form != "mvmc" else {}
+    return datasets.load(folder / form, **whole)
+
+
+def _key(what: Any, seed: int) -> str:
+    plain = asdict(what) if isinstance(what, Setting) else what
+    return sha256(json.dumps([plain, seed]).encode()).hexdigest()[:12]

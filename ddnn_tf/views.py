@@ -1,0 +1,101 @@
+"""Learning to see before learning to survive.
+
+One encoder learns the class from single views, those of all cameras together: what one camera saw
+of a rare class then serves them all. After that the nodes learn to merge what the encoder makes of
+the views, under many failures; that costs next to nothing, since no picture is looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_runtime.errors import InputError
+from edge_runtime.samples import Samples
+
+from .augmentation import Augmented
+from .datasets import Batches
+from .sections import VIEW
+
+__all__ = ["Drawn", "assemble", "encode", "single_views", "viewer"]
+
+Array = NDArray[Any]
+
+#: Views that an encoder takes at once.
+ENCODED = 512
+
+
+def single_views(data: Batches) -> Samples:
+    """Every view that sees its object, as a sample of its own."""
+    shapes = {x.shape[1:] for x in data.inputs.values()}
+    if len(shapes) > 1:
+        raise InputError(
+            f"one encoder needs sensors of one shape, got {', '.join(map(str, sorted(shapes)))}; "
+            "train without views"
+        )
+    seen = [
+        (x[sees], data.labels[sees])
+        for x, sees in zip(data.inputs.values(), data.visible.T, strict=True)
+    ]
+    views, labels = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+    return Samples({VIEW: views}, labels, data.class_names)
+
+
+def viewer(encoder: keras.Model, classes: int) -> keras.Model:
+    """A classifier of single views, on the encoder that is to learn from it."""
+    answer = keras.layers.Dense(classes, activation="softmax")(encoder.output)
+    return keras.Model(encoder.inputs, answer, name="viewer")
+
+
+def encode(
+    encoder: keras.Model, data: Batches, vary: Callable[[Array], Array], count: int
+) -> Samples:
+    """What an encoder makes of `count` variations of every view.
+
+    Float32 (samples, count, features) by sensor; zeros where the view does not see the object.
+    """
+    found = {}
+    for (name, views), sees in zip(data.inputs.items(), data.visible.T, strict=True):
+        features = np.zeros((len(views), count, encoder.output.shape[-1]), np.float32)
+        seen = np.flatnonzero(sees)
+        for rows in np.array_split(seen, -(-len(seen) // ENCODED)) if len(seen) else ():
+            for variation in range(count):
+                features[rows, variation] = encoder(vary(views[rows]), training=False)
+        found[name] = features
+    return Samples(found, data.labels, data.class_names)
+
+
+class Drawn(Augmented):
+    """Batches of views that were varied and encoded before: each time one of their variations.
+
+    Takes float arrays (batch, variations, features) and gives (batch, features).
+    """
+
+    def _vary(self, x: Array) -> Array:
+        chosen = self._rng.integers(0, x.shape[1], len(x))
+        return np.asarray(x[np.arange(len(x)), chosen])
+
+
+def assemble(
+    section: keras.Model, sensors: Iterable[str], encoder: keras.Model, upper: keras.Model
+) -> None:
+    """Give a section what the encoder learned of views, and what `upper` learned on features.
+
+    `sensors`: those that the section hears. `upper`: the same section, built for features.
+    """
+    for sensor in sensors:
+        for layer in _learned(encoder):
+            own = section.get_layer(layer.name.replace(VIEW, sensor, 1))
+            own.set_weights(layer.get_weights())
+    # Only layers that see a sensor have a name with `__`.
+    rest = [layer for layer in _learned(section) if "__" not in layer.name]
+    for own, layer in zip(rest, _learned(upper), strict=True):
+        own.set_weights(layer.get_weights())
+
+
+def _learned(model: keras.Model) -> list[keras.Layer]:
+    return [layer for layer in model.layers if layer.weights]
