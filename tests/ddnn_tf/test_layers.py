@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from ddnn_tf.layers import Answer, Deliveries, FailureMask, NodeFailure
 from edge_runtime.errors import InputError
+from edge_runtime.failure_model import FailureModel
 from edge_runtime.failures import deliveries
-from edge_runtime.topology import Topology
+from edge_runtime.survival import Share, Survival, Uptime
+from edge_runtime.topology import Group, Topology
 from tests.reference import small_topology
 from tests.strategies import masks, topologies
 
@@ -184,6 +186,23 @@ def test_every_sample_draws_one_survivability_which_all_elements_share() -> None
     rows, counts = np.unique(drawn, axis=0, return_counts=True)
     assert rows.sum(axis=1).tolist() == [0, 1, len(topology.elements)]
     assert counts / DRAWS == pytest.approx([1 / 3] * 3, abs=FIVE_DEVIATIONS)
+
+
+def test_groups_and_recorded_masks_are_drawn_as_often_as_they_should_be() -> None:
+    groups = (Group("switch", ("left", "cam0->top"), 0.7), Group("power", ("left",), 0.8))
+    topology = small_topology(groups=groups)
+    survivals: list[Survival] = [
+        {"left": 0.9, "right": Uptime(3, 1)},
+        (Share(("left", "top"), 0.25), Share((), 0.75)),
+    ]
+    for survival in survivals:
+        layer = FailureMask(topology, [survival], seed=6)
+        layer = FailureMask.from_config(json.loads(json.dumps(layer.get_config())))
+        drawn = np.asarray(layer(BATCH, training=True))
+        expected = FailureModel.of(topology, survival).element_marginals
+        assert drawn.mean(axis=0) == pytest.approx(expected, abs=FIVE_DEVIATIONS)
+        if len(expected[expected < 1]) == 2:  # what was recorded together fails together
+            assert (drawn[:, topology.index["left"]] == drawn[:, topology.index["top"]]).all()
 
 
 def test_a_given_mask_holds_within_its_block_alone() -> None:
