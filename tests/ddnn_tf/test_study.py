@@ -13,8 +13,9 @@ from ddnn_tf.datasets import Dataset, read_npz
 from ddnn_tf.model import build
 from ddnn_tf.names import StudyName
 from ddnn_tf.runs import Measured, Run, Runs, link_bytes, spread_of
+from ddnn_tf.sections import weighted_add
 from ddnn_tf.study import STUDIES, Table, regrouped, run_study
-from ddnn_tf.training import Recipe
+from ddnn_tf.training import Recipe, train
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Topology
 from tests.commands import small_samples
@@ -263,3 +264,21 @@ def test_a_search_over_links_is_trained_kept_and_told(tmp_path: Path, data: Data
     assert "| primary links | 384 |" in str(found)
     for file in found.save_topologies(tmp_path / "found"):
         assert Topology.load(file).primary().output == "top"
+
+
+# -- merge weights ---------------------------------------------------------------------------------
+
+
+def test_learned_weights_start_where_they_are_told_and_are_trained() -> None:
+    tensors = {name: keras.Input((4,), name=name) for name in ("left", "right")}
+    model = keras.Model(tensors, weighted_add(tensors, {"right": 0.25}, learned=True))
+    x = {name: np.full((2, 4), value, "float32") for name, value in (("left", 1), ("right", 8))}
+    assert np.asarray(model(x)) == pytest.approx(np.full((2, 4), 3.0))
+    assert sorted(float(w.numpy().item()) for w in model.trainable_weights) == [0.25, 1.0]
+
+
+def test_merge_weights_are_of_known_kinds(data: Dataset) -> None:
+    with pytest.raises(InputError, match="unknown merge weights 'heavy'"):
+        train(small_topology(), data.train, merge_weights="heavy")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="learned merge weights are for sections 'fc32'"):
+        train(small_topology(), data.train, sections="conv", merge_weights="learned")
