@@ -20,11 +20,11 @@ from edge_runtime.files import new_file
 from edge_runtime.reliability import reachability_bound
 from edge_runtime.wire import Encoding
 
-__all__ = ["SURVIVABILITIES", "Setting", "bound", "cameras", "figures", "spreads"]
+__all__ = ["REST", "SURVIVABILITIES", "VIEWS", "Setting", "bound", "cameras", "figures", "spreads"]
 
 SURVIVABILITIES = ("high", "medium", "low")
 
-#: Chosen on time:validation and on train_dir:validation, see `ablation`.
+#: How an encoder learns from single views, and how all else learns from what it makes of them.
 VIEWS = Recipe(epochs=30, batch_size=64, learning_rate=2e-3, balance=0.5, shift=4, zoom=0.15)
 REST = Recipe(
     epochs=50, batch_size=64, learning_rate=2e-3, balance=0.5, shift=4, zoom=0.15, repeats=8
