@@ -29,7 +29,6 @@ from .desk import (
     DataOption,
     JsonOption,
     SplitOption,
-    check_file,
     console,
     load_data,
     load_model,
@@ -37,8 +36,10 @@ from .desk import (
     say,
     split_of,
     wanted_survivabilities,
+    words,
 )
-from .names import Merge, Method, SectionName
+from .names import Method, SectionName
+from .partition_cli import partition_command
 from .place_cli import place_command
 from .progress import epoch_bar, progress_bar
 from .search_cli import links_app, plan, rates, study
@@ -59,6 +60,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at data, or write a split of them to a file.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 app.add_typer(links_app, name="links", no_args_is_help=True)
+app.command("partition")(partition_command)
 app.command("place")(place_command)
 for command in (rates, plan, study):
     app.command()(command)
@@ -285,65 +287,6 @@ def export(
         print(found)
 
 
-@app.command()
-def partition(
-    model: Annotated[Path, typer.Argument(help="a .keras file: any functional Keras model")],
-    out: Annotated[Path, typer.Option(help="the .keras file to write")],
-    nodes: Annotated[
-        str, typer.Option(help="a chain, lowest first, with survival if wanted: edge:0.9,cloud")
-    ] = "",
-    topology: Annotated[str, typer.Option(help="instead of --nodes: a topology file")] = "",
-    at: Annotated[
-        str,
-        typer.Option(help="layers that end the sections, as A,B+C or fog=B; else least traffic"),
-    ] = "",
-    residual: Annotated[str, typer.Option(help="residual links, as edge-cloud,fog1-fog3")] = "",
-    merge: Merge = "add",
-    byte_range: Annotated[
-        str, typer.Option("--bytes", help="sensors give bytes that stand for LOW:HIGH, as -1:1")
-    ] = "",
-    balance: Annotated[
-        float | None, typer.Option(min=0, max=1, help="least compute, part of an equal share")
-    ] = None,
-    classes: Annotated[str, typer.Option(help="names with commas, in the order of scores")] = "",
-    prior: Annotated[str, typer.Option(help="training frequency of each class")] = "",
-    json: JsonOption = False,
-) -> None:
-    """Cut an existing Keras model into the sections of nodes; it computes what it did."""
-    if out.suffix != ".keras":
-        raise InputError(f"expected --out to end in .keras, got {out}")
-    if bool(nodes) == bool(topology):
-        raise InputError("expected --nodes or --topology, one of the two")
-    chain = nodes_option(nodes) if nodes else Topology.load(topology)
-    ends = at_option(at)
-    links = [link_option(word) for word in words(residual)]
-    low_high = range_option(byte_range)
-    check_file(model)
-    from .cutting.partition import partition as cut
-    from .saved import read_keras
-
-    whole = read_keras(model)
-
-    found = cut(
-        whole,
-        chain,
-        at=ends,
-        residual=links,
-        merge=merge,
-        byte_range=low_high,
-        balance=balance,
-        classes=words(classes) or None,
-        prior=numbers("--prior", words(prior)) or None,
-    )
-    with new_file(out) as temporary:
-        found.model.save(temporary)
-    say(f"wrote {out}")
-    if json:
-        print_json(found.to_dict())
-    else:
-        print(found)
-
-
 @data_app.command("export")
 def data_export(
     data: DataOption,
@@ -399,58 +342,6 @@ def _parity_proved() -> Iterator[None]:
     except ParityError as error:
         say(f"ddnn: no bundle written: {error}")
         raise typer.Exit(1) from error
-
-
-def words(text: str) -> list[str]:
-    """What stands between commas."""
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def numbers(option: str, given: Sequence[str]) -> list[float]:
-    """Numbers, or `InputError` with the option's name."""
-    try:
-        return [float(x) for x in given]
-    except ValueError as error:
-        raise InputError(f"{option}: expected numbers, got {', '.join(given)}") from error
-
-
-def nodes_option(text: str) -> dict[str, float]:
-    """Parse `--nodes`: survival by node, 1 where none is given."""
-    found: dict[str, float] = {}
-    for word in words(text):
-        name, given, survival = word.partition(":")
-        if name in found:
-            raise InputError(f"--nodes: {name!r} is there twice; give each node a name of its own")
-        found[name] = numbers("--nodes", [survival])[0] if given else 1.0
-    return found
-
-
-def at_option(text: str) -> dict[str, str] | list[str] | None:
-    """Parse `--at`: layers by node, or in the order of the nodes."""
-    given = words(text)
-    pairs = [word.partition("=") for word in given]
-    named = [bool(equals) for _, equals, _ in pairs]
-    if any(named) and not all(named):
-        raise InputError(f"--at {text}: expected NODE=LAYER for every node, or for none")
-    return {node: layer for node, _, layer in pairs} if any(named) else given or None
-
-
-def range_option(text: str) -> tuple[float, float] | None:
-    """Parse `--bytes`, `LOW:HIGH`."""
-    if not text:
-        return None
-    found = numbers("--bytes", text.split(":"))
-    if len(found) != 2:
-        raise InputError(f"--bytes {text}: expected LOW:HIGH, such as -1:1")
-    return found[0], found[1]
-
-
-def link_option(text: str) -> tuple[str, str]:
-    """Parse one link, `edge-cloud` or `edge->cloud`."""
-    source, dash, target = text.replace("->", "-").partition("-")
-    if not (source and dash and target):
-        raise InputError(f"--residual: expected links such as edge-cloud, got {text!r}")
-    return source, target
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ __all__ = [
     "say",
     "split_of",
     "wanted_survivabilities",
+    "words",
 ]
 
 #: People's output goes to stderr, so that stdout is free for `--json`.
@@ -47,6 +48,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object 
 def say(text: str) -> None:
     """Tell people something: unlike rich, without breaking lines within a path."""
     print(text, file=sys.stderr)
+
+
+def words(text: str) -> list[str]:
+    """What stands between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def wanted_survivabilities(text: str, topology: Topology) -> dict[str, Any]:

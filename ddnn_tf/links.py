@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InputError
 from edge_runtime.failures import enumerate_configurations, output_states
 from edge_runtime.reliability import Fallback, reachability_bound, state_keys
-from edge_runtime.topology import TIERS, Link, Survival, Topology
+from edge_runtime.topology import TIERS, Link, Survival, Topology, detour
 
 from .evaluation import expected_accuracy
 from .model import ResilientModel
@@ -105,7 +105,7 @@ def with_links(topology: Topology, links: Iterable[Link], *, name: str | None = 
     added = list(links)
     ends = {(x.source, x.target) for x in (*primary.links, *added)}
     kinds = [
-        Link(x.source, x.target, "residual" if _detour(ends, x) else "primary", x.survival)
+        Link(x.source, x.target, "residual" if detour(ends, x) else "primary", x.survival)
         for x in added
     ]
     whole = (*primary.links, *kinds)
@@ -313,17 +313,3 @@ def _reachable(topology: Topology, name: str) -> set[str]:
                 found.add(link.target)
                 frontier.append(link.target)
     return found
-
-
-def _detour(ends: Collection[tuple[str, str]], link: Link) -> bool:
-    """Whether another path leads from a link's source to its target."""
-    seen: set[str] = set()
-    frontier = [t for s, t in ends if s == link.source and t != link.target]
-    while frontier:
-        name = frontier.pop()
-        if name == link.target:
-            return True
-        if name not in seen:
-            seen.add(name)
-            frontier += [t for s, t in ends if s == name]
-    return False

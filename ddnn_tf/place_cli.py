@@ -9,6 +9,7 @@ import typer
 
 from edge_runtime.cli import print_json
 
+from .desk import JsonOption
 from .devices import read_network
 from .placement import Aim, Limits, Network, Placement, binding, front, place
 
@@ -27,7 +28,7 @@ def place_command(
     most_bytes: Annotated[float | None, typer.Option("--bytes", help="at most so many")] = None,
     accuracy: Annotated[float | None, typer.Option(help="at least this, expected")] = None,
     against: Annotated[Aim | None, typer.Option(help="show the front against this")] = None,
-    json: Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Place the blocks of a bundle on devices, within limits."""
     network = read_network(devices, bundle)

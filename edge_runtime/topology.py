@@ -10,7 +10,7 @@ import json
 import keyword
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -377,8 +377,9 @@ def _check(t: Topology) -> None:
     _check_groups(t)
     for preset, table in t.survivabilities.items():
         _check_survivability(t, table, f"$.survivabilities[{preset!r}]")
+    ends = {(x.source, x.target) for x in t.links}
     for i, link in enumerate(t.links):
-        if link.kind == "residual" and not _skips(t, link):
+        if link.kind == "residual" and not detour(ends, link):
             warnings.warn(
                 f"residual link {link.name} skips nothing: no longer path leads from "
                 f"{link.source} to {link.target} (at $.links[{i}]); make it primary or remove it",
@@ -564,15 +565,15 @@ def _sorted(t: Topology) -> Iterator[str]:
         waiting = [n for n in waiting if n not in done]
 
 
-def _skips(t: Topology, link: Link) -> bool:
-    """Whether another path leads from the link's source to its target."""
-    frontier = [x.target for x in t.links if x.source == link.source and x != link]
+def detour(ends: Collection[tuple[str, str]], link: Link) -> bool:
+    """Whether another path leads from a link's source to its target."""
     seen: set[str] = set()
+    frontier = [t for s, t in ends if s == link.source and t != link.target]
     while frontier:
         name = frontier.pop()
         if name == link.target:
             return True
         if name not in seen:
             seen.add(name)
-            frontier += [x.target for x in t.links if x.source == name]
+            frontier += [t for s, t in ends if s == name]
     return False
