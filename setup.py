@@ -9,9 +9,11 @@ from setuptools import setup
 setup(
     packages=[
         "ddnn_tf",
+        "ddnn_tf.cli",
         "ddnn_tf.cutting",
         "ddnn_tf.datasets",
         "ddnn_tf.datasets.street",
+        "ddnn_tf.searches",
         "edge_runtime",
         "edge_runtime.live",
         "edge_runtime.transport",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ddnn_tf import Topology, datasets
 from ddnn_tf.names import SectionName
-from ddnn_tf.runs import Measured, Run, Runs, spread_of
+from ddnn_tf.searches.runs import Measured, Run, Runs, spread_of
 from edge_runtime.reliability import Answerer
 
 SURVIVABILITIES = ("high", "medium", "low")

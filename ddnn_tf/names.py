@@ -20,7 +20,7 @@ SectionName = Literal["conv", "fc32"]
 #: What shares a rate of failure in a search over rates: everything, a tier, or nothing.
 RatesPer = Literal["all", "tier", "node"]
 
-#: The ready-made studies, see `ddnn_tf.study`.
+#: The ready-made studies, see `ddnn_tf.searches.study`.
 StudyName = Literal["grouping", "merge-weights", "rates", "splits", "survivability", "table"]
 
 #: How a section hears residual links: `add`, beside the primary ones; `multiplexer`, only where

@@ -101,8 +101,8 @@ def test_imports_point_down(root: Path) -> None:
         ("edge_runtime/transport/zenoh.py", "__import__('cv2')", "only edge_runtime/sources.py"),
         ("export/split.py", "from ddnn_tf.model import build", "export must not know ddnn_tf"),
         ("export/litert.py", "import ai_edge_litert", "only edge_runtime/interpreter.py"),
-        ("ddnn_tf/cli.py", "from ai_edge_litert import x", "only edge_runtime/interpreter.py"),
-        ("ddnn_tf/cli.py", "importlib.import_module('zenoh')", "only edge_runtime/transport"),
+        ("ddnn_tf/cli/app.py", "from ai_edge_litert import x", "only edge_runtime/interpreter.py"),
+        ("ddnn_tf/cli/app.py", "importlib.import_module('zenoh')", "only edge_runtime/transport"),
         ("ddnn_tf/datasets/npz.py", "import ddnn_tf", "imports inside a package are relative"),
     ],
 )
@@ -123,7 +123,7 @@ def test_the_rule_notices(tmp_path: Path, file: str, line: str, fault: str) -> N
         ("edge_runtime/transport/zenoh.py", "import zenoh"),
         ("edge_runtime/node.py", "from . import topology, zenoh"),
         ("export/split.py", "import keras, edge_runtime.topology"),
-        ("ddnn_tf/cli.py", "import export, edge_runtime, optuna"),
+        ("ddnn_tf/cli/app.py", "import export, edge_runtime, optuna"),
     ],
 )
 def test_the_rule_permits(tmp_path: Path, file: str, line: str) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddnn_tf.links import candidate_links, with_links
-from ddnn_tf.plan import Plan, make_plan
+from ddnn_tf.searches.links import candidate_links, with_links
+from ddnn_tf.searches.plan import Plan, make_plan
 from edge_runtime.errors import InputError
 from edge_runtime.reliability import reachability_bound
 from edge_runtime.topology import Link, Node, Topology

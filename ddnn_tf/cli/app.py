@@ -25,6 +25,8 @@ from edge_runtime.manifest import BUNDLE_FILE, Quantization
 from edge_runtime.reliability import Answerer, Fallback
 from edge_runtime.topology import Topology
 
+from ..names import Method, SectionName
+from ..progress import epoch_bar, progress_bar
 from .desk import (
     DataOption,
     JsonOption,
@@ -38,15 +40,13 @@ from .desk import (
     wanted_survivabilities,
     words,
 )
-from .names import Method, SectionName
-from .partition_cli import partition_command
-from .place_cli import place_command
-from .progress import epoch_bar, progress_bar
-from .search_cli import links_app, plan, rates, study
+from .partition import partition_command
+from .place import place_command
+from .search import links_app, plan, rates, study
 
 # TensorFlow takes seconds to import, so the commands that need it import it themselves.
 if TYPE_CHECKING:
-    from .report import Report
+    from ..report import Report
 
 __all__ = ["main"]
 
@@ -141,9 +141,9 @@ def train(
     if seeds < 1:
         raise InputError(f"expected --seeds of at least 1, got {seeds}")
     quiet_tensorflow()
-    from .evaluation import expected_accuracy
-    from .training import Recipe, spread
-    from .training import train as train_model
+    from ..evaluation import expected_accuracy
+    from ..training import Recipe, spread
+    from ..training import train as train_model
 
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, repeats=repeats, learning_rate=learning_rate
@@ -209,7 +209,7 @@ def evaluate(
     """Expected accuracy over all failure configurations."""
     check_sampling(sampled, seed)
     quiet_tensorflow()
-    from .report import Report
+    from ..report import Report
 
     if (model / BUNDLE_FILE).is_file():
         from edge_runtime.cli import evaluate_bundle
@@ -223,7 +223,7 @@ def evaluate(
             )
         )
     else:
-        from .evaluation import expected_accuracy
+        from ..evaluation import expected_accuracy
 
         trained = load_model(model)
         source = load_data(data, trained.topology)
@@ -323,7 +323,7 @@ def demo(
 ) -> None:
     """The poster's experiment from end to end: train, evaluate, cut, check, report."""
     quiet_tensorflow()
-    from .demo import run
+    from ..demo import run
 
     with _parity_proved():
         run(data, out, epochs=epochs, seed=seed, sections=sections, console=console)

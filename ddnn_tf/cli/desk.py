@@ -17,8 +17,8 @@ from edge_runtime.topology import Topology
 
 # TensorFlow takes seconds to import, so what needs it imports it itself.
 if TYPE_CHECKING:
-    from .datasets import Batches, Dataset
-    from .model import ResilientModel
+    from ..datasets import Batches, Dataset
+    from ..model import ResilientModel
 
 __all__ = [
     "DataOption",
@@ -62,7 +62,7 @@ def wanted_survivabilities(text: str, topology: Topology) -> dict[str, Any]:
 
 def load_data(data: str, topology: Topology | None = None, *, seed: int = 0) -> Dataset:
     """Read data and check them against the topology's sensors."""
-    from . import datasets
+    from .. import datasets
 
     with console.status(f"reading {data}"):
         source = datasets.load(data, seed=seed)
@@ -79,7 +79,7 @@ def split_of(source: Dataset, split: str | None) -> Batches:
 def load_model(path: Path) -> ResilientModel:
     """Read a model that `ddnn train` wrote; `InputError` for anything else."""
     check_file(path)
-    from .saved import load_model as load
+    from ..saved import load_model as load
 
     return load(path)
 

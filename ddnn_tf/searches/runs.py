@@ -23,10 +23,10 @@ from edge_runtime.topology import Survival, Topology
 from export.split import KerasRunner
 from export.split import split as sections_of
 
-from .datasets import Batches, Dataset
-from .model import ResilientModel
-from .names import MergeWeights, Method, SectionName
-from .training import Recipe, Spread, default_merge_weights, train
+from ..datasets import Batches, Dataset
+from ..model import ResilientModel
+from ..names import MergeWeights, Method, SectionName
+from ..training import Recipe, Spread, default_merge_weights, train
 
 __all__ = ["Measured", "Run", "Runs", "link_bytes", "spread_of"]
 

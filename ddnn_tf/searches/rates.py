@@ -18,9 +18,9 @@ import numpy as np
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Survival, Topology
 
-from .names import RatesPer
+from ..names import RatesPer
+from ..training import Spread
 from .runs import Measured, Run, Runs, spread_of
-from .training import Spread
 
 if TYPE_CHECKING:
     import optuna

@@ -16,6 +16,8 @@ from edge_runtime.files import new_file
 from edge_runtime.reliability import Fallback
 from edge_runtime.topology import Topology
 
+from ..names import RatesPer, SectionName, StudyName
+from ..progress import progress_bar, search_bar
 from .desk import (
     DataOption,
     JsonOption,
@@ -28,12 +30,10 @@ from .desk import (
     split_of,
     wanted_survivabilities,
 )
-from .names import RatesPer, SectionName, StudyName
-from .progress import progress_bar, search_bar
 
 if TYPE_CHECKING:
-    from .datasets import Dataset
-    from .runs import Run, Runs
+    from ..datasets import Dataset
+    from ..searches.runs import Run, Runs
 
 __all__ = ["links_app", "plan", "rates", "study"]
 
@@ -58,8 +58,8 @@ def importance(
 ) -> None:
     """What each link of a trained model is worth, exactly, in expected accuracy."""
     trained = load_model(model)
-    from .evaluation import expected_accuracy
-    from .runs import link_bytes
+    from ..evaluation import expected_accuracy
+    from ..searches.runs import link_bytes
 
     samples = split_of(load_data(data, trained.topology), split)
     check_classes(samples, trained.class_names)
@@ -112,7 +112,7 @@ def search(
     graph = Topology.load(topology)
     wanted = wanted_survivabilities(survival, graph)
     source = _data(data, graph)
-    from .link_search import search_links
+    from ..searches.link_search import search_links
 
     with _runs(out, source) as (runs, progress):
         found = search_links(
@@ -161,7 +161,7 @@ def rates(
     graph = Topology.load(topology)
     wanted = survivabilities(survival, graph)
     source = _data(data, graph)
-    from .rates import search_rates
+    from ..searches.rates import search_rates
 
     with _runs(out, source) as (runs, progress):
         found = search_rates(
@@ -198,10 +198,10 @@ def plan(
         raise InputError(f"expected one --survival to plan for, got {', '.join(wanted)}")
     [(name, value)] = wanted.items()
     source = _data(data, graph)
-    from .evaluation import expected_accuracy
-    from .model import build
-    from .plan import make_plan
-    from .runs import link_bytes
+    from ..evaluation import expected_accuracy
+    from ..model import build
+    from ..searches.plan import make_plan
+    from ..searches.runs import link_bytes
 
     samples = split_of(source, split)
     measured = None
@@ -243,7 +243,7 @@ def study(
     graph = Topology.load(topology)
     wanted = wanted_survivabilities("all", graph)
     source = _data(data, graph)
-    from .study import run_study
+    from ..searches.study import run_study
 
     with _runs(out, source) as (runs, progress):
         found = run_study(
@@ -283,8 +283,8 @@ def _template(
     seed: int = 0,
 ) -> Run:
     """Train on the training part, choose on the validation part, report on the test part."""
-    from .runs import Run
-    from .training import Recipe
+    from ..searches.runs import Run
+    from ..training import Recipe
 
     return Run(
         topology=graph,
@@ -305,7 +305,7 @@ def _final(source: Dataset) -> str:
 @contextmanager
 def _runs(out: Path, source: Dataset) -> Iterator[tuple[Runs, Callable[[str, int, int], None]]]:
     """A folder of runs, and a bar that shows how far the search and each training are."""
-    from .runs import Runs
+    from ..searches.runs import Runs
 
     with progress_bar(console) as bar:
         show = search_bar(bar)
@@ -336,7 +336,7 @@ def _tell(found: Any, file: Path, json: bool) -> None:
 
 
 def _write_lines(path: Path, series: Any, across: str, **options: Any) -> None:
-    from . import figures
+    from .. import figures
 
     with new_file(path) as temporary:
         temporary.write_bytes(figures.render(figures.lines(series, across=across, **options)))

@@ -13,8 +13,8 @@ from edge_runtime.errors import InputError
 from edge_runtime.files import new_file
 from edge_runtime.topology import Topology
 
+from ..names import Merge
 from .desk import JsonOption, check_file, say, words
-from .names import Merge
 
 __all__ = ["partition_command"]
 
@@ -52,8 +52,8 @@ def partition_command(
     links = [_link(word) for word in words(residual)]
     low_high = _range(byte_range)
     check_file(model)
-    from .cutting.partition import partition as cut
-    from .saved import read_keras
+    from ..cutting.partition import partition as cut
+    from ..saved import read_keras
 
     whole = read_keras(model)
 

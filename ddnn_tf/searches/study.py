@@ -16,11 +16,11 @@ from edge_runtime.errors import InputError
 from edge_runtime.reliability import Fallback
 from edge_runtime.samples import Samples
 
-from .datasets import Dataset
-from .names import StudyName
+from ..datasets import Dataset
+from ..names import StudyName
+from ..training import MERGE_WEIGHTS, POSTER_METHODS, Spread
 from .rates import rate_groups, scaled_survival
 from .runs import Measured, Run, Runs, spread_of
-from .training import MERGE_WEIGHTS, POSTER_METHODS, Spread
 
 __all__ = ["STUDIES", "Found", "Row", "Table", "regrouped", "run_study"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ddnn_tf.names import RatesPer
-from ddnn_tf.rates import RateSearch, rate_groups, scaled_survival, search_rates
-from ddnn_tf.runs import Measured, Run
+from ddnn_tf.searches.rates import RateSearch, rate_groups, scaled_survival, search_rates
+from ddnn_tf.searches.runs import Measured, Run
 from edge_runtime.errors import InputError
 from tests.conftest import ROOT
 from tests.reference import chain_topology
@@ -141,7 +141,7 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 WORKER = """
 import sys, time
 from pathlib import Path
-from tests.ddnn_tf.test_rates import Trainings, search
+from tests.ddnn_tf.searches.test_rates import Trainings, search
 
 here, mine, theirs = (Path(word) for word in sys.argv[1:])
 

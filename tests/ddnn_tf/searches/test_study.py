@@ -12,9 +12,9 @@ import pytest
 from ddnn_tf.datasets import Dataset, read_npz
 from ddnn_tf.model import build
 from ddnn_tf.names import StudyName
-from ddnn_tf.runs import Measured, Run, Runs, link_bytes, spread_of
+from ddnn_tf.searches.runs import Measured, Run, Runs, link_bytes, spread_of
+from ddnn_tf.searches.study import STUDIES, Table, regrouped, run_study
 from ddnn_tf.sections import weighted_add
-from ddnn_tf.study import STUDIES, Table, regrouped, run_study
 from ddnn_tf.training import Recipe, train
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Topology
@@ -61,7 +61,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         model.prior = data.prior
         return randomised(model, seed)
 
-    monkeypatch.setattr("ddnn_tf.runs.train", train)
+    monkeypatch.setattr("ddnn_tf.searches.runs.train", train)
 
 
 # -- runs ------------------------------------------------------------------------------------------
@@ -169,7 +169,9 @@ def test_every_study_asks_for_runs_that_fit(
 ) -> None:
     asked: list[Run] = []
     runs: Any = Pretended(tmp_path, data, asked)
-    monkeypatch.setattr("ddnn_tf.study.Runs", lambda folder, data: Pretended(folder, data, asked))
+    monkeypatch.setattr(
+        "ddnn_tf.searches.study.Runs", lambda folder, data: Pretended(folder, data, asked)
+    )
     found = run_study(name, runs, template, seeds=(0, 1))
     assert len(found.found) > 1 or name == "splits"  # this data has no frames
     for run in asked:
@@ -228,7 +230,7 @@ def test_regrouped_keeps_what_is_seen_with_its_picture(data: Dataset) -> None:
 
 @pytest.mark.usefixtures("untrained")
 def test_a_search_over_links_is_trained_kept_and_told(tmp_path: Path, data: Dataset) -> None:
-    from ddnn_tf.link_search import search_links
+    from ddnn_tf.searches.link_search import search_links
 
     counted, steps = Counted(), []
     template = Run(

@@ -9,9 +9,9 @@ import typer
 
 from edge_runtime.cli import print_json
 
+from ..devices import read_network
+from ..placement import Aim, Limits, Network, Placement, binding, front, place
 from .desk import JsonOption
-from .devices import read_network
-from .placement import Aim, Limits, Network, Placement, binding, front, place
 
 __all__ = ["place_command"]
 

@@ -13,6 +13,7 @@ import numpy as np
 from edge_runtime.files import sha256
 from edge_runtime.topology import Link, Topology
 
+from ..training import Spread
 from .links import (
     Choice,
     SubsetScores,
@@ -25,7 +26,6 @@ from .links import (
     with_links,
 )
 from .runs import Measured, Run, Runs, link_bytes, spread_of
-from .training import Spread
 
 __all__ = ["LinkSearch", "Retrained", "search_links"]
 

@@ -15,8 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from ddnn_tf import cli
-from ddnn_tf.cli import main
+from ddnn_tf.cli import app, main
 from edge_runtime.cli import main as edge_main
 from edge_runtime.samples import Samples
 from edge_runtime.topology import Topology
@@ -225,7 +224,7 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_call_goes_on(
     def watched(bar: Any, description: str, epochs: int) -> Any:
         return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ran.append(epoch))
 
-    monkeypatch.setattr(cli, "epoch_bar", watched)
+    monkeypatch.setattr(app, "epoch_bar", watched)
     ddnn(*arguments)
     assert ran == list(range(ran[0], epochs))
     assert ran[0] > 0
@@ -244,7 +243,7 @@ def test_an_older_model_survives_an_interruption(
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.keras").write_text("older")
-    monkeypatch.setattr(cli, "epoch_bar", interrupting)
+    monkeypatch.setattr(app, "epoch_bar", interrupting)
     said = call(main, *training())
     assert said.code == 130
     assert list(files(tmp_path / "out")) == ["model.keras"]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddnn_tf.evaluation import expected_accuracy
-from ddnn_tf.links import (
+from ddnn_tf.model import build
+from ddnn_tf.searches.links import (
     SubsetScores,
     candidate_links,
     link_front,
@@ -19,7 +20,6 @@ from ddnn_tf.links import (
     supernet_survival,
     with_links,
 )
-from ddnn_tf.model import build
 from edge_runtime.errors import InputError
 from edge_runtime.failures import enumerate_configurations
 from edge_runtime.reliability import reachability_bound

@@ -22,8 +22,8 @@ from edge_runtime.failures import enumerate_configurations, output_states
 from edge_runtime.reliability import Fallback, reachability_bound, state_keys
 from edge_runtime.topology import TIERS, Link, Survival, Topology, detour
 
-from .evaluation import expected_accuracy
-from .model import ResilientModel
+from ..evaluation import expected_accuracy
+from ..model import ResilientModel
 
 __all__ = [
     "Choice",
