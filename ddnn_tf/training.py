@@ -126,6 +126,7 @@ def train(
     encoder: keras.Model | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
+    keep_checkpoint: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> ResilientModel:
     """Build and train one model.
@@ -150,6 +151,8 @@ def train(
         checkpoint: folder for the state after each epoch. A training that was interrupted goes on
             from there when called again in the same way, with other random draws than it would
             have had; the state is removed at the end.
+        keep_checkpoint: leave the last epoch's state there instead. The same call then gives the
+            same model at once, as one of several trainings wants it until all are done.
         callbacks: of `fit`. With an encoder they see a model for features, not for views.
 
     Returns:
@@ -232,8 +235,8 @@ def train(
             heard = [x.source for x in topology.incoming(node) if x.source in topology.sensor_names]
             assemble(model.get_layer(node), heard, encoder, upper.get_layer(node))
         model.prior = upper.prior
-    if state:
-        state.remove()
+    if state and not keep_checkpoint:
+        clear_checkpoint(state.folder)
     return model
 
 
@@ -269,7 +272,7 @@ def learn_views(
     learner = viewer(encoder, len(data.class_names))
     _fit(learner, Augmented, views, recipe, seed, state, callbacks)
     if state:
-        state.remove()
+        clear_checkpoint(state.folder)
     return encoder
 
 
@@ -368,11 +371,14 @@ class _Checkpoint(keras.callbacks.Callback):
     cannot read what an interruption left half-written, and removes the folder with all in it.
     """
 
+    DESCRIPTION = "training.json"
+    STATE = "training.weights.h5"
+
     def __init__(self, folder: Path, training: Mapping[str, Any]) -> None:
         super().__init__()
         self.folder = folder
-        self.description = folder / "training.json"
-        self.state = folder / "training.weights.h5"
+        self.description = folder / self.DESCRIPTION
+        self.state = folder / self.STATE
         self.training = json.dumps(training, indent=1)
 
     def restore(self, model: keras.Model) -> int:
@@ -401,12 +407,13 @@ class _Checkpoint(keras.callbacks.Callback):
         with new_file(self.state) as temporary:
             self.model.save_weights(temporary)
 
-    def remove(self) -> None:
-        """Leave nothing of ours behind."""
-        for file in (self.state, self.description):
-            file.unlink(missing_ok=True)
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+
+def clear_checkpoint(folder: Path) -> None:
+    """Remove a training's state, and the folder where nothing else is in it."""
+    for name in (_Checkpoint.DESCRIPTION, _Checkpoint.STATE):
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def class_weights(data: Batches, balance: float) -> dict[int, float]:

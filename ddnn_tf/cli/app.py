@@ -142,7 +142,7 @@ def train(
         raise InputError(f"expected --seeds of at least 1, got {seeds}")
     quiet_tensorflow()
     from ..evaluation import expected_accuracy
-    from ..training import Recipe, spread
+    from ..training import Recipe, clear_checkpoint, spread
     from ..training import train as train_model
 
     recipe = Recipe(
@@ -150,12 +150,14 @@ def train(
     )
     models: list[str] = []
     reports: list[Report] = []
+    states: list[Path] = []
     for number in range(seed, seed + seeds):
         source = load_data(data, graph, seed=number)
         train_split = source.split(split, shuffle=True) if split else source.train
         # A split chosen by hand may contain the default validation part.
         held_out = source.split(validation) if validation else None if split else source.validation
         target = out if seeds == 1 else out.with_suffix(f".seed{number}.keras")
+        state = checkpoint and checkpoint / f"seed{number}"
         with new_file(target) as temporary, progress_bar(console) as bar:
             model = train_model(
                 graph,
@@ -166,14 +168,18 @@ def train(
                 recipe=recipe,
                 start=load_model(start) if start else None,
                 seed=number,
-                checkpoint=checkpoint and checkpoint / f"seed{number}",
+                checkpoint=state,
+                keep_checkpoint=True,
                 callbacks=[epoch_bar(bar, f"{method} (seed {number})", epochs)],
             )
             model.save(temporary)
         say(f"wrote {target}")
         models.append(str(target))
+        states += [state] if state else []
         if held_out:
             reports.append(expected_accuracy(model, held_out, wanted))
+    for state in states:  # only now, so that an interrupted call trains no seed twice
+        clear_checkpoint(state)
     summary: dict[str, Any] = {"models": models, "validation": {}}
     for name in wanted if reports else ():
         found, balanced = spread(reports, name), spread(reports, name, balanced=True)

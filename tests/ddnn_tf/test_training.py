@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -225,6 +226,19 @@ def test_nothing_is_left_of_a_finished_training(data: Batches, tmp_path: Path) -
     folder = tmp_path / "made" / "here"
     train(small_topology(), data, survival="low", recipe=QUICK, checkpoint=folder)
     assert not folder.exists()
+
+
+def test_a_state_that_is_kept_gives_the_same_model_at_once(data: Batches, tmp_path: Path) -> None:
+    call = {**CALL, "recipe": replace(RECIPE, average=0.9)}
+    again = Watch()
+    models = [
+        train(small_topology(), data, **call, checkpoint=tmp_path / "kept", keep_checkpoint=True),
+        train(small_topology(), data, **call, checkpoint=tmp_path / "kept", callbacks=[again]),
+    ]
+    assert again.epochs == []
+    assert same(*(model.get_weights() for model in models))
+    assert models[1].prior == models[0].prior
+    assert not (tmp_path / "kept").exists()
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,28 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_call_goes_on(
     assert list(files(tmp_path / "state")) == []
 
 
+def test_an_interrupted_call_trains_no_seed_twice(
+    training: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def second_breaks_off(bar: Any, description: str, epochs: int) -> Any:
+        def begin(epoch: int, logs: Any) -> None:
+            begun.append(description)
+            if begun == ["dropout (seed 0)", "dropout (seed 1)"]:
+                raise KeyboardInterrupt
+
+        return keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+
+    monkeypatch.setattr(app, "epoch_bar", second_breaks_off)
+    arguments = training("--seeds", "2", "--checkpoint", tmp_path / "state")
+    assert call(main, *arguments).code == 130
+    ddnn(*arguments)
+    assert begun == ["dropout (seed 0)", "dropout (seed 1)", "dropout (seed 1)"]
+    assert list(files(tmp_path / "out")) == ["model.seed0.keras", "model.seed1.keras"]
+    assert list(files(tmp_path / "state")) == []
+
+
 def test_an_older_model_survives_an_interruption(
     training: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
