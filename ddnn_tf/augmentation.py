@@ -93,9 +93,12 @@ def vary(
     if mirror:
         mirrored = rng.random(batch) < 0.5
         columns[mirrored] = columns[mirrored, ::-1]
-    # One flat index a pixel is several times faster than indexing three axes.
+    # One flat index a pixel is several times faster than indexing three axes, and a translation of
+    # bytes than looking the levels up.
     pixel = (np.arange(batch)[:, None, None] * height + rows[:, :, None]) * width
-    moved = x.reshape(-1, channels)[pixel + columns[:, None, :]]
+    moved = x.reshape(-1, channels).take(pixel + columns[:, None, :], axis=0)
     factor = rng.uniform(1 - gain, 1 + gain, (batch, 1))
     levels = np.clip(np.arange(256) * factor, 0, 255).astype(np.uint8)
-    return np.take_along_axis(levels, moved.reshape(batch, -1), axis=1).reshape(x.shape)
+    pairs = zip(moved, levels, strict=True)
+    views = bytearray().join(view.tobytes().translate(level.tobytes()) for view, level in pairs)
+    return np.frombuffer(views, np.uint8).reshape(x.shape)

@@ -302,6 +302,8 @@ def _fit(
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
+    # Else the first step makes the optimizer's variables, and is traced anew for that.
+    learner.optimizer.build(learner.trainable_variables)
     done = state.restore(learner) // steps if state else 0
     order, variations = np.random.default_rng((seed, done)).spawn(2)
     learner.fit(
