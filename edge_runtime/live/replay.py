@@ -118,9 +118,12 @@ class Replay:
         return answer
 
     def confirms(self, answer: Answer | Recorded) -> bool:
-        """Whether its own frame and its own state give this answer."""
+        """Whether its own frame and its own state give this answer; a state must be one."""
         names = self._bundle.manifest.class_names
-        state = int(answer.state, 16)
+        try:
+            state = int(answer.state, 16)
+        except ValueError:
+            return False
         topology = self._bundle.manifest.topology
         node = topology.output if answer.node is None else answer.node
         if node not in topology.answering or not self._possible(state, node):

@@ -15,7 +15,7 @@ from ..clock import SECOND, FrameClock
 from ..errors import InputError
 from ..failure_model import FailureModel
 from ..failures import Mask, draw, mask_without
-from ..node import Answer
+from ..node import METRICS_EVERY, Answer
 from ..topology import Survival, Topology
 from ..trace import FailureTrace
 from ..transport.base import Transport
@@ -39,6 +39,8 @@ __all__ = [
 SETTLE_S = 60.0
 #: Seconds that an answer may take to get from its node to here.
 GRACE_S = 0.5
+#: And what a node tells of itself, which it does every `node.METRICS_EVERY`.
+TOLD_S = METRICS_EVERY / SECOND + GRACE_S
 #: Frames of a part of a record, at least.
 PART = 32
 #: Seconds between two looks at the processes.
@@ -445,19 +447,25 @@ class LiveRun:
         self._change(self._down | crashed)
 
     def _finish(self) -> None:
-        """Take the last answers on their way."""
+        """Take the last answers on their way, and the first bytes of a run of a moment."""
         record = self.record
-        end = self._now() + int(GRACE_S * SECOND)
-        while self._now() < end and record.last not in self.observer.answers:
+        ended = self._now()
+        while (
+            record.last not in self.observer.answers and self._now() < ended + GRACE_S * SECOND
+        ) or (self._untold() and self._now() < ended + TOLD_S * SECOND):
             self._receive(SECOND // 20)
         record.fill(self.observer.answers, self.observer.heard.values())
         record.duplicates = self.observer.duplicates
         record.crashes = list(self.deployment.crashes)
-        self._sum_bytes()
+        self._sum_bytes(ended)
 
-    def _sum_bytes(self) -> None:
-        """Bytes an inference, each node weighted by how long it was not down."""
-        end = self._now()
+    def _untold(self) -> bool:
+        """Whether a node that is up is yet to tell what it sent in this run."""
+        told = {node for node, sums in self.observer.sums.items() if sums.frames}
+        return not self._stopped and not told | self._down >= set(self.topology.order)
+
+    def _sum_bytes(self, end: int) -> None:
+        """Bytes an inference, each node weighted by how long it was not down, until `end`."""
         self._down_ns += time_down(self.record.phases, self._begun, end)
         for node, sums in self.observer.sums.items():
             if not sums.frames:

@@ -102,6 +102,8 @@ def test_without_data_it_shows_what_export_kept(it: Deployed) -> None:
     found = one_object(out)
     assert (found["frames"], found["measured_accuracy"], found["interval"]) == (10, None, None)
     assert (found["agreement"], found["mixed_frames"], found["crashes"]) == (1.0, 0, [])
+    # Over before every node has told of itself by itself.
+    assert found["payload_bytes"] == 11 * 32 * 4
 
 
 def test_drawn_configurations_are_held(it: Deployed) -> None:

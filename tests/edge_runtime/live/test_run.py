@@ -10,7 +10,7 @@ from edge_runtime.chooser import Chooser
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.live.observer import Observer
 from edge_runtime.live.run import LiveRun, Phase, Record, time_down
-from edge_runtime.transport.base import ANSWERS, Event, PeerUp, Received
+from edge_runtime.transport.base import ANSWERS, METRICS, Event, PeerUp, Received
 from tests.edge_runtime.live.test_observer import TOPOLOGY, answer, metrics, tell, top
 
 #: Ten frames a second; a deadline of half a frame.
@@ -19,11 +19,14 @@ EXITS = TOPOLOGY.with_exits()
 
 
 class Answering:
-    """Nodes that all answer every frame at once, and a clock that goes on as one waits for them."""
+    """Nodes that all answer every frame at once, and a clock that goes on as one waits for them.
 
-    def __init__(self, nodes: tuple[str, ...]) -> None:
+    `tells`: of themselves as well, with frame 20; 100 bytes a frame.
+    """
+
+    def __init__(self, nodes: tuple[str, ...], *, tells: tuple[str, ...] = ()) -> None:
         self.now, self._nodes, self._told = CLOCK.begins(10), nodes, list[Event]()
-        self._frame = 10
+        self._frame, self._tells = 10, tells
 
     def receive(self, timeout: float) -> Event | None:
         if not self._told:
@@ -38,6 +41,9 @@ class Answering:
                     answer(self._frame), node=node, exit=node != "top", age_ms=0.0
                 )
                 self._told.append(Received(node, ANSWERS, b"", msgspec.json.encode(said)))
+            for node in self._tells if self._frame == 20 else ():
+                says = msgspec.json.encode(metrics(node, frames=9))
+                self._told.append(Received(node, METRICS, b"", says))
         return self._told.pop()
 
     def wake(self) -> None:
@@ -84,6 +90,35 @@ def test_a_run_without_an_end_keeps_no_node_s_answers(nodes: tuple[str, ...]) ->
         said = sorted((a.frame, a.node) for a in record.heard)
         assert said == sorted((frame, node) for frame in record.counted for node in nodes)
     assert (observer.late, observer.duplicates) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("tells", "payload", "waited"),
+    [(("left", "right", "top"), 300, 8), (("left", "right"), 200, 15), ((), 0, 15)],
+)
+def test_the_bytes_of_a_run_of_a_moment_are_waited_for(
+    tells: tuple[str, ...], payload: int, waited: int
+) -> None:
+    answering: Any = Answering(("top",), tells=tells)
+    observer = Observer(TOPOLOGY)
+    for node in TOPOLOGY.order:
+        observer.take(PeerUp(node, 1))
+    tell(observer, metrics("left"), metrics("right"), top("expected", "expected"))
+    deployment: Any = SimpleNamespace(states={}, crashes=[])
+    run = LiveRun(
+        deployment,
+        TOPOLOGY,
+        answering,
+        CLOCK,
+        deadline_ns=FRAME // 2,
+        frames=2,
+        observer=observer,
+        now=lambda: answering.now,
+    )
+    record = run.run()
+    assert (record.counted, record.payload_bytes) == ([11, 12], payload)
+    # Not for ever, and no longer than it takes.
+    assert CLOCK.frame(answering.now) - record.last in (waited - 1, waited, waited + 1)
 
 
 def phase(start: int, *down: str) -> Phase:

@@ -134,6 +134,9 @@ def test_parts_are_judged_as_the_whole_is(
     [
         {"state": "1"},
         {"state": "fff"},
+        {"state": "-1"},
+        {"state": "everything"},
+        {"state": ""},
         {"probabilities": (0.1, 0.2, 0.7)},
         {"probabilities": (1.0,)},
         {"answer": "bicycle"},
