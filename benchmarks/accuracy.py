@@ -3,6 +3,8 @@
 Trained on train_dir with `ddnn train`'s defaults, which were chosen on train_dir:validation;
 reported on test_dir, which chose nothing. One model serves all three survivabilities. Each trained
 model's figures are kept in build/accuracy/, so that an interrupted run goes on.
+
+The last row has messages of 8 values, and each is rounded to int8 as the wire rounds it.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ddnn_tf import Topology, datasets
+from ddnn_tf import Convolutional, Recipe, Topology, datasets
 from ddnn_tf.names import SectionName
 from ddnn_tf.searches.runs import Measured, Run, Runs, spread_of
 from edge_runtime.reliability import Answerer
 
-SURVIVABILITIES = ("high", "medium", "low")
+from .cameras import SURVIVABILITIES, Setting, figures, spreads
+
 #: Sections, topology, and who answers: with `any`, every node has an exit.
 ROWS: tuple[tuple[SectionName, str, Answerer], ...] = (
     ("fc32", "poster-residual", "output"),
@@ -25,7 +28,17 @@ ROWS: tuple[tuple[SectionName, str, Answerer], ...] = (
     ("fc32", "poster-residual", "any"),
     ("conv", "poster-residual", "any"),
 )
+NARROW = Setting(
+    form="mvmc",
+    split="train_dir",
+    size=32,
+    margins=(1.0,),
+    sections=Convolutional(units=8),
+    views=None,
+    rest=Recipe(),
+)
 TEST = "test_dir"
+KEPT = Path("build/accuracy")
 
 
 def main(seeds: int = 3) -> None:
@@ -34,7 +47,7 @@ def main(seeds: int = 3) -> None:
     if not folder.is_dir():
         print(f"  skipped: no cameras at {folder}; DDNN_DATA=FOLDER says where they are")
         return
-    runs = Runs("build/accuracy", datasets.load(folder))
+    runs = Runs(KEPT, datasets.load(folder))
     print("  % at high/medium/low, mean ± half range of", seeds, "seeds, fallback prior")
     for sections, name, answer in ROWS:
         topology = Topology.load(name)
@@ -51,6 +64,9 @@ def main(seeds: int = 3) -> None:
         print(f"  {'':<30} balanced {_row(found, balanced=True)}")
         bounds = found[0].bounds[TEST]
         print(f"  {'':<30} bound " + " / ".join(f"{100 * bounds[s]:.2f}" for s in bounds))
+    narrow = [figures(NARROW, seed, TEST, KEPT, "int8") for seed in range(seeds)]
+    print(f"  conv, 8 units, int8     output {spreads(narrow, 'expected_accuracy')}")
+    print(f"  {'':<30} balanced {spreads(narrow, 'balanced_accuracy')}")
 
 
 def _row(found: Sequence[Measured], *, balanced: bool = False) -> str:

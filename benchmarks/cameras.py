@@ -16,6 +16,7 @@ import numpy as np
 
 from ddnn_tf import Convolutional, Recipe, Topology, datasets, expected_accuracy, learn_views, train
 from ddnn_tf.datasets import Batches, Dataset
+from ddnn_tf.runs import ROUNDING
 from edge_runtime.files import new_file
 from edge_runtime.reliability import reachability_bound
 from edge_runtime.wire import Encoding
@@ -75,6 +76,9 @@ def figures(
     if not path.is_file():
         model = _trained(setting, seed, kept)
         found = expected_accuracy(model, setting.data(on), SURVIVABILITIES, messages=messages)
+        for name, best in bound(setting, on).items():
+            if found.expected_accuracy(name) > best + ROUNDING:
+                raise RuntimeError(f"{found.expected_accuracy(name)} is above the bound {best}")
         told = {**found.to_dict(), "setting": asdict(setting), "seed": seed}
         with new_file(path) as temporary:
             temporary.write_text(json.dumps(told))
