@@ -16,7 +16,7 @@ import numpy as np
 
 from ddnn_tf import Convolutional, Recipe, Topology, datasets, expected_accuracy, learn_views, train
 from ddnn_tf.datasets import Batches, Dataset
-from ddnn_tf.runs import ROUNDING
+from ddnn_tf.searches.runs import ROUNDING
 from edge_runtime.files import new_file
 from edge_runtime.reliability import reachability_bound
 from edge_runtime.wire import Encoding
