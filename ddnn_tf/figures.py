@@ -268,12 +268,14 @@ def lines(
     across: str,
     ticks: Mapping[float, str] | None = None,
     limits: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    apart: Mapping[str, Mapping[str, tuple[float, float, float, float]]] | None = None,
 ) -> Figure:
     """Accuracy against a number, a line for each survivability.
 
     `series`: by survivability, points of (x, mean, half range), accuracies as fractions. `across`:
     what x is. `ticks`: names of places on the axis. `limits`: by survivability, points of (x, what
-    no model can beat).
+    no model can beat). `apart`: by what they are called, points that belong to no line: by
+    survivability (x, mean, half range, what no model can beat).
     """
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
@@ -287,6 +289,23 @@ def lines(
         if limits:
             x, most = (np.array(column) for column in zip(*limits[name], strict=True))
             axes.plot(x, 100 * most, ":", color=colour, linewidth=1.2)
+        for found in (apart or {}).values():
+            place, mean, half, beaten = found[name]
+            looks: dict[str, Any] = {"color": colour, "markerfacecolor": PAPER, "markersize": 8}
+            axes.errorbar(place, 100 * mean, 100 * half, fmt=marker, capsize=3, zorder=3, **looks)
+            axes.plot(place, 100 * beaten, "_", color=colour, markersize=10)
+    for label, found in (apart or {}).items():
+        lowest = min(found.values(), key=lambda point: point[1] - point[2])
+        axes.annotate(
+            label,
+            (lowest[0], 100 * (lowest[1] - lowest[2])),
+            (0, -8),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            color=SOFT,
+            fontsize=9,
+        )
     if ticks:
         axes.set_xticks(list(ticks), list(ticks.values()), rotation=30, ha="right")
     axes.set_xlabel(across + (" (dotted: what no model can beat)" if limits else ""))

@@ -130,7 +130,8 @@ def search(
         say(f"wrote {file}")
     if found.retrained:
         across = "bytes of all links an inference"
-        _write_lines(out / "links.png", found.curve(), across, limits=found.limits())
+        beside = {"limits": found.limits(), "apart": found.apart()}
+        _write_lines(out / "links.png", found.curve(), across, **beside)
     _tell(found, out / "links.json", json)
 
 

@@ -113,19 +113,31 @@ class LinkSearch:
         }
 
     def curve(self) -> dict[str, list[tuple[float, float, float]]]:
-        """By survivability: bytes, mean and half range of the retrained sets, cheapest first."""
-        found: dict[str, list[tuple[float, float, float]]] = {}
-        for s in self.survival:
-            spreads = [(r.bytes, r.accuracy(self.test, s)) for r in self.retrained]
-            found[s] = sorted((size, x.mean, x.half_range) for size, x in spreads)
-        return found
+        """By survivability: bytes, mean and half range of the front's retrained sets."""
+        return {s: [self._point(r, s)[:3] for r in self._of_front(True)] for s in self.survival}
 
     def limits(self) -> dict[str, list[tuple[float, float]]]:
-        """By survivability: bytes of the retrained sets, and what no model can beat."""
+        """By survivability: bytes of the same sets, and what no model can beat."""
         return {
-            s: sorted((r.bytes, r.bound(self.test, s)) for r in self.retrained)
+            s: [(r.bytes, r.bound(self.test, s)) for r in self._of_front(True)]
             for s in self.survival
         }
+
+    def apart(self) -> dict[str, dict[str, tuple[float, float, float, float]]]:
+        """Retrained for comparison, by name and survivability: their point and what limits it."""
+        return {
+            r.name: {s: self._point(r, s) for s in self.survival} for r in self._of_front(False)
+        }
+
+    def _of_front(self, wanted: bool) -> list[Retrained]:
+        """Retrained sets that the search found, or the others, cheapest first."""
+        found = {frozenset(c.links) for c in self.front}
+        sets = [r for r in self.retrained if (frozenset(r.choice.links) in found) == wanted]
+        return sorted(sets, key=lambda r: r.bytes)
+
+    def _point(self, r: Retrained, survivability: str) -> tuple[float, float, float, float]:
+        spread = r.accuracy(self.test, survivability)
+        return r.bytes, spread.mean, spread.half_range, r.bound(self.test, survivability)
 
     def __str__(self) -> str:
         names = " / ".join(self.survival)

@@ -38,7 +38,7 @@ FACTORS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 class Row:
     """One line of a study: the run whose figure stands under each survivability.
 
-    `regrouped`: trained and measured on views paired as the poster's public code pairs them.
+    `regrouped`: trained and measured on views grouped as the poster's public code groups them.
     `x`: place on the axis of a figure, where the study is about a number.
     """
 
@@ -211,25 +211,34 @@ def run_study(
 
 
 def regrouped(data: Dataset, seed: int = 0) -> Dataset:
-    """The views paired as the poster's public code pairs them.
+    """The views grouped as the poster's public code groups them.
 
-    It lists each camera's folder of a class in no order and takes the n-th picture of each as one
-    sample: views of one class and split, but of different objects and moments. Emulated by an
-    order drawn for each camera within each folder and class.
+    It lists the pictures of a class and frame in the order of the directory, which is none, and
+    takes as many at a time as there are cameras: the first goes where the first camera's belongs.
+    So a sample's views are of one class and moment, but of any cameras and objects. Emulated by
+    an order drawn for each folder, class and frame; for each folder and class where data have no
+    frames.
+
+    Raises:
+        InputError: for sensors that are not alike.
     """
-    table = data.table
-    folders = np.zeros(len(data), "U1") if table.folders is None else table.folders
-    inputs = {name: x.copy() for name, x in data.samples.inputs.items()}
+    inputs, table = data.samples.inputs, data.table
+    if len({(x.shape, x.dtype) for x in inputs.values()}) > 1:
+        shapes = ", ".join(f"{name} {x.shape[1:]} {x.dtype}" for name, x in inputs.items())
+        raise InputError(f"views can be grouped wrongly where all sensors are alike, got {shapes}")
+    pictures = np.stack(list(inputs.values()), axis=1)
     visible = data.visible.copy()
-    for column, name in enumerate(data.sensors):
-        rng = np.random.default_rng((seed, column))
-        for folder in np.unique(folders):
-            for label in np.unique(table.labels):
-                rows = np.flatnonzero((folders == folder) & (table.labels == label))
-                order = rng.permutation(rows)
-                inputs[name][rows] = data.samples.inputs[name][order]
-                visible[rows, column] = data.visible[order, column]
-    samples = Samples(inputs, data.samples.labels, data.class_names)
+    parts = [x for x in (table.folders, table.labels, table.frames) if x is not None]
+    together: dict[tuple[Any, ...], list[int]] = {}
+    for row, key in enumerate(zip(*(x.tolist() for x in parts), strict=True)):
+        together.setdefault(key, []).append(row)
+    rng = np.random.default_rng(seed)
+    for rows in together.values():
+        order = rng.permutation(visible[rows].size)
+        for x in (pictures, visible):
+            x[rows] = x[rows].reshape(-1, *x.shape[2:])[order].reshape(x[rows].shape)
+    views = {name: np.ascontiguousarray(pictures[:, i]) for i, name in enumerate(inputs)}
+    samples = Samples(views, data.samples.labels, data.class_names)
     return replace(data, samples=samples, visible=visible)
 
 
@@ -263,7 +272,7 @@ def _survivability(data: Dataset, template: Run) -> Iterator[Row]:
 def _grouping(data: Dataset, template: Run) -> Iterator[Row]:
     for method in POSTER_METHODS[1:]:
         for wrong in (False, True):
-            label = f"{method}, {'the listed' if wrong else 'the right'} pairs"
+            label = f"{method}, {'as listed' if wrong else 'grouped rightly'}"
             yield Row(label, _alike(template, method=method), "prior-random", wrong)
 
 
@@ -295,7 +304,7 @@ def _rates(data: Dataset, template: Run) -> Iterator[Row]:
 
 #: Title and rows of each study, by name.
 STUDIES: Mapping[StudyName, tuple[str, Callable[[Dataset, Run], Iterator[Row]]]] = {
-    "grouping": ("views paired as the poster's code lists them, and rightly", _grouping),
+    "grouping": ("views grouped as the poster's code lists them, and rightly", _grouping),
     "merge-weights": ("what links that are added are multiplied by", _merge_weights),
     "rates": ("accuracy by how often nodes fail in training", _rates),
     "splits": ("the poster's split, and past to future and back", _splits),

@@ -17,6 +17,7 @@ from ddnn_tf.searches.study import STUDIES, Table, regrouped, run_study
 from ddnn_tf.sections import weighted_add
 from ddnn_tf.training import Recipe, train
 from edge_runtime.errors import InputError
+from edge_runtime.samples import Samples
 from edge_runtime.topology import Topology
 from tests.commands import small_samples
 from tests.models import randomised
@@ -200,29 +201,39 @@ def test_an_unknown_study_is_refused(tmp_path: Path, data: Dataset, template: Ru
         run_study("weather", Runs(tmp_path, data), template)  # type: ignore[arg-type]
 
 
-def test_regrouped_pairs_views_of_one_class(data: Dataset) -> None:
-    wrong = regrouped(data)
+def test_regrouped_mixes_cameras_and_objects_within_a_class_and_frame(data: Dataset) -> None:
+    frames = np.arange(len(data)) // 12  # four objects of each class a frame
+    numbered = np.arange(2 * len(data), dtype=np.float32).reshape(2, -1, 1)
+    before = dict(zip(data.sensors, numbered, strict=True))
+    samples = Samples(before, data.samples.labels, data.class_names)
+    table = replace(data.table, frames=frames)
+    framed = replace(data, samples=samples, table=table, family="frame")
+    wrong = regrouped(framed)
     assert np.array_equal(wrong.samples.labels, data.samples.labels)
-    for name, before in data.samples.inputs.items():
-        after = wrong.samples.inputs[name]
-        assert not np.array_equal(after, before)
-        for label in range(3):
-            rows = data.samples.labels == label
-            assert sorted(map(tuple, after[rows])) == sorted(map(tuple, before[rows]))
-    # Each camera in an order of its own.
-    moved = [
-        [np.flatnonzero((before == row).all(axis=1))[0] for row in wrong.samples.inputs[name]]
-        for name, before in data.samples.inputs.items()
-    ]
-    assert moved[0] != moved[1]
-    assert np.array_equal(regrouped(data).samples.inputs["cam0"], wrong.samples.inputs["cam0"])
+    after = np.stack([wrong.samples.inputs[name] for name in data.sensors], axis=1)[..., 0]
+    assert sorted(after.ravel()) == list(range(2 * len(data)))
+    rows = (after % len(data)).astype(int)
+    assert np.array_equal(data.samples.labels[rows], data.samples.labels[:, None].repeat(2, 1))
+    assert np.array_equal(frames[rows], frames[:, None].repeat(2, 1))
+    cameras = after // len(data)
+    assert (cameras != [0, 1]).any()  # a camera's picture where another's belongs
+    assert (rows[:, 0] != rows[:, 1]).any()  # two objects in one sample
+    again = regrouped(framed).samples.inputs["cam0"]
+    assert np.array_equal(again, wrong.samples.inputs["cam0"])
 
 
 def test_regrouped_keeps_what_is_seen_with_its_picture(data: Dataset) -> None:
-    visible = data.samples.inputs["cam0"][:, :1] > 0
-    marked = replace(data, visible=np.repeat(visible, 2, axis=1))
-    wrong = regrouped(marked)
-    assert np.array_equal(wrong.visible[:, 0], wrong.samples.inputs["cam0"][:, 0] > 0)
+    seen = [x[:, 0] > 0 for x in data.samples.inputs.values()]
+    wrong = regrouped(replace(data, visible=np.stack(seen, axis=1)))
+    for column, x in enumerate(wrong.samples.inputs.values()):
+        assert np.array_equal(wrong.visible[:, column], x[:, 0] > 0)
+
+
+def test_unlike_sensors_cannot_be_regrouped(data: Dataset) -> None:
+    inputs = {**data.samples.inputs, "cam1": data.samples.inputs["cam1"][:, :2]}
+    samples = Samples(inputs, data.samples.labels, data.class_names)
+    with pytest.raises(InputError, match=r"all sensors are alike, got cam0 \(3,\) float32, cam1"):
+        regrouped(replace(data, samples=samples))
 
 
 # -- the search over links from end to end ---------------------------------------------------------
@@ -261,6 +272,11 @@ def test_a_search_over_links_is_trained_kept_and_told(tmp_path: Path, data: Data
     for r in found.retrained:
         assert r.bytes == r.measured[0].bytes == found.base + 128 * len(r.choice.links)
         assert r.accuracy("npz:test", "low").mean <= r.bound("npz:test", "low")
+    # What the search did not find is drawn apart from its front.
+    front = {c.links for c in found.front}
+    others = {r.name for r in found.retrained if r.choice.links not in front}
+    assert set(found.apart()) == others
+    assert len(found.curve()["low"]) == len(found.limits()["low"]) == len(names) - len(others)
     assert steps[0] == ("supernet", 0, 1)
     assert steps[-1][0] == "retrain"
     assert "| primary links | 384 |" in str(found)
