@@ -11,7 +11,9 @@ Layout of a bundle:
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -127,6 +129,17 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
     nodes: dict[str, str]
 
 
+def fingerprint(topology: Topology, class_names: tuple[str, ...], models: Iterable[str]) -> str:
+    """Identifies a model version: all that its nodes must agree on to understand each other.
+
+    `models`: sha256 of each node's artifact, in the topology's order. Hexadecimal.
+    """
+    digest = hashlib.sha256(repr((topology.to_dict(), class_names)).encode())
+    for model in models:
+        digest.update(model.encode())
+    return digest.hexdigest()
+
+
 def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManifest]]:
     """The manifest of a bundle and of each of its nodes, checked against each other."""
     folder = Path(folder)
@@ -159,6 +172,13 @@ def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManif
             )
         _check_links(manifest.topology, nodes[name], node_file)
     _check_answers(manifest, nodes[manifest.topology.output], path)
+    models = [nodes[name].files.get(MODEL_FILE, "") for name in manifest.topology.order]
+    if fingerprint(manifest.topology, manifest.class_names, models) != manifest.fingerprint:
+        raise InputError(
+            f"{path}: topology, survival values or artifacts are not those that were exported (at "
+            "$.fingerprint); a file was edited: copy or export the bundle again, and give other "
+            "survival values where they are asked for (--survival)"
+        )
     return manifest, nodes
 
 

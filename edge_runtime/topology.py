@@ -134,7 +134,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
                 f"expected a topology file, or one of the shipped ones ({names}), "
                 f"but cannot read {str(source)!r}: {error}"
             ) from error
-        decode = _decode_yaml if path.suffix in {".yaml", ".yml"} else json.loads
+        decode = _decode_yaml if path.suffix in {".yaml", ".yml"} else _decode_json
         try:
             data = decode(text)
         except (ValueError, RecursionError) as error:
@@ -350,9 +350,37 @@ def _decode_yaml(text: str) -> Any:
             'pip install "ddnn-tf[train]", or give the topology as JSON'
         ) from error
     try:
+        _check_keys(yaml.compose(text, yaml.SafeLoader))
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
+
+
+def _check_keys(node: Any) -> None:
+    """A key of a YAML mapping that stands there twice: readers keep the last and say nothing."""
+    lines: dict[str, int] = {}
+    for part in node.value if node and isinstance(node.value, list) else ():
+        key, value = part if isinstance(part, tuple) else (None, part)
+        if key and isinstance(key.value, str):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                first = lines[key.value]
+                raise ValueError(f"key {key.value!r} stands twice, in lines {first} and {line}")
+            lines[key.value] = line
+        _check_keys(value)
+
+
+def _decode_json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"key {twice!r} stands twice in one object")
+    return found
 
 
 def _remedy(error: msgspec.ValidationError) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from edge_runtime.manifest import (
     Quantization,
     ReliabilityTable,
     encode,
+    fingerprint,
 )
 from edge_runtime.reliability import Reliability, Runner, evaluate
 from edge_runtime.sampling import find_configurations
@@ -247,7 +247,8 @@ class _Describer:
         self, tables: Mapping[str, ReliabilityTable], priority: tuple[str, ...] | None = None
     ) -> None:
         bits = self.topology.bits
-        fingerprint = self._fingerprint()
+        models = [artifact.files[MODEL_FILE] for artifact in self.artifacts.values()]
+        own = fingerprint(self.topology, self.class_names, models)
         output = self.topology.output
         hashes = {}
         for node, artifact in self.artifacts.items():
@@ -255,7 +256,7 @@ class _Describer:
             manifest = NodeManifest(
                 node=node,
                 tier=self.topology.node(node).tier,
-                fingerprint=fingerprint,
+                fingerprint=own,
                 quantization=self.quantization,
                 incoming=tuple(
                     IncomingLink(
@@ -281,7 +282,7 @@ class _Describer:
             (self.folder / "nodes" / node / NODE_FILE).write_bytes(data)
             hashes[node] = sha256(data)
         manifest_of_all = BundleManifest(
-            fingerprint=fingerprint,
+            fingerprint=own,
             topology=self.topology,
             class_names=self.class_names,
             prior=self.prior,
@@ -291,14 +292,6 @@ class _Describer:
             nodes=hashes,
         )
         (self.folder / BUNDLE_FILE).write_bytes(encode(manifest_of_all))
-
-    def _fingerprint(self) -> str:
-        """Identifies a model version: all that its nodes must agree on to understand each other."""
-        whole = (self.topology.to_dict(), self.class_names)
-        digest = hashlib.sha256(repr(whole).encode())
-        for artifact in self.artifacts.values():
-            digest.update(artifact.files[MODEL_FILE].encode())
-        return digest.hexdigest()
 
 
 def _carried(model: keras.Model, name: str) -> Any:

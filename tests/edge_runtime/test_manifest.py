@@ -21,13 +21,15 @@ from edge_runtime.manifest import (
     NodeManifest,
     ReliabilityTable,
     encode,
+    fingerprint,
     read_bundle,
     read_node,
 )
 from tests.reference import small_topology
 
 Plain = dict[str, Any]
-FINGERPRINT = "f" * 64
+MODELS = {node: sha256(node.encode()) for node in small_topology().order}
+FINGERPRINT = fingerprint(small_topology(), ("a", "b"), MODELS.values())
 
 
 def node_manifest(name: str) -> NodeManifest:
@@ -46,7 +48,7 @@ def node_manifest(name: str) -> NodeManifest:
         outgoing=tuple(x.target for x in topology.outgoing(name)),
         inputs={x.source: TensorSpec((3,), "float32") for x in topology.incoming(name)},
         outputs=(TensorSpec((2,), "float32"),),
-        files={MODEL_FILE: sha256(name.encode())},
+        files={MODEL_FILE: MODELS[name]},
         tolerance=1e-5,
         budget=0.5,
         class_names=("a", "b") if answers else None,
@@ -155,7 +157,17 @@ FAULTS: dict[str, tuple[str, Callable[[Plain], object], str]] = {
     "another model's node": (
         LEFT,
         lambda m: m.update(fingerprint="0" * 64),
-        "expected node 'left' of model ffffffffffff, got 'left' of 000000000000",
+        f"expected node 'left' of model {FINGERPRINT[:12]}, got 'left' of 000000000000",
+    ),
+    "another survival": (
+        BUNDLE_FILE,
+        lambda m: m["topology"]["nodes"][1].update(survival=0.5),
+        r"survival values or artifacts are not those that were exported \(at \$.fingerprint",
+    ),
+    "another survivability": (
+        BUNDLE_FILE,
+        lambda m: m["topology"]["survivabilities"]["low"].update(left=0.5),
+        r"not those that were exported \(at \$.fingerprint",
     ),
 }
 

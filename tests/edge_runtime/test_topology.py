@@ -403,6 +403,12 @@ def test_a_topology_made_in_python_is_checked_alike() -> None:
         ("broken.yml", "a: b: c", "not a well-formed yml file"),
         ("list.json", "[]", "Expected `object`, got `array`"),
         ("empty.yaml", "", "Expected `object`, got `null`"),
+        (
+            "twice.yaml",
+            "name: a\nnodes:\n- {name: b, tier: fog,\n   name: c}\n",
+            "key 'name' stands twice, in lines 3 and 4",
+        ),
+        ("twice.json", '{"links": [{"source": "a", "source": "b"}]}', "key 'source' stands twice"),
     ],
 )
 def test_a_broken_file_is_one_clear_error(
