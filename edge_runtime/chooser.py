@@ -24,7 +24,7 @@ __all__ = ["Chooser", "Refused"]
 WAIT = 0.95
 
 #: Why an answer was not considered.
-Refused = Literal["duplicate", "expired", "late", "foreign", "malformed"]
+Refused = Literal["duplicate", "expired", "late", "foreign", "stale_model", "malformed"]
 
 
 class _Open:
@@ -46,7 +46,8 @@ class Chooser:
     `ranking`: all nodes that can answer, preferred ones first, see `choice.candidates`; without it,
     whoever answers is taken for an exit, in the order of names, which will do for the policies
     that compare states and confidence alone. At most `most_open` frames are held, and
-    `most_closed` ids remembered.
+    `most_closed` ids remembered. `model`: the only one whose answers are considered, by what
+    `Answer.model` says of it; without it, any.
 
     Raises `InputError` for a policy that needs a ranking and has none.
     """
@@ -59,13 +60,14 @@ class Chooser:
         deadline_ns: int,
         most_open: int = 64,
         most_closed: int = 1024,
+        model: str | None = None,
     ) -> None:
         if ranking is None and policy in ("highest", "priority"):
             raise InputError(
                 f"the policy {policy} needs to know the nodes; give the bundle, or choose maximal "
                 "or confident"
             )
-        self._policy, self._ranking = policy, ranking
+        self._policy, self._ranking, self._model = policy, ranking, model
         self._deadline, self._wait = deadline_ns, int(WAIT * deadline_ns)
         self._most_open, self._most_closed = most_open, most_closed
         self._open: dict[int, _Open] = {}
@@ -85,6 +87,8 @@ class Chooser:
         """Consider an answer that has come; returns why it was not, None if it was."""
         if self._ranking is not None and answer.node not in self._ranking:
             return "foreign"
+        if self._model not in (None, answer.model):
+            return "stale_model"
         if _state(answer) is None or not answer.probabilities:
             return "malformed"
         age = max(0.0, answer.age_ms) * 1e6

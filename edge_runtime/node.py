@@ -69,6 +69,7 @@ class Answer(msgspec.Struct, frozen=True):
     since capture. `accuracy`: what the bundle's reliability table says of exactly this state, null
     where it says nothing. `fallback`: nothing reached the node. `waited`: whether a sender that was
     waited for did not come in time. `exit`: whether it is that of an exit, below the output node.
+    `model`: the first digits of its fingerprint, hexadecimal.
     """
 
     frame: int
@@ -82,6 +83,7 @@ class Answer(msgspec.Struct, frozen=True):
     fallback: bool
     waited: bool
     exit: bool = False
+    model: str = ""
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -382,6 +384,7 @@ class Node:
             fallback=ready.silent,
             waited=not ready.complete,
             exit=manifest.exit,
+            model=self._fingerprint.hex(),
         )
         self._transport.send(ANSWERS, b"", msgspec.json.encode(answer))
         self._answers += 1

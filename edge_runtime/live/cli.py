@@ -35,7 +35,7 @@ from ..sources import Region, open_source, parse_region
 from ..topology import Topology
 from ..transport.base import ANSWERS, METRICS, Event, PeerDown, Received
 from ..transport.zenoh import ZenohTransport
-from ..wire import Encoding
+from ..wire import Encoding, short_fingerprint
 from .deployment import LocalDeployment
 from .feed import golden_views
 from .injections import FAULTS, Fault, Injection, parse_injection, parse_seconds
@@ -295,7 +295,12 @@ def _up(options: argparse.Namespace) -> int:
     replay = Replay(bundle, inputs, options.encoding, answer=options.answer, policy=options.policy)
     chooser = None
     if options.answer == "any":
-        chooser = Chooser(options.policy, replay.ranking, deadline_ns=deadline_ns)
+        chooser = Chooser(
+            options.policy,
+            replay.ranking,
+            deadline_ns=deadline_ns,
+            model=short_fingerprint(bundle.manifest.fingerprint).hex(),
+        )
     with (
         ExitStack() as stack,
         interruptible() as interruption,
@@ -428,11 +433,12 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def _chooser(options: argparse.Namespace, deployment: Deployment) -> Chooser:
-    who = None
+    who, model = None, None
     if options.bundle is not None:
         manifest, _ = read_bundle(options.bundle)
         who = ranking(manifest.topology, "any", options.policy, manifest.priority)
-    return Chooser(options.policy, who, deadline_ns=deadline(None, deployment))
+        model = short_fingerprint(manifest.fingerprint).hex()
+    return Chooser(options.policy, who, deadline_ns=deadline(None, deployment), model=model)
 
 
 def _lines(event: Event | None, chooser: Chooser | None) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 
+from edge_runtime.choice import POLICIES, Policy
 from edge_runtime.topology import Topology
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
@@ -36,7 +37,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One deployment and what befalls it. `frames` are counted from the start of the run."""
+    """One deployment and what befalls it. `frames` are counted from the start of the run.
+
+    `exits`: by which policy somebody looking on takes an answer of any node; None where only the
+    output node answers.
+    """
 
     topology: Topology
     fps: int = 30
@@ -48,6 +53,7 @@ class Scenario:
     flagged: frozenset[str] = frozenset()
     most_open: int = 64
     most_closed: int = 1024
+    exits: Policy | None = None
 
     @property
     def length(self) -> int:
@@ -112,4 +118,10 @@ def draw_scenario(seed: int, topology: Topology | None = None) -> Scenario:
         at = rng.randrange(scenario.length * 3 // 4)
         lasts = rng.choice([20 * MS, 150 * MS, rng.randrange(100 * MS, S), 10 * S])
         faults.append(Fault(at, kind, where, lasts, rng.randrange(1 << 30)))
-    return replace(scenario, faults=tuple(sorted(faults, key=lambda f: f.at)))
+    # Drawn by itself: the other half of the seeds are what they were before there were exits.
+    rng = random.Random(f"exits {seed}")
+    exits = rng.choice(POLICIES) if rng.random() < 0.5 else None
+    if exits and rng.random() < 0.2:
+        at = rng.randrange(scenario.length * 3 // 4)
+        faults.append(Fault(at, "junk", "", 0, rng.randrange(1 << 30)))
+    return replace(scenario, faults=tuple(sorted(faults, key=lambda f: f.at)), exits=exits)

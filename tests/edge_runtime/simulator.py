@@ -19,7 +19,7 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import methodcaller
@@ -29,14 +29,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.choice import Policy
+from edge_runtime.chooser import Chooser
 from edge_runtime.clock import FrameClock
 from edge_runtime.failures import output_states
 from edge_runtime.gather import PRESENT, Gather, Ready, TensorSpec, complete
 from edge_runtime.manifest import IncomingLink
+from edge_runtime.node import Answer as Said
 from edge_runtime.reliability import state_keys
 from edge_runtime.topology import Link
 from edge_runtime.wire import Message, decode, encode
 from tests.edge_runtime.ledger import InvariantError, Ledger, ensure
+from tests.edge_runtime.onlooker import ONLOOKER, Onlooker, Taken
 from tests.edge_runtime.scenarios import (
     COMPUTE_JITTER,
     LINK_FAULTS,
@@ -76,7 +80,11 @@ class Answer:
 
 @dataclass
 class Outcome:
-    """What a run came to, and `digest`, a hash over every event of it."""
+    """What a run came to, and `digest`, a hash over every event of it.
+
+    `taken`, `answerable_by_any`, `untaken`, `unheard`: the same as `answers`, `answerable`,
+    `unanswered` and `incomplete`, of what the onlooker takes of the exits'.
+    """
 
     scenario: Scenario
     digest: str
@@ -88,6 +96,10 @@ class Outcome:
     incomplete: frozenset[int]
     counters: Counter[str]
     log: list[str]
+    taken: dict[int, Taken]
+    answerable_by_any: frozenset[int]
+    untaken: frozenset[int]
+    unheard: frozenset[int]
 
 
 # -- processes and the network between them --------------------------------------------------------
@@ -193,6 +205,7 @@ class Simulation:
         scenario: Scenario | None = None,
         *,
         gather_class: type[Gather] = Gather,
+        chooser_class: type[Chooser] = Chooser,
         keep_log: bool = False,
     ) -> None:
         self.seed = seed
@@ -221,7 +234,27 @@ class Simulation:
         self.connections = {
             x.name: Connection(x) for x in topology.links if x.source not in topology.sensor_names
         }
-        self.processes: dict[str, Process] = {}
+        self.processes: dict[str, Any] = {}
+        self.onlooker: Onlooker | None = None
+        if self.scenario.exits:
+            self._add_onlooker(self.scenario.exits, chooser_class)
+
+    def _add_onlooker(self, policy: Policy, chooser_class: type[Chooser]) -> None:
+        scenario = self.scenario
+        self.onlooker = self.processes[ONLOOKER] = Onlooker(
+            self,
+            scenario.topology.with_exits(),
+            policy,
+            deadline=DEADLINE,
+            offset=self.rng.randrange(1, 10**15),
+            most_open=scenario.most_open,
+            most_closed=scenario.most_closed,
+            model=MODEL.hex(),
+            chooser_class=chooser_class,
+        )
+        for node in scenario.topology.order:
+            link = Link(node, ONLOOKER)
+            self.connections[link.name] = Connection(link)
 
     def _describe(self) -> None:
         """What each node's `node.json` would say."""
@@ -373,7 +406,7 @@ class Simulation:
         age = ready.age(local)
         ensure(age <= DEADLINE, f"{where}: computed at the age of {age}")
         ensure(ready.complete or age >= self.budget[node], f"{where}: did not wait, age {age}")
-        ensure(age <= self.now - self._captured(ready.frame), f"{where}: older than it is, {age}")
+        ensure(age <= self.now - self.captured(ready.frame), f"{where}: older than it is, {age}")
         if process.model == MODEL:
             inputs = ready.inputs and complete(
                 ready.inputs, self.inputs[node], tuple(x.source for x in self.incoming[node])
@@ -397,6 +430,8 @@ class Simulation:
             self._answer(process, ready, age)
         else:
             self._send(process, ready, number, age)
+        if self.onlooker is not None:
+            self._say(process, ready, number, age)
         process.step()
 
     def _send(self, process: Process, ready: Ready, number: int, age: int) -> None:
@@ -417,17 +452,38 @@ class Simulation:
             tensors=tensors,
         )
         header, payload = encode(message)
-        links = [x for x in self._of(node) if x.link.source == node]
-        for i, connection in enumerate(links):
+        for i, connection in enumerate(self._to_nodes(node)):
             put = partial(self._transmit, process, connection, ready.frame, header, payload)
             self.after(i * 10 * US, put)
         if node in self.dies_between_sends:
             self.dies_between_sends.discard(node)
             self.after(5 * US, partial(self.kill, node))
 
+    def _say(self, process: Process, ready: Ready, number: int, age: int) -> None:
+        """What its exit answers, to who looks on, once it has sent its messages."""
+        node, sure = process.node, 0.5 + self.rng.random() / 2
+        said = Said(
+            frame=ready.frame,
+            answer=str(number),
+            probabilities=(sure, 1 - sure),
+            node=node,
+            state=f"{ready.state:x}",
+            nodes=(),
+            age_ms=age / 1e6,
+            accuracy=None,
+            fallback=ready.silent,
+            waited=not ready.complete,
+            exit=node != self.scenario.topology.output,
+            model=process.model.hex(),
+        )
+        payload = msgspec.json.encode(said)
+        connection = self.connections[f"{node}->{ONLOOKER}"]
+        put = partial(self._transmit, process, connection, ready.frame, b"", payload)
+        self.after(len(list(self._to_nodes(node))) * 10 * US, put)
+
     def _answer(self, process: Process, ready: Ready, age: int) -> None:
         ensure(ready.frame not in self.answers, f"frame {ready.frame} answered twice")
-        latency = self.now - self._captured(ready.frame)
+        latency = self.now - self.captured(ready.frame)
         self.record("answer", process.node, (ready.frame, ready.state, age))
         self.answers[ready.frame] = Answer(
             ready.frame, process.incarnation, ready.state, self.now, age, latency, ready.silent
@@ -441,6 +497,9 @@ class Simulation:
 
     def _of(self, node: str) -> Iterator[Connection]:
         return (x for x in self.connections.values() if node in (x.link.source, x.link.target))
+
+    def _to_nodes(self, node: str) -> Iterator[Connection]:
+        return (x for x in self._of(node) if node == x.link.source and x.link.target != ONLOOKER)
 
     def _touch_all(self, node: str) -> None:
         for connection in list(self._of(node)):
@@ -547,7 +606,7 @@ class Simulation:
 
     # -- sensors ---------------------------------------------------------------------------------
 
-    def _captured(self, frame: int) -> int:
+    def captured(self, frame: int) -> int:
         """True time at which a frame begins, also of one that a wrong clock has numbered."""
         return self.clock.begins(frame % self._shift)
 
@@ -597,6 +656,10 @@ class Simulation:
             self._fail_link(fault, self.connections[where])
         elif fault.kind in SENSOR_FAULTS:
             self._fail_sensor(fault)
+        elif fault.kind == "junk":
+            assert self.onlooker is not None
+            for i in range(50 + fault.amount % 400):
+                self.after(i * 20 * US, self._junk)
         elif fault.kind == "wall-jump":
             self.wall_jump[where] += 3600 * S * (1 if fault.amount % 2 else -1)
         elif self.processes[where].running:
@@ -720,6 +783,10 @@ class Simulation:
                 header, payload = self._forged(*rng.choice(recent))
             self.after(i * 20 * US, partial(process.receive, sender, header, payload))
 
+    def _junk(self) -> None:
+        if self.onlooker is not None:
+            self.onlooker.receive(*self.onlooker.junk(self.rng))
+
     def _forged(self, sender: str, header: bytes, payload: bytes) -> tuple[bytes, bytes]:
         """As the true holder of a name would say it of the coming frame, but for its tensors."""
         message = decode(header, payload)
@@ -815,9 +882,10 @@ class Simulation:
         incomplete = frozenset(
             f for f in calm if f not in self.answers or ideal[f] & ~self.answers[f].state
         )
-        for process in self.processes.values():
-            if process.alive:
-                self._account(process)
+        for node in topology.order:
+            if node in self.processes and self.processes[node].alive:
+                self._account(self.processes[node])
+        answerable_by_any, untaken, unheard = self._outcome_of_exits(frames, slack)
         return Outcome(
             scenario=self.scenario,
             digest=self._hash.hexdigest(),
@@ -829,26 +897,68 @@ class Simulation:
             incomplete=incomplete,
             counters=self.counters,
             log=self.log or [],
+            taken=self.onlooker.taken if self.onlooker else {},
+            answerable_by_any=answerable_by_any,
+            untaken=untaken,
+            unheard=unheard,
         )
 
+    def _outcome_of_exits(self, frames: range, slack: int) -> tuple[frozenset[int], ...]:
+        """Frames that some exit could answer; those of them that were not answered; calm ones in
+        which an exit that had an answer was not heard in time."""
+        if self.onlooker is None:
+            return (frozenset(),) * 3
+        self.counters += self.onlooker.account()
+        topology, ranking = self.scenario.topology, self.onlooker.ranking
+        ways = [f"{node}->{ONLOOKER}" for node in ranking]
+
+        def exits(before: int) -> NDArray[Any]:
+            """Of each frame, the states in which the exits have an answer that gets through."""
+            masks = self._masks(frames, before, slack)
+            columns = [state_keys(output_states(topology, masks, node)) for node in ranking]
+            states = np.array([[keys[i] for i in which] for keys, which in columns], object).T
+            return np.where(self._masks(frames, before, slack, names=ways), states, 0)
+
+        states = exits(2 * S // self.scenario.fps + 20 * MS)
+        taken = self.onlooker.taken
+        answerable = frozenset(f for f, row in zip(frames, states, strict=True) if any(row))
+        untaken = frozenset(f for f in answerable if f not in taken or taken[f].answer.fallback)
+        everything = (*topology.elements, *ways)
+        steady = self._masks(frames, 500 * MS, slack, names=everything)
+        touched = self._masks(frames, 500 * MS, slack, any_up=True, names=everything)
+        unheard = set()
+        for i, frame in enumerate(frames):
+            if (steady[i] == touched[i]).all() and frame in taken:
+                heard = taken[frame].heard
+                for node, state in zip(ranking, states[i], strict=True):
+                    if state & ~heard.get(node, 0):
+                        unheard.add(frame)
+        return answerable, untaken, frozenset(unheard)
+
     def _masks(
-        self, frames: range, before: int, after: int, *, any_up: bool = False
+        self,
+        frames: range,
+        before: int,
+        after: int,
+        *,
+        any_up: bool = False,
+        names: Sequence[str] = (),
     ) -> NDArray[np.bool_]:
-        """Which elements worked all the time around each frame (`any_up`: some of the time)."""
-        elements = self.scenario.topology.elements
+        """Which elements worked all the time around each frame (`any_up`: some of the time).
+
+        `names`: of them, and of the links to the onlooker; by default those of the topology.
+        """
+        elements = names or self.scenario.topology.elements
         masks = np.ones((len(frames), len(elements)), bool)
+        begins = np.array([self.clock.begins(frame) for frame in frames])
+        first, last = begins - before, begins + after
         for column, element in enumerate(elements):
-            spans = self.down.get(element, [])
-            for row, frame in enumerate(frames):
-                begin = self.clock.begins(frame)
-                first, last = begin - before, begin + after
-                if any_up:
-                    masks[row, column] = not any(a <= first and last < b for a, b in spans)
-                elif any(a <= last and first < b for a, b in spans):
-                    masks[row, column] = False
+            for a, b in self.down.get(element, []):
+                down = (a <= first) & (last < b) if any_up else (a <= last) & (first < b)
+                masks[down, column] = False
         for row, frame in enumerate(frames):
-            for name in self.lost.get(frame, ()):
-                masks[row, self.scenario.topology.index[name]] = any_up
+            for name in self.lost.get(frame, set()).intersection(elements):
+                masks[row, elements.index(name)] = any_up
         return masks
 
 
@@ -877,6 +987,10 @@ def main() -> None:
             unanswered=len(outcome.unanswered),
             steady=outcome.steady,
             incomplete=len(outcome.incomplete),
+            taken=len(outcome.taken),
+            answerable_by_any=len(outcome.answerable_by_any),
+            untaken=len(outcome.untaken),
+            unheard=len(outcome.unheard),
         )
         total += outcome.counters
         if options.seed is not None:
@@ -888,6 +1002,8 @@ def main() -> None:
             )
             print("unanswered", sorted(outcome.unanswered))
             print("incomplete", sorted(outcome.incomplete))
+            print("untaken", sorted(outcome.untaken))
+            print("unheard", sorted(outcome.unheard))
     print(*(f"{name}: {number}" for name, number in total.items()), sep="\n")
     print(f"{(time.perf_counter() - began) / len(seeds) * 1e3:.0f} ms a seed")
 

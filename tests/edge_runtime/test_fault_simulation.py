@@ -8,16 +8,21 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_runtime.choice import POLICIES
+from edge_runtime.chooser import Chooser, Refused
 from edge_runtime.gather import Dropped, Gather, Ready
+from edge_runtime.node import Answer
 from edge_runtime.topology import Topology
 from edge_runtime.wire import Message, WireError, decode
 from tests.edge_runtime.ledger import InvariantError
@@ -46,9 +51,11 @@ def simulate(seed: int, scenario: Scenario | None = None) -> Outcome:
         run = outcome.scenario
         if run.network.loss == 0:
             assert not outcome.unanswered, f"answerable, but unanswered: {outcome.unanswered}"
+            assert not outcome.untaken, f"some exit could answer, but none: {outcome.untaken}"
             # A sender that waited for its own deadline is heard if a hop fits between the two.
             if run.hop < 0.9 * DEADLINE / run.topology.depths[run.topology.output]:
                 assert not outcome.incomplete, f"all was well, but not used: {outcome.incomplete}"
+                assert not outcome.unheard, f"all was well, but not waited for: {outcome.unheard}"
     except AssertionError as error:
         replay = "" if scenario else f"python -m tests.edge_runtime.simulator --seed {seed} --log: "
         pytest.fail(f"{replay}seed {seed}: {error}")
@@ -63,6 +70,8 @@ def counted(seed: int) -> Counter[str]:
         frames=outcome.scenario.frames,
         answerable=len(outcome.answerable),
         unanswered=len(outcome.unanswered),
+        answerable_by_any=len(outcome.answerable_by_any),
+        untaken=len(outcome.untaken),
     )
     return own + outcome.counters
 
@@ -75,6 +84,9 @@ def test_no_fault_breaks_an_invariant(first: int) -> None:
     # Most frames are, or the claim below would be an empty one.
     assert total["answerable"] > 0.7 * total["frames"]
     assert total["unanswered"] <= 0.01 * total["answerable"]
+    # About half of the seeds run with exits on every node, and more frames can be answered then.
+    assert total["answerable_by_any"] > 0.3 * total["frames"]
+    assert total["untaken"] <= 0.01 * total["answerable_by_any"]
 
 
 def test_every_kind_of_fault_and_of_refusal_is_among_the_seeds() -> None:
@@ -84,7 +96,9 @@ def test_every_kind_of_fault_and_of_refusal_is_among_the_seeds() -> None:
     wanted = {*NODE_FAULTS, *LINK_FAULTS, *SENSOR_FAULTS}
     wanted |= {"duplicate", "expired", "foreign", "late", "malformed"}
     wanted |= {"stale_incarnation", "stale_model", "frames_at_deadline", "frames_silent"}
+    wanted |= {"exits_below", "exits_malformed", "exits_foreign"}
     assert wanted <= set(seen)
+    assert {draw_scenario(seed).exits for seed in range(40)} == {None, *POLICIES}
 
 
 @settings(max_examples=25)
@@ -113,6 +127,21 @@ def test_frames_are_answered_in_time_and_whole_when_nothing_fails() -> None:
     late = [a for a in outcome.answers.values() if a.frame > 10 and a.latency_ns > 20 * MS]
     assert not late
     assert {a.state for a in outcome.answers.values() if a.frame > 10} == {whole}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_exits_answer_while_the_output_node_is_dead_and_nobody_from_nothing(policy: Any) -> None:
+    topology = Topology.load("poster-residual")
+    dead = Fault(at=500 * MS, kind="kill", where=topology.output, lasts=10 * S)
+    sensors = sorted(topology.sensor_names)
+    blind = [Fault(at=S, kind="sensor-empty", where=name, lasts=500 * MS) for name in sensors]
+    outcome = simulate(1, Scenario(topology, frames=96, exits=policy, faults=(dead, *blind)))
+    assert len(outcome.answerable_by_any) > 60
+    assert outcome.taken.keys() >= set(range(10, 97))
+    said = [outcome.taken[frame].answer for frame in range(10, 97)]
+    # Of nothing there is an answer for as long as nobody sees, and then it says so.
+    assert 10 <= sum(answer.fallback for answer in said) <= 20
+    assert {answer.node for answer in said if not answer.fallback} - {topology.output}
 
 
 def test_the_newest_frames_are_answered_at_twice_the_load_that_fits() -> None:
@@ -236,6 +265,54 @@ class GivesAwayBuffers(Gather):
         return super().sense(sensor, frame, view, *rest, **named)
 
 
+class AnswersTwice(Chooser):
+    def _close(self, frame: int) -> None:
+        del self._open[frame]
+
+
+class WaitsForNobody(Chooser):
+    def _due(self, found: Any) -> int:
+        return int(found.captured)
+
+
+class WaitsForEver(Chooser):
+    def gone(self, node: str) -> None:
+        pass
+
+    def next_wakeup(self) -> int | None:
+        return None
+
+
+class TakesTheFirst(Chooser):
+    def _choose(self, answers: dict[str, Answer]) -> Answer:
+        return next(iter(answers.values()))
+
+
+class TakesAnyModel(Chooser):
+    def take(self, answer: Answer, now: int) -> Refused | None:
+        self._model = answer.model
+        return super().take(answer, now)
+
+
+class MixesFramesUp(Chooser):
+    def ready(self, now: int) -> Answer | None:
+        answer = super().ready(now)
+        return answer and msgspec.structs.replace(answer, frame=answer.frame + 1)
+
+
+class KeepsAllAnswers(Chooser):
+    def __init__(self, *rest: Any, **named: Any) -> None:
+        super().__init__(*rest, **{**named, "most_open": 10**6, "most_closed": 10**6})
+
+
+class Relabels(Chooser):
+    """Says that everything was heard."""
+
+    def ready(self, now: int) -> Answer | None:
+        answer = super().ready(now)
+        return answer and msgspec.structs.replace(answer, state="ff")
+
+
 RESIDUAL = Topology.load("poster-residual")
 #: fog3 is so slow that fog4 does not wait for it, and fog4 is started again and again.
 HASTY = Scenario(
@@ -252,6 +329,17 @@ CROWDED = Scenario(
     fps=60,
     most_open=3,
     faults=(Fault(at=500 * MS, kind="hang", where="fog4", lasts=200 * MS),),
+)
+
+
+#: The cloud, which is waited for, hangs; an edge node comes back with another model.
+EXITS = Scenario(
+    RESIDUAL,
+    exits="maximal",
+    faults=(
+        Fault(at=500 * MS, kind="hang", where="cloud", lasts=10 * S),
+        Fault(at=600 * MS, kind="stale-model", where="edge3", lasts=S),
+    ),
 )
 
 
@@ -282,3 +370,32 @@ def test_the_checker_notices_a_faulty_core(
         run_until_noticed()
     if scenario:
         Simulation(0, scenario).run()
+
+
+@pytest.mark.parametrize(
+    ("chooser", "named", "changes"),
+    [
+        (AnswersTwice, "answered twice", {}),
+        (WaitsForNobody, "did not wait", {}),
+        (WaitsForEver, "waited too long", {}),
+        (TakesTheFirst, "whose state", {}),
+        (TakesTheFirst, "not the surest", {"exits": "confident"}),
+        (TakesTheFirst, "'s, not", {"exits": "highest"}),
+        (TakesAnyModel, "edge3 has not answered", {}),
+        (MixesFramesUp, "not answered it in time", {}),
+        (KeepsAllAnswers, "too many open", {"fps": 60, "most_open": 3}),
+        (KeepsAllAnswers, "too many closed", {"most_closed": 20}),
+        (Relabels, "not as", {}),
+    ],
+)
+def test_nor_does_a_faulty_chooser_go_unnoticed(
+    chooser: type[Chooser], named: str, changes: dict[str, Any]
+) -> None:
+    def run(chooser: type[Chooser]) -> None:
+        outcome = Simulation(0, replace(EXITS, **changes), chooser_class=chooser).run()
+        # Where so few frames may be open, some give way to newer ones.
+        assert not outcome.untaken or "most_open" in changes
+
+    with pytest.raises(AssertionError, match=named):
+        run(chooser)
+    run(Chooser)
