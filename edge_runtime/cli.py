@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .answering import ANSWERERS, Answerer
 from .choice import POLICIES, Policy
 from .errors import InputError
 from .failures import draw, output_states
@@ -23,7 +24,7 @@ from .live.replay import Replay, read_answers
 from .manifest import BUNDLE_FILE, read_bundle
 from .profile import profile, profile_node
 from .reach import reach_probability
-from .reliability import ANSWERERS, FALLBACKS, Answerer, Reliability, evaluate
+from .reliability import FALLBACKS, Reliability, evaluate
 from .samples import Samples
 from .sampling import LEVEL, sample_configurations
 from .simulate import Answers, Bundle, check_node

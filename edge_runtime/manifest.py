@@ -15,10 +15,12 @@ import hashlib
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
+from .early import check_thresholds
 from .errors import InputError
 from .files import read_checked
 from .gather import TensorSpec
@@ -42,6 +44,8 @@ BUNDLE_FILE, NODE_FILE, MODEL_FILE, GOLDEN_FILE = (
     "golden.npz",
 )
 
+#: Of normalised entropy.
+_Threshold = Annotated[float, Meta(ge=0, le=1)]
 Quantization = Literal["none", "float16", "dynamic", "int8"]
 
 
@@ -79,7 +83,8 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     `tolerance`: by how much the device's outputs may differ from the golden ones, times
     max(1, max|golden|). `exit`: it has a classifier of its own, whose answer is the last of
     `outputs` and is not sent. What an answer needs is there on nodes that can answer only; `links`
-    are the topology's, by the bit that stands for each.
+    are the topology's, by the bit that stands for each. `early`: the threshold of normalised
+    entropy below which an exit's answer is given early; without it none is.
     """
 
     schema: int = SCHEMA
@@ -99,6 +104,7 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     class_names: tuple[str, ...] | None = None
     prior: tuple[float, ...] | None = None
     reliability: ReliabilityTable | None = None
+    early: _Threshold | None = None
 
     @property
     def sent(self) -> tuple[TensorSpec, ...]:
@@ -115,7 +121,8 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
     """`manifest.json`: what describes the whole. `nodes`: sha256 of each node's `node.json`.
 
     `priority`: the nodes that can answer, the most accurate on validation data first; where nodes
-    have exits and labelled data were given.
+    have exits and labelled data were given. `early`: the thresholds below which nodes answer early,
+    by node, as `ddnn-edge exits` chose them.
     """
 
     schema: int = SCHEMA
@@ -126,6 +133,7 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
     quantization: Quantization
     reliability: ReliabilityTable | None = None
     priority: tuple[str, ...] | None = None
+    early: dict[str, _Threshold] | None = None
     nodes: dict[str, str]
 
 
@@ -172,6 +180,7 @@ def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManif
             )
         _check_links(manifest.topology, nodes[name], node_file)
     _check_answers(manifest, nodes[manifest.topology.output], path)
+    _check_early(manifest, nodes, path)
     models = [nodes[name].files.get(MODEL_FILE, "") for name in manifest.topology.order]
     if fingerprint(manifest.topology, manifest.class_names, models) != manifest.fingerprint:
         raise InputError(
@@ -190,6 +199,20 @@ def _check_answers(manifest: BundleManifest, output: NodeManifest, path: Path) -
                 f"{path}: not what node {output.node!r} was exported with (at $.{name}); the file "
                 "was edited: copy or export the bundle again"
             )
+
+
+def _check_early(manifest: BundleManifest, nodes: dict[str, NodeManifest], path: Path) -> None:
+    """Thresholds are said twice as well, here and on each node."""
+    try:
+        check_thresholds(manifest.topology, manifest.early)
+    except InputError as error:
+        raise InputError(f"{path}: {error} (at $.early)") from error
+    own = {name: node.early for name, node in nodes.items() if node.early is not None}
+    if own != (manifest.early or {}):
+        raise InputError(
+            f"{path}: expected the thresholds of its nodes, {own}, got {manifest.early} "
+            "(at $.early); the file was edited: choose them anew with `ddnn-edge exits`"
+        )
 
 
 def _check_links(topology: Topology, node: NodeManifest, path: Path) -> None:

@@ -13,12 +13,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .answering import DIGITS, Answerer
 from .clock import SECOND, FrameClock
 from .errors import InputError
 from .gather import Condition, Dropped, Gather, Ready, TensorSpec, complete
 from .manifest import NodeManifest
 from .process import resident_mb
-from .reliability import Answerer, fallback_answer
+from .reliability import fallback_answer
 from .transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
 from .wire import Encoding, Message, encode, short_fingerprint
 
@@ -375,7 +376,7 @@ class Node:
         answer = Answer(
             frame=ready.frame,
             answer=names[int(np.argmax(probabilities))],
-            probabilities=tuple(round(float(p), 6) for p in probabilities),
+            probabilities=tuple(round(float(p), DIGITS) for p in probabilities),
             node=manifest.node,
             state=state,
             nodes=self._nodes_in(ready.state),

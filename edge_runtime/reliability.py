@@ -16,7 +16,9 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .choice import Policy, candidates, highest_first
+from .answering import Answerer, Answering, state_keys
+from .choice import Policy, highest_first
+from .early import senders
 from .errors import InputError
 from .failure_model import working
 from .failures import (
@@ -45,9 +47,6 @@ Vector = NDArray[np.float64]
 _T = TypeVar("_T")
 Fallback = Literal["prior", "prior-random", "uniform"]
 FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
-#: Who answers: the output node alone, or any node that has an exit.
-Answerer = Literal["output", "any"]
-ANSWERERS: tuple[Answerer, ...] = get_args(Answerer)
 
 #: Bytes of section outputs that are remembered; sampled configurations can have millions of them.
 MOST_REMEMBERED = 1 << 28
@@ -88,6 +87,8 @@ class SectionMemo:
         self._outputs: OrderedDict[tuple[str, int], tuple[Array, ...]] = OrderedDict()
         self._bytes, self._most_bytes = 0, most_bytes
         self._evaluations = 0
+        #: Bytes of a message of each node that was evaluated, on one link and for one sample.
+        self.message_bytes: dict[str, int] = {}
 
     @property
     def samples(self) -> int:
@@ -129,6 +130,8 @@ class SectionMemo:
             result = self._runner.run(node, delivered)
             found = result if isinstance(result, tuple) else (result,)
             self._evaluations += 1
+            sent = messages(self.topology, node, found).values()
+            self.message_bytes[node] = sum(x.nbytes // len(x) for x in sent)
             self._outputs[key] = found
             self._bytes += sum(output.nbytes for output in found)
             while self._bytes > self._most_bytes:
@@ -151,46 +154,6 @@ def messages(topology: Topology, sender: str, outputs: tuple[_T, ...]) -> dict[s
     return named(sender, outputs[:-1] if sender in topology.exits else outputs)
 
 
-def state_keys(states: Mask) -> tuple[list[int], NDArray[np.intp]]:
-    """Distinct delivered-links states as bit masks, and which of them each case is in."""
-    packed = np.packbits(states, axis=1, bitorder="little")
-    rows = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
-    distinct, inverse = np.unique(rows, return_inverse=True)
-    return [int.from_bytes(row.tobytes(), "little") for row in distinct], inverse
-
-
-def situations(
-    topology: Topology, masks: Mask, ranking: Sequence[str]
-) -> tuple[list[tuple[int, ...]], NDArray[np.intp]]:
-    """Distinct situations, and which of them each case is in.
-
-    A situation is the delivered-links state of each node in `ranking`, 0 where it has no answer.
-    """
-    columns = [output_states(topology, masks, node) for node in ranking]
-    keys, inverse = state_keys(np.concatenate(columns, axis=1))
-    links = len(topology.links)
-    one = (1 << links) - 1
-    return [tuple(k >> i * links & one for i in range(len(ranking))) for k in keys], inverse
-
-
-def take(
-    memo: SectionMemo, situation: Sequence[int], ranking: Sequence[str], policy: Policy
-) -> tuple[Array, NDArray[np.intp]]:
-    """The answers taken in a situation, and who gave them.
-
-    Returns probabilities (samples, classes), zeros where nobody has an answer, and places in
-    `ranking` (samples,), -1 for nobody.
-    """
-    states = dict(zip(ranking, situation, strict=True))
-    chosen = candidates(policy, states, ranking)
-    if not chosen:
-        return np.zeros((memo.samples, 1)), np.full(memo.samples, -1)
-    answers = np.stack([memo.answer(states[node], node) for node in chosen])
-    which = answers.max(axis=2).argmax(axis=0)
-    taken = np.take_along_axis(answers, which[None, :, None], axis=0)[0]
-    return taken, np.array([ranking.index(node) for node in chosen])[which]
-
-
 def fallback_answer(fallback: Fallback, prior: Sequence[float]) -> Vector:
     """Probability with which the fallback answers each class, shape (classes,).
 
@@ -208,10 +171,7 @@ def fallback_answer(fallback: Fallback, prior: Sequence[float]) -> Vector:
 
 
 class _Recalls:
-    """Recall of every class in every case, from section outputs that are computed as needed.
-
-    `ranking`: who may answer, see `candidates`.
-    """
+    """Recall of every class in every case, from section outputs that are computed as needed."""
 
     def __init__(
         self,
@@ -219,17 +179,16 @@ class _Recalls:
         labels: NDArray[np.int64],
         fallback: Vector,
         classes: int,
-        ranking: tuple[str, ...],
-        policy: Policy,
+        answering: Answering,
     ) -> None:
         self._memo = memo
         self.labels = labels
-        self.ranking, self._policy = ranking, policy
+        self.answering = answering
         self._fallback = fallback
         self._one_hot = np.eye(classes)[labels]
         self._counts = np.maximum(self._one_hot.sum(axis=0), 1)
         self._by_state: dict[tuple[str, int], Vector] = {}
-        self._by_situation: dict[tuple[int, ...], tuple[Vector, Vector]] = {}
+        self._by_situation: dict[tuple[int, ...], tuple[Vector, Vector, Vector]] = {}
 
     def of_state(self, state: int, node: str) -> Vector:
         """Recalls of one node's own answers in one state of its own."""
@@ -240,18 +199,29 @@ class _Recalls:
             self._by_state[node, state] = self._recalls(answers)
         return self._by_state[node, state]
 
-    def of_masks(self, masks: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Recalls (cases, classes), and the share of answers of each in `ranking`."""
-        found, inverse = situations(self._memo.topology, masks, self.ranking)
-        recalls, shares = zip(*map(self._of_situation, found), strict=True)
-        return np.stack(recalls)[inverse], np.stack(shares)[inverse]
+    def of_masks(self, masks: Mask) -> tuple[NDArray[np.float64], ...]:
+        """Recalls (cases, classes); and by node, shares of samples (cases, nodes).
 
-    def _of_situation(self, situation: tuple[int, ...]) -> tuple[Vector, Vector]:
+        Those that each node that may answer answers, and those in which each node in order sends a
+        tensor.
+        """
+        found, inverse = self.answering.situations(masks)
+        columns = zip(*map(self._of_situation, found), strict=True)
+        recalls, shares, sends = (np.stack(column)[inverse] for column in columns)
+        if not self.answering.early:
+            sends = senders(self._memo.topology, masks).astype(np.float64)
+        return recalls, shares, sends
+
+    def _of_situation(self, situation: tuple[int, ...]) -> tuple[Vector, Vector, Vector]:
         if situation not in self._by_situation:
-            answers, who = take(self._memo, situation, self.ranking, self._policy)
-            shares = np.bincount(who + 1, minlength=len(self.ranking) + 1)[1:] / len(who)
-            recalls = self._recalls(answers.argmax(axis=1)) if shares.any() else self._fallback
-            self._by_situation[situation] = recalls, shares
+            taken = self.answering.take(self._memo, situation)
+            who, nodes = taken.places, len(self.answering.nodes)
+            shares = np.bincount(who + 1, minlength=nodes + 1)[1:] / len(who)
+            right = taken.probabilities.argmax(axis=1) == self.labels
+            right = np.where(who < 0, self._fallback[self.labels], right)
+            recalls = np.asarray(right @ self._one_hot / self._counts)
+            sends = np.zeros(0) if taken.sends is None else taken.sends.mean(axis=1)
+            self._by_situation[situation] = recalls, shares, sends
         return self._by_situation[situation]
 
     def _recalls(self, answers: NDArray[np.int64]) -> Vector:
@@ -266,8 +236,10 @@ class Reliability:
     `counts`: int64 (classes,), samples of each class. `answered`: bool (configurations,), whether
     anything reached a node that may answer. `answer`, `policy`: who that is, and which of them is
     taken. `shares`: float64 (configurations, nodes that may answer, as in `exits`), the share of
-    the samples that each answers. `seen`: bool (samples, sensors), which sensors see the object;
-    None where the data do not tell. All accuracies are fractions of 1.
+    the samples that each answers. `sends`: float64 (configurations, nodes in order), the share of
+    the samples in which each sends a tensor; `message_bytes`: of one, on one link. `seen`: bool
+    (samples, sensors), which sensors see the object; None where the data do not tell. All
+    accuracies are fractions of 1.
     """
 
     topology: Topology
@@ -281,6 +253,8 @@ class Reliability:
     answer: Answerer
     policy: Policy
     shares: NDArray[np.float64]
+    sends: NDArray[np.float64]
+    message_bytes: Mapping[str, int]
     seen: Mask | None
     _case: _Recalls
 
@@ -416,7 +390,30 @@ class Reliability:
     def exits(self, survivability: str) -> dict[str, float]:
         """Probability that each node's answer is taken, by name; the rest is the fallback's."""
         expected = self.configurations.probabilities(survivability) @ self.shares
-        return dict(zip(self._case.ranking, map(float, expected), strict=True))
+        return dict(zip(self._case.answering.nodes, map(float, expected), strict=True))
+
+    @property
+    def early(self) -> Mapping[str, float]:
+        """The thresholds below which nodes answer early, by node; empty where none does."""
+        return self._case.answering.early
+
+    def link_bytes(self, survivability: str) -> dict[str, float]:
+        """Payload that each link between two nodes is expected to be given an inference, in bytes.
+
+        As the sections give it, not encoded. A sender's message counts once for each of its links,
+        whether or not somebody is there to hear it, as a running node counts it.
+        """
+        expected = self.configurations.probabilities(survivability) @ self.sends
+        sent = dict(zip(self.topology.order, map(float, expected), strict=True))
+        return {
+            link.name: sent[link.source] * self.message_bytes.get(link.source, 0)
+            for link in self.topology.links
+            if link.source in sent
+        }
+
+    def payload_bytes(self, survivability: str) -> float:
+        """Payload of all links together that an inference is expected to take, in bytes."""
+        return sum(self.link_bytes(survivability).values())
 
     def exit_accuracy(self, node: str, survivability: str) -> float | None:
         """Expected accuracy of one node's own answers, given that it has one; None if it never has.
@@ -451,7 +448,11 @@ class Reliability:
         if self.seen is None:
             return dict.fromkeys(self.survivabilities)
         best = _best(
-            self.topology, self.configurations.masks, self.seen, self._case.labels, self.answer
+            self.topology,
+            self.configurations.masks,
+            self.seen,
+            self._case.labels,
+            self._case.answering.nodes,
         )
         weights = self.configurations.probabilities
         return {s: float(weights(s) @ best) for s in self.survivabilities}
@@ -479,6 +480,9 @@ class Reliability:
             "answer": self.answer,
             "bound": self.bounds(),
             "exits": {s: self.exits(s) for s in self.survivabilities},
+            "early": dict(self.early),
+            "payload_bytes": {s: self.payload_bytes(s) for s in self.survivabilities},
+            "link_bytes": {s: self.link_bytes(s) for s in self.survivabilities},
         }
 
     def _accuracy(self, recalls: Array) -> Any:
@@ -501,6 +505,7 @@ def evaluate(
     answer: Answerer = "output",
     policy: Policy = "maximal",
     priority: Sequence[str] | None = None,
+    early: Mapping[str, float] | None = None,
     limit: int = MOST_CONFIGURATIONS,
     samples: int | None = None,
     seed: int = 0,
@@ -510,9 +515,12 @@ def evaluate(
     `inputs`: per sensor, an array with the samples first; `labels`: int (samples,);
     `prior`: training frequency of each class. `answer`: who answers; with `any`, `policy` says
     whose answer is taken, and `priority` is the order of that policy, as
-    `Reliability.priority` gives it for validation data. Exact up to `limit` configurations. Above
-    it, or where `samples` says how many, configurations are sampled from `seed`, and every estimate
-    has an interval. Raises `InputError` for data that do not fit.
+    `Reliability.priority` gives it for validation data. `early`: the thresholds of normalised
+    entropy below which nodes answer early, see `early.py`; by default none does.
+
+    Exact up to `limit` configurations. Above it, or where `samples` says how many, configurations
+    are sampled from `seed`, and every estimate has an interval. Raises `InputError` for data that
+    do not fit.
     """
     fallback_p = fallback_answer(fallback, prior)
     configurations = find_configurations(
@@ -521,11 +529,11 @@ def evaluate(
     classes = len(class_names)
     if len(fallback_p) != classes:
         raise InputError(f"expected a prior of {classes} classes, got {len(fallback_p)}")
-    who = ranking(topology, answer, policy, priority)
+    answering = Answering(topology, answer, policy, priority=priority, early=early)
     _check_data(topology, inputs, labels, classes)
     memo = SectionMemo(topology, runner, inputs)
-    case = _Recalls(memo, labels, fallback_p, classes, who, policy)
-    recalls, shares = case.of_masks(configurations.masks)
+    case = _Recalls(memo, labels, fallback_p, classes, answering)
+    recalls, shares, sends = case.of_masks(configurations.masks)
     return Reliability(
         topology=topology,
         configurations=configurations,
@@ -538,30 +546,11 @@ def evaluate(
         answer=answer,
         policy=policy,
         shares=shares,
+        sends=sends,
+        message_bytes=memo.message_bytes,
         seen=views_seen(topology, inputs),
         _case=case,
     )
-
-
-def ranking(
-    topology: Topology, answer: Answerer, policy: Policy, priority: Sequence[str] | None
-) -> tuple[str, ...]:
-    """Who may answer, in the order of the policy."""
-    if answer == "output":
-        return (topology.output,)
-    if not topology.exits:
-        raise InputError(
-            f"no node of {topology.name!r} has an exit, so only the output node answers; "
-            "train with exits, or ask for its answers alone"
-        )
-    if policy != "priority":
-        return highest_first(topology)
-    if priority is None or sorted(priority) != sorted(topology.answering):
-        raise InputError(
-            f"the policy priority needs an order of {', '.join(topology.answering)}, chosen on "
-            f"validation data; got {'none' if priority is None else ', '.join(priority)}"
-        )
-    return tuple(priority)
 
 
 def views_seen(topology: Topology, inputs: Mapping[str, Array]) -> Mask | None:
@@ -609,16 +598,21 @@ def reachability_bound(
     A measured accuracy above it means a fault.
     """
     configurations = enumerate_configurations(topology, survivabilities, limit=limit)
-    best = _best(topology, configurations.masks, visible, labels, answer)
+    nodes = topology.answering if answer == "any" else (topology.output,)
+    best = _best(topology, configurations.masks, visible, labels, nodes)
     return {s: float(configurations.probabilities(s) @ best) for s in survivabilities}
 
 
 def _best(
-    topology: Topology, masks: Mask, visible: Mask, labels: NDArray[np.int64], answer: Answerer
+    topology: Topology,
+    masks: Mask,
+    visible: Mask,
+    labels: NDArray[np.int64],
+    nodes: Sequence[str],
 ) -> Vector:
-    """The bound of `reachability_bound` in each case, shape (cases,)."""
-    states = output_states(topology, masks)
-    for node in topology.exits if answer == "any" else ():
+    """The bound of `reachability_bound` in each case, shape (cases,); `nodes` may answer."""
+    states = np.zeros((len(masks), len(topology.links)), bool)
+    for node in nodes:
         states |= output_states(topology, masks, node)
     classes = int(labels.max()) + 1
     reached = np.zeros((len(states), len(topology.sensors)), bool)

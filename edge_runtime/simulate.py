@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .answering import Answerer, Answering
 from .choice import Policy
 from .errors import InputError
 from .failures import Mask
@@ -20,7 +21,7 @@ from .files import read_checked
 from .gather import complete
 from .interpreter import LiteRTSection
 from .manifest import GOLDEN_FILE, MODEL_FILE, NodeManifest, read_bundle, read_node
-from .reliability import Answerer, SectionMemo, fallback_answer, ranking, situations, take
+from .reliability import SectionMemo, fallback_answer
 
 __all__ = ["Answers", "Bundle", "GoldenCheck", "check_node", "load_section", "read_golden"]
 
@@ -87,15 +88,17 @@ class Bundle:
         masks: Mask,
         answer: Answerer = "output",
         policy: Policy = "maximal",
+        *,
+        early: bool = False,
     ) -> Answers:
         """Answer frame i under the failures of `masks[i]`.
 
         `inputs`: per sensor, frames first; `masks`: bool (frames, elements); `answer`, `policy`:
-        see `reliability.evaluate`.
+        see `reliability.evaluate`; `early`: whether nodes answer early, see `answering`.
         """
         topology = self.manifest.topology
-        who = ranking(topology, answer, policy, self.manifest.priority)
-        found, which = situations(topology, masks, who)
+        answering = self.answering(answer, policy, early=early)
+        found, which = answering.situations(masks)
         prior = self.manifest.prior
         answers = np.tile(fallback_answer("prior", prior).astype(np.float32), (len(masks), 1))
         states = [0] * len(masks)
@@ -104,10 +107,34 @@ class Bundle:
             rows = np.flatnonzero(which == i)
             if any(situation) and len(rows):
                 memo = SectionMemo(topology, self, {n: x[rows] for n, x in inputs.items()})
-                answers[rows], places = take(memo, situation, who, policy)
-                for row, place in zip(rows, places, strict=True):
-                    states[row], nodes[row] = situation[place], who[place]
+                taken = answering.take(memo, situation)
+                own = answering.states(situation)
+                for k, (row, place) in enumerate(zip(rows, taken.places, strict=True)):
+                    if place >= 0:
+                        nodes[row] = node = answering.nodes[place]
+                        answers[row], states[row] = taken.probabilities[k], own[node]
         return Answers(answers, states, nodes)
+
+    def answering(
+        self, answer: Answerer = "output", policy: Policy = "maximal", *, early: bool = False
+    ) -> Answering:
+        """Whose answers are taken of this bundle's nodes; `early`: by its thresholds.
+
+        Raises `InputError` where it has none.
+        """
+        manifest = self.manifest
+        if early and not manifest.early:
+            raise InputError(
+                f"{self.folder}: the bundle has no thresholds, so no node answers early; choose "
+                "them with `ddnn-edge exits`"
+            )
+        return Answering(
+            manifest.topology,
+            answer,
+            policy,
+            priority=manifest.priority,
+            early=manifest.early if early else None,
+        )
 
 
 @dataclass(frozen=True)

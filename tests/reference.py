@@ -3,6 +3,7 @@
 A set of names stands for what works; everything else of a topology has failed.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -144,7 +145,7 @@ class DenseSections:
 
 def answer(
     topology: Topology,
-    sections: DenseSections,
+    sections: Any,
     inputs: Mapping[str, Array],
     up: set[str],
     node: str | None = None,
@@ -184,3 +185,35 @@ def probability(up: set[str], survival: Mapping[str, float]) -> float:
     for name, p in survival.items():
         product *= p if name in up else 1 - p
     return product
+
+
+def entropy(probabilities: Array) -> float:
+    """Of one sample's class probabilities, 0 to 1."""
+    total = sum(float(p) * math.log(p) for p in probabilities if p > 0)
+    return -total / math.log(len(probabilities))
+
+
+def sure(
+    topology: Topology,
+    sections: Any,
+    inputs: Mapping[str, Array],
+    up: set[str],
+    thresholds: Mapping[str, float],
+) -> tuple[set[str], set[str]]:
+    """Of one sample: the nodes that answer early, and those that pass on that another did."""
+
+    def early(node: str) -> bool:
+        if node not in thresholds or passes(node):
+            return False
+        own = answer(topology, sections, inputs, up, node)
+        return own is not None and entropy(own[0]) < thresholds[node]
+
+    def passes(node: str) -> bool:
+        nodes = {n.name for n in topology.nodes}
+        return any(
+            delivers(topology, up, x) and (early(x.source) or passes(x.source))
+            for x in topology.links
+            if x.target == node and x.source in nodes
+        )
+
+    return {n for n in topology.order if early(n)}, {n for n in topology.order if passes(n)}

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answering import ANSWERERS, Answering
 from ..chooser import Chooser
 from ..cli import add_answer, check_classes, one_survivability, samples_for
 from ..clock import SECOND, FrameClock
@@ -29,7 +30,6 @@ from ..interruption import interruptible
 from ..manifest import NodeManifest, read_bundle, read_node
 from ..metrics import MetricsServer, parse_address
 from ..node import Answer, Node, Notice, Section, Source
-from ..reliability import ANSWERERS, ranking
 from ..simulate import Bundle, load_section
 from ..sources import Region, open_source, parse_region
 from ..topology import Topology
@@ -297,7 +297,7 @@ def _up(options: argparse.Namespace) -> int:
     if options.answer == "any":
         chooser = Chooser(
             options.policy,
-            replay.ranking,
+            replay.answering.nodes,
             deadline_ns=deadline_ns,
             model=short_fingerprint(bundle.manifest.fingerprint).hex(),
         )
@@ -436,7 +436,8 @@ def _chooser(options: argparse.Namespace, deployment: Deployment) -> Chooser:
     who, model = None, None
     if options.bundle is not None:
         manifest, _ = read_bundle(options.bundle)
-        who = ranking(manifest.topology, "any", options.policy, manifest.priority)
+        answering = Answering(manifest.topology, "any", options.policy, priority=manifest.priority)
+        who = answering.nodes
         model = short_fingerprint(manifest.fingerprint).hex()
     return Chooser(options.policy, who, deadline_ns=deadline(None, deployment), model=model)
 

@@ -14,11 +14,11 @@ from typing import Literal, Self
 
 import msgspec
 
+from ..answering import Answerer
 from ..deployment_file import Deployment
 from ..errors import InputError
 from ..manifest import read_bundle
 from ..process import command, environment
-from ..reliability import Answerer
 from ..wire import Encoding
 
 __all__ = ["LocalDeployment", "ProcessState"]

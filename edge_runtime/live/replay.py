@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answering import Answerer, Taken
 from ..choice import Policy
 from ..errors import InputError
 from ..node import Answer
-from ..reliability import Answerer, SectionMemo, fallback_answer, ranking, take
+from ..reliability import SectionMemo, fallback_answer
 from ..simulate import Bundle
 from ..wire import Encoding, Message, decode, encode
 
@@ -69,7 +70,7 @@ class Replay:
     """Answers, computed again from the state that each claims.
 
     `inputs`: per sensor, samples first; frame i shows sample i modulo their number. `answer`,
-    `policy`: who answers, and whose answer is taken, see `reliability.evaluate`.
+    `policy`, `early`: who answers, and whose answer is taken, see `Bundle.answering`.
     """
 
     def __init__(
@@ -80,15 +81,15 @@ class Replay:
         *,
         answer: Answerer = "output",
         policy: Policy = "maximal",
+        early: bool = False,
     ) -> None:
-        manifest = bundle.manifest
-        self.ranking = ranking(manifest.topology, answer, policy, manifest.priority)
-        self.policy = policy
+        self.answering = bundle.answering(answer, policy, early=early)
         self._bundle, self._inputs, self._encoding = bundle, inputs, encoding
         self.samples = len(next(iter(inputs.values())))
         self._tolerance = TOLERANCES[encoding]
         self._memos: OrderedDict[int, SectionMemo] = OrderedDict()
         self._whole = SectionMemo(bundle.manifest.topology, self, inputs)
+        self._situations: dict[tuple[int, ...], Taken] = {}
 
     def run(self, node: str, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
         """As `Runner`: what a node's receivers get of its outputs."""
@@ -144,13 +145,22 @@ class Replay:
     def right(self, labels: NDArray[np.int64], situation: Sequence[int]) -> NDArray[np.bool_]:
         """On which samples the answer taken in a situation is right; bool (samples,).
 
-        `situation`: see `reliability.situations`.
+        `situation`: see `Answering.situations`.
         """
-        if not any(situation):
-            prior = fallback_answer("prior", self._bundle.manifest.prior)
-            return np.asarray(labels == prior.argmax())
-        answers, _ = take(self._whole, situation, self.ranking, self.policy)
-        return np.asarray(answers.argmax(axis=1) == labels)
+        taken = self._taken(situation)
+        prior = fallback_answer("prior", self._bundle.manifest.prior).argmax()
+        given = np.where(taken.places < 0, prior, taken.probabilities.argmax(axis=1))
+        return np.asarray(given == labels)
+
+    def answered(self, situation: Sequence[int]) -> NDArray[np.bool_]:
+        """Which samples the network answers in a situation, not the fallback; bool (samples,)."""
+        return np.asarray(self._taken(situation).places >= 0)
+
+    def _taken(self, situation: Sequence[int]) -> Taken:
+        key = tuple(situation)
+        if key not in self._situations:
+            self._situations[key] = self.answering.take(self._whole, key)
+        return self._situations[key]
 
     def _possible(self, state: int, node: str) -> bool:
         """Whether each link of a state leads from a sensor to the node, by others of it."""

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..failures import enumerate_configurations
-from ..reliability import situations
 from ..topology import Survival, Topology
 from .injections import Injection
 from .replay import Replay
@@ -114,7 +113,12 @@ class Judge:
             return
         during = _situations(record, self._replay)
         counted_situations = [during[frame - record.first] for frame in counted]
-        reached = {f for f, found in zip(counted, counted_situations, strict=True) if any(found)}
+        answered = {found: self._replay.answered(found) for found in set(counted_situations)}
+        reached = {
+            frame
+            for frame, found in zip(counted, counted_situations, strict=True)
+            if answered[found][frame % self._replay.samples]
+        }
         in_time = {f for f, a in network.items() if a.age_ms * 1e6 <= record.deadline_ns}
         settled = record.settled()
         counts.update(
@@ -158,7 +162,7 @@ class Judge:
             crashes=tuple(self._crashes),
             exits={
                 node: self._exits[node] / frames
-                for node in self._replay.ranking
+                for node in self._replay.answering.nodes
                 if self._exits[node]
             },
         )
@@ -213,7 +217,7 @@ class _EveryConfiguration:
     ) -> None:
         configurations = enumerate_configurations(topology, {"drawn": survival})
         self._weights = configurations.probabilities("drawn")
-        found, self._which = situations(topology, configurations.masks, replay.ranking)
+        found, self._which = replay.answering.situations(configurations.masks)
         self._right = np.stack([replay.right(labels, situation) for situation in found])
 
     def accuracy(self, samples: NDArray[np.int64]) -> tuple[float, float]:
@@ -229,5 +233,5 @@ class _EveryConfiguration:
 
 def _situations(record: Record, replay: Replay) -> list[tuple[int, ...]]:
     """The situation to be expected in each frame from the first to the last."""
-    found, which = situations(record.topology, record.masks(), replay.ranking)
+    found, which = replay.answering.situations(record.masks())
     return [found[i] for i in which]

@@ -113,7 +113,7 @@ def test_the_joint_loss_counts_an_exit_where_its_node_is_alive_and_hears(one_hot
         up = reference.working(EXITS, mask)
         sample = {name: x[i : i + 1] for name, x in inputs.items()}
         for node in EXITS.exits:
-            answer = reference.answer(EXITS, runner, sample, up, node)  # type: ignore[arg-type]
+            answer = reference.answer(EXITS, runner, sample, up, node)
             if answer is not None:
                 expected += 0.25 * weights[i] * -np.log(answer[0, labels[i]]) / 60
     assert joint == pytest.approx(expected, rel=1e-4)

@@ -40,7 +40,7 @@ def chain(model: Any, inputs: Mapping[str, Array], cases: Array, fallback: Array
     for i, mask in enumerate(cases):
         sample = {name: x[i : i + 1] for name, x in inputs.items()}
         up = reference.working(model.topology, mask)
-        answer = reference.answer(model.topology, runner, sample, up)  # type: ignore[arg-type]
+        answer = reference.answer(model.topology, runner, sample, up)
         rows.append(fallback if answer is None else answer[0])
     return np.stack(rows)
 

@@ -29,6 +29,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.answering import state_keys
 from edge_runtime.choice import Policy
 from edge_runtime.chooser import Chooser
 from edge_runtime.clock import FrameClock
@@ -36,7 +37,6 @@ from edge_runtime.failures import output_states
 from edge_runtime.gather import PRESENT, Gather, Ready, TensorSpec, complete
 from edge_runtime.manifest import IncomingLink
 from edge_runtime.node import Answer as Said
-from edge_runtime.reliability import state_keys
 from edge_runtime.topology import Link
 from edge_runtime.wire import Message, decode, encode
 from tests.edge_runtime.ledger import InvariantError, Ledger, ensure

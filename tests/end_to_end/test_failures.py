@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_runtime.answering import state_keys
 from edge_runtime.failures import mask_without, output_states
 from edge_runtime.live.replay import Replay
 from edge_runtime.live.run import Configuration, Listing, Record
 from edge_runtime.live.verdict import Verdict
-from edge_runtime.reliability import state_keys
 from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Topology
 from edge_runtime.trace import FailureTrace

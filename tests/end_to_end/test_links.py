@@ -9,10 +9,10 @@ from functools import partial
 
 import pytest
 
+from edge_runtime.answering import state_keys
 from edge_runtime.failures import mask_without, output_states
 from edge_runtime.live.run import Configuration, Listing, Record
 from edge_runtime.live.verdict import Verdict
-from edge_runtime.reliability import state_keys
 from tests.commands import Deployed
 from tests.end_to_end.live import Live, live
 from tests.end_to_end.machines import WATCHER, Machines, SpreadDeployment

@@ -15,12 +15,13 @@ import edge_runtime.simulate
 import export.artifact
 import export.bundle
 from ddnn_tf.model import build
+from edge_runtime.answering import state_keys
 from edge_runtime.errors import InputError
 from edge_runtime.failures import draw, enumerate_configurations, mask_without, output_states
 from edge_runtime.files import sha256
 from edge_runtime.interpreter import LiteRTSection
 from edge_runtime.manifest import read_bundle, read_node
-from edge_runtime.reliability import evaluate, state_keys
+from edge_runtime.reliability import evaluate
 from edge_runtime.simulate import Bundle, check_node
 from edge_runtime.topology import Topology
 from export import ParityError, export_bundle

@@ -127,7 +127,7 @@ def test_any_keras_model_runs_whatever_the_structure_of_its_inputs(inputs: str) 
     model, topology = plain_model(inputs=inputs), small_topology()
     runner = KerasRunner(model, topology)
     x: Any = samples(topology, 5)
-    found = reference.answer(topology, runner, x, set(topology.elements))  # type: ignore[arg-type]
+    found = reference.answer(topology, runner, x, set(topology.elements))
     assert found == pytest.approx(np.asarray(model([x["cam0"], x["cam1"]])), abs=1e-6)
 
 

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge_runtime.answering import state_keys
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.errors import InputError
 from edge_runtime.failures import enumerate_configurations, mask_without, output_states
@@ -13,7 +14,7 @@ from edge_runtime.live.replay import Replay, read_answers
 from edge_runtime.live.run import Configuration, Drawing, Listing, Phase, Record, check_survival
 from edge_runtime.live.verdict import Judge, Verdict, judge
 from edge_runtime.node import Answer
-from edge_runtime.reliability import evaluate, state_keys
+from edge_runtime.reliability import evaluate
 from edge_runtime.samples import Samples
 from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Topology

@@ -1,0 +1,180 @@
+"""Who answers a frame: the output node or any exit, and who does so early; see docs/runtime.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .choice import Policy, candidates, highest_first
+from .early import cascade, check_thresholds, entropy
+from .errors import InputError
+from .failures import Mask, output_states
+from .topology import Topology
+
+if TYPE_CHECKING:
+    from .reliability import SectionMemo
+
+__all__ = ["ANSWERERS", "DIGITS", "Answerer", "Answering", "Taken", "state_keys"]
+
+Array = NDArray[Any]
+#: Who answers: the output node alone, or any node that has an exit.
+Answerer = Literal["output", "any"]
+ANSWERERS: tuple[Answerer, ...] = get_args(Answerer)
+
+#: Digits of the probabilities in an answer, by which early ones are compared.
+DIGITS = 6
+
+
+class Taken(NamedTuple):
+    """The answers taken in one situation.
+
+    `probabilities`: (samples, classes), zeros where nobody has an answer. `places`: (samples,) who
+    gave them, in `Answering.nodes`; -1 for nobody. `sends`: bool (nodes in order, samples), whether
+    each sends a tensor; None where nobody is early, so that all do that have something to send.
+    """
+
+    probabilities: Array
+    places: NDArray[np.intp]
+    sends: Mask | None = None
+
+
+class Answering:
+    """Whose answer is taken in a situation: the delivered-links state of every node.
+
+    `answer`, `policy`: who answers, and whose answer is taken of several; `priority`: the order of
+    that policy. `early`: thresholds by node, see `early.py`; without it nobody is early. `nodes`:
+    all that may answer, preferred ones first; `ordinary`: those of them whose answers are taken
+    that are not early.
+
+    Raises `InputError` for what does not fit the topology.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        answer: Answerer = "output",
+        policy: Policy = "maximal",
+        *,
+        priority: Sequence[str] | None = None,
+        early: Mapping[str, float] | None = None,
+    ) -> None:
+        check_thresholds(topology, early)
+        self.topology, self.policy = topology, policy
+        self.early = dict(early or {})
+        self.ordinary = _ranking(topology, answer, policy, priority)
+        also = [n for n in highest_first(topology) if n in self.early and n not in self.ordinary]
+        self.nodes = (*self.ordinary, *also)
+
+    def situations(self, masks: Mask) -> tuple[list[tuple[int, ...]], NDArray[np.intp]]:
+        """Distinct situations, and which of them each case of `masks` is in.
+
+        A situation is the delivered-links state of each node in order, 0 where it has none; where
+        nobody is early, of those that may answer alone, in the order of `nodes`.
+        """
+        names = self.topology.order if self.early else self.nodes
+        columns = [output_states(self.topology, masks, node) for node in names]
+        keys, inverse = state_keys(np.concatenate(columns, axis=1))
+        links = len(self.topology.links)
+        one = (1 << links) - 1
+        return [tuple(k >> i * links & one for i in range(len(names))) for k in keys], inverse
+
+    def states(self, situation: Sequence[int]) -> dict[str, int]:
+        """The delivered-links states of a situation, by node."""
+        names = self.topology.order if self.early else self.nodes
+        return dict(zip(names, situation, strict=True))
+
+    def take(self, memo: SectionMemo, situation: Sequence[int]) -> Taken:
+        """The answers taken in a situation, and who gave them."""
+        states = self.states(situation)
+        answers, places = self._ordinary(memo, states)
+        if not self.early:
+            return Taken(answers, places)
+        heard = [bool(states[node]) for node in self.topology.order]
+        sends = np.repeat(np.array(heard)[:, None], memo.samples, axis=1)
+        own = {node: memo.answer(states[node], node) for node in self.early if states[node]}
+        if not own:
+            return Taken(answers, places, sends)
+        sure = {node: entropy(found) < self.early[node] for node, found in own.items()}
+        bits = self.topology.bits
+        delivers = {
+            link.name: np.array(bool(states[link.target] >> bits[link.name] & 1))
+            for link in self.topology.links
+        }
+        early, passes = cascade(self.topology, delivers, sure)
+        for row, node in zip(sends, self.topology.order, strict=True):
+            row &= ~(early[node] | passes[node])
+        chosen = first_early(self.topology, self.nodes, early, own)
+        is_early = chosen >= 0
+        if is_early.any():
+            answers = np.broadcast_to(answers, (memo.samples, *next(iter(own.values())).shape[1:]))
+            answers, places = answers.copy(), np.where(is_early, chosen, places)
+            for node, found in own.items():
+                rows = chosen == self.nodes.index(node)
+                answers[rows] = found[rows]
+        return Taken(answers, places, sends)
+
+    def _ordinary(
+        self, memo: SectionMemo, states: Mapping[str, int]
+    ) -> tuple[Array, NDArray[np.intp]]:
+        chosen = candidates(self.policy, states, self.ordinary)
+        if not chosen:
+            return np.zeros((memo.samples, 1)), np.full(memo.samples, -1)
+        answers = np.stack([memo.answer(states[node], node) for node in chosen])
+        which = answers.max(axis=2).argmax(axis=0)
+        taken = np.take_along_axis(answers, which[None, :, None], axis=0)[0]
+        return taken, np.array([self.nodes.index(node) for node in chosen])[which]
+
+
+def first_early(
+    topology: Topology,
+    nodes: Sequence[str],
+    early: Mapping[str, Mask],
+    answers: Mapping[str, Array],
+) -> NDArray[np.intp]:
+    """Whose early answer is taken of each sample, by place in `nodes`; -1 where there is none.
+
+    The one of least depth; of several, the most confident; of equals, the highest.
+    """
+    order = [node for node in highest_first(topology) if node in answers]
+    samples = len(next(iter(answers.values())))
+    found = np.full(samples, -1)
+    best = np.full(samples, -np.inf)
+    for node in order:
+        # A probability is below 2, so that depth decides first.
+        confidence = np.round(answers[node].max(axis=1).astype(np.float64), DIGITS)
+        worth = np.where(early[node], confidence - 2.0 * topology.depths[node], -np.inf)
+        better = worth > best
+        found[better], best[better] = nodes.index(node), worth[better]
+    return found
+
+
+def state_keys(states: Mask) -> tuple[list[int], NDArray[np.intp]]:
+    """Distinct delivered-links states as bit masks, and which of them each case is in."""
+    packed = np.packbits(states, axis=1, bitorder="little")
+    rows = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
+    distinct, inverse = np.unique(rows, return_inverse=True)
+    return [int.from_bytes(row.tobytes(), "little") for row in distinct], inverse
+
+
+def _ranking(
+    topology: Topology, answer: Answerer, policy: Policy, priority: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Who may answer, in the order of the policy."""
+    if answer == "output":
+        return (topology.output,)
+    if not topology.exits:
+        raise InputError(
+            f"no node of {topology.name!r} has an exit, so only the output node answers; "
+            "train with exits, or ask for its answers alone"
+        )
+    if policy != "priority":
+        return highest_first(topology)
+    if priority is None or sorted(priority) != sorted(topology.answering):
+        raise InputError(
+            f"the policy priority needs an order of {', '.join(topology.answering)}, chosen on "
+            f"validation data; got {'none' if priority is None else ', '.join(priority)}"
+        )
+    return tuple(priority)
