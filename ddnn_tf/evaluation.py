@@ -28,6 +28,7 @@ def expected_accuracy(
     answer: Answerer = "output",
     policy: Policy = "maximal",
     priority: Sequence[str] | None = None,
+    early: Mapping[str, float] | None = None,
     messages: Encoding = "raw",
     limit: int = MOST_CONFIGURATIONS,
     samples: int | None = None,
@@ -44,6 +45,7 @@ def expected_accuracy(
         answer: who answers: the output node, or any node that has an exit.
         policy: whose answer is taken where several have one, see `edge_runtime.choice`.
         priority: the order of the policy of that name.
+        early: thresholds of normalised entropy below which nodes answer early, by node.
         messages: how nodes send to each other, see `edge_runtime.wire`.
         limit: the most configurations to enumerate, which gives exact numbers; above it they are
             sampled, and every number has an interval.
@@ -65,6 +67,7 @@ def expected_accuracy(
         answer=answer,
         policy=policy,
         priority=priority,
+        early=early,
         limit=limit,
         samples=samples,
         seed=seed,

@@ -45,9 +45,9 @@ class Answering:
     """Whose answer is taken in a situation: the delivered-links state of every node.
 
     `answer`, `policy`: who answers, and whose answer is taken of several; `priority`: the order of
-    that policy. `early`: thresholds by node, see `early.py`; without it nobody is early. `nodes`:
-    all that may answer, preferred ones first; `ordinary`: those of them whose answers are taken
-    that are not early.
+    that policy. `early`: thresholds by node, see `early.py`; without one, or with 0, a node never
+    is. `nodes`: all that may answer, preferred ones first; `ordinary`: those of them whose answers
+    are taken although they are not early.
 
     Raises `InputError` for what does not fit the topology.
     """
@@ -63,10 +63,16 @@ class Answering:
     ) -> None:
         check_thresholds(topology, early)
         self.topology, self.policy = topology, policy
-        self.early = dict(early or {})
+        self.early = {node: threshold for node, threshold in (early or {}).items() if threshold}
         self.ordinary = _ranking(topology, answer, policy, priority)
         also = [n for n in highest_first(topology) if n in self.early and n not in self.ordinary]
         self.nodes = (*self.ordinary, *also)
+
+    @property
+    def early_depths(self) -> dict[str, int]:
+        """Depth of every node that may answer early, the higher ones first, as `Chooser` asks."""
+        order = [node for node in highest_first(self.topology) if node in self.early]
+        return {node: self.topology.depths[node] for node in order}
 
     def situations(self, masks: Mask) -> tuple[list[tuple[int, ...]], NDArray[np.intp]]:
         """Distinct situations, and which of them each case of `masks` is in.

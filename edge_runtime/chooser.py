@@ -1,13 +1,13 @@
 """Which exit's answer to a frame is taken, and when: pure logic, no I/O, no clock of its own.
 
-The rules are those of docs/runtime.md, "Answers from any exit"; which of several answers is taken
-is `choice.candidates`'.
+The rules are those of docs/runtime.md, "Answers from any exit" and "Early exits"; which of several
+answers that are not early is taken is `choice.candidates`'.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -45,9 +45,10 @@ class Chooser:
 
     `ranking`: all nodes that can answer, preferred ones first, see `choice.candidates`; without it,
     whoever answers is taken for an exit, in the order of names, which will do for the policies
-    that compare states and confidence alone. At most `most_open` frames are held, and
-    `most_closed` ids remembered. `model`: the only one whose answers are considered, by what
-    `Answer.model` says of it; without it, any.
+    that compare states and confidence alone. `early`: depth of the nodes that may answer early, the
+    higher ones first; they are listened to even where `ranking` does not hold them. At most
+    `most_open` frames are held, and `most_closed` ids remembered. `model`: the only one whose
+    answers are considered, by what `Answer.model` says of it; without it, any.
 
     Raises `InputError` for a policy that needs a ranking and has none.
     """
@@ -58,6 +59,7 @@ class Chooser:
         ranking: Sequence[str] | None = None,
         *,
         deadline_ns: int,
+        early: Mapping[str, int] | None = None,
         most_open: int = 64,
         most_closed: int = 1024,
         model: str | None = None,
@@ -68,6 +70,7 @@ class Chooser:
                 "or confident"
             )
         self._policy, self._ranking, self._model = policy, ranking, model
+        self._early = dict(early or {})
         self._deadline, self._wait = deadline_ns, int(WAIT * deadline_ns)
         self._most_open, self._most_closed = most_open, most_closed
         self._open: dict[int, _Open] = {}
@@ -85,7 +88,7 @@ class Chooser:
 
     def take(self, answer: Answer, now: int) -> Refused | None:
         """Consider an answer that has come; returns why it was not, None if it was."""
-        if self._ranking is not None and answer.node not in self._ranking:
+        if self._ranking is not None and answer.node not in {*self._ranking, *self._early}:
             return "foreign"
         if self._model not in (None, answer.model):
             return "stale_model"
@@ -122,23 +125,26 @@ class Chooser:
     def ready(self, now: int) -> Answer | None:
         """The answer to a frame that is complete, or due; ask again until it is None.
 
+        A frame may be closed without one: where only exits spoke whose answers are not taken.
+
         Its age is that at this moment; `waited` says whether an exit that was waited for did not
         come, here or where it was computed.
         """
         for frame, found in sorted(self._open.items(), key=lambda item: item[1].captured):
             if now >= self._due(found):
                 self._close(frame)
-                missing = self._misses.keys() - found.answers.keys()
+                missing = self._missing(found)
                 for node in missing:
                     self._misses[node] += 1
                     if self._misses[node] >= PATIENCE:
                         self.gone(node)
                 answer = self._choose(found.answers)
-                return msgspec.structs.replace(
-                    answer,
-                    age_ms=max(0, now - found.captured) / 1e6,
-                    waited=answer.waited or bool(missing),
-                )
+                if answer is not None:
+                    return msgspec.structs.replace(
+                        answer,
+                        age_ms=max(0, now - found.captured) / 1e6,
+                        waited=answer.waited or bool(missing),
+                    )
         return None
 
     @property
@@ -152,15 +158,35 @@ class Chooser:
         return len(self._closed)
 
     def _due(self, found: _Open) -> int:
-        complete = self._misses.keys() <= found.answers.keys()
+        complete = not self._missing(found) and self._choose(found.answers) is not None
         return found.captured if complete else found.captured + self._wait
 
-    def _choose(self, answers: dict[str, Answer]) -> Answer:
+    def _missing(self, found: _Open) -> set[str]:
+        """Who is waited for and has not spoken; of a frame answered early, those who could better.
+
+        That are the nodes no deeper than the one that answered, if they may answer early.
+        """
+        missing = self._misses.keys() - found.answers.keys()
+        sure = self._sure(found.answers)
+        if not sure:
+            return set(missing)
+        least = self._early[sure[0]]
+        return {node for node in missing if self._early.get(node, least + 1) <= least}
+
+    def _sure(self, answers: Mapping[str, Answer]) -> list[str]:
+        """The nodes of least depth of those that answered early, the higher ones first."""
+        early = [node for node in self._early if node in answers and answers[node].early]
+        least = min((self._early[node] for node in early), default=0)
+        return [node for node in early if self._early[node] == least]
+
+    def _choose(self, answers: Mapping[str, Answer]) -> Answer | None:
         ranking = sorted(answers) if self._ranking is None else self._ranking
-        states = {name: _state(answer) or 0 for name, answer in answers.items()}
-        chosen = candidates(self._policy, states, ranking)
+        chosen: Sequence[str] = self._sure(answers)
+        if not chosen:
+            states = {name: _state(answers[name]) or 0 for name in ranking if name in answers}
+            chosen = candidates(self._policy, states, ranking)
         if not chosen:  # all are fallbacks, and alike
-            return next(answers[name] for name in ranking if name in answers)
+            return next((answers[name] for name in ranking if name in answers), None)
         return answers[max(chosen, key=lambda name: max(answers[name].probabilities))]
 
     def _close(self, frame: int) -> None:

@@ -125,11 +125,13 @@ def evaluate_bundle(
     answer: Answerer = "output",
     policy: Policy = "maximal",
     *,
+    early: bool = False,
     sampled: int | None = None,
     seed: int = 0,
 ) -> Reliability:
     """Expected accuracy of a bundle's artifacts on samples with `inputs` and `labels`.
 
+    `early`: whether nodes answer early, by the bundle's thresholds.
     `sampled`: how many failure configurations to draw, from `seed`, instead of taking all.
     """
     manifest = bundle.manifest
@@ -146,6 +148,7 @@ def evaluate_bundle(
         answer=answer,
         policy=policy,
         priority=manifest.priority,
+        early=manifest.answering(answer, policy, early=early).early,
         samples=sampled,
         seed=seed,
     )
@@ -174,9 +177,10 @@ def print_reliability(found: Reliability) -> None:
             + ("" if bound is None else f", none can beat {100 * bound:.2f} %")
             + f"){found.interval_text(name)}"
         )
-        if found.answer == "any":
+        if found.answer == "any" or found.early:
             shares = (f"{node} {100 * p:.1f} %" for node, p in found.exits(name).items() if p)
             print(f"{'':<11} answered by {', '.join(shares)}")
+        print(f"{'':<11} {found.payload_bytes(name):,.0f} bytes of payload an inference")
     if found.absent_classes:
         print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
 
@@ -207,6 +211,16 @@ def add_answer(parser: Any) -> None:
     parser.add_argument(
         "--policy", choices=POLICIES, default="maximal", help="whose answer is taken of several"
     )
+    add_early(parser)
+
+
+def add_early(parser: Any) -> None:
+    """Add the option that lets nodes answer early."""
+    parser.add_argument(
+        "--early",
+        action="store_true",
+        help="let a node that is sure answer, by the thresholds that `ddnn-edge exits` chose",
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -220,6 +234,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.fallback,
         options.answer,
         options.policy,
+        early=options.early,
         sampled=options.samples,
         seed=options.seed,
     )
@@ -325,7 +340,11 @@ def _simulate(options: argparse.Namespace) -> int:
         wanted = {name: getattr(options, name) for name in ("save_trace", "save_answers")}
         files = {k: stack.enter_context(new_file(path)) for k, path in wanted.items() if path}
         answers = bundle.answer(
-            {n: x[frames] for n, x in samples.inputs.items()}, masks, options.answer, options.policy
+            {n: x[frames] for n, x in samples.inputs.items()},
+            masks,
+            options.answer,
+            options.policy,
+            early=options.early,
         )
         right = answers.classes == samples.labels[frames]
         if "save_trace" in files:

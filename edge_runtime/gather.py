@@ -123,7 +123,8 @@ class Counters(msgspec.Struct):
     """Every message received is `used`, dropped for one reason, or in a frame that is open.
 
     The frames: computed with all that was expected, computed at the deadline, of either kind
-    those that found nothing to compute from, and skipped.
+    those that found nothing to compute from, not computed because they were answered early, and
+    skipped.
     """
 
     received: int = 0
@@ -139,6 +140,7 @@ class Counters(msgspec.Struct):
     frames_complete: int = 0
     frames_at_deadline: int = 0
     frames_silent: int = 0
+    frames_answered: int = 0
     frames_skipped: int = 0
 
     @property
@@ -148,12 +150,13 @@ class Counters(msgspec.Struct):
 
 
 class Ready(msgspec.Struct, frozen=True, eq=False):
-    """A frame to compute now, once.
+    """A frame to compute now, once; or, where it is `answered`, to pass on.
 
     `inputs`: what was delivered, by input name, with a batch axis of 1, for `complete`; nothing
     for a silent frame. `state`: the delivered-links state of whatever is computed from them.
     `captured_ns`: when the oldest of them was captured, on this node's monotonic clock. `complete`:
-    whether all expected senders were heard; else `missing` names those that were not.
+    whether all expected senders were heard; else `missing` names those that were not. `answered`:
+    a node below has answered it early; there is nothing to compute and nobody to miss.
     """
 
     frame: int
@@ -163,11 +166,12 @@ class Ready(msgspec.Struct, frozen=True, eq=False):
     wall_ns: int
     complete: bool
     missing: tuple[str, ...]
+    answered: bool = False
 
     @property
     def silent(self) -> bool:
         """Whether there is nothing to compute from: send *silent*, or answer with the fallback."""
-        return not self.inputs
+        return not (self.inputs or self.answered)
 
     def age(self, now: int) -> int:
         """Nanoseconds since capture; what a message says of itself when it is sent."""
@@ -240,10 +244,11 @@ class _Sender:
 class _Open:
     """A frame that is being collected; `heard` is a mask of places."""
 
-    __slots__ = ("captured", "heard", "inputs", "state", "wall")
+    __slots__ = ("answered", "captured", "heard", "inputs", "state", "wall")
 
     def __init__(self, captured: int, wall: int) -> None:
         self.captured, self.wall = captured, wall
+        self.answered = False
         self.heard = self.state = 0
         self.inputs: dict[str, Array] = {}
 
@@ -381,13 +386,20 @@ class Gather:
             self.refused.pop(message.sender, None)
         if not peer.admits(message.incarnation):
             return self._drop("stale_incarnation")
-        if not (message.silent or peer.fits(message.tensors)):
+        if message.tensors and not peer.fits(message.tensors):
             return self._drop("malformed")
         captured = now - message.age_ns - peer.waited(message, now)
         if now - captured > self._deadline:
             return self._drop("expired")
         return self._take(
-            peer, message.frame, message.tensors, message.state, captured, message.wall_ns, now
+            peer,
+            message.frame,
+            message.tensors,
+            message.state,
+            captured,
+            message.wall_ns,
+            now,
+            message.answered,
         )
 
     def sense(
@@ -429,7 +441,9 @@ class Gather:
         """
         expected = self._expected
         times = [
-            f.captured if f.heard & expected == expected else f.captured + self._budget
+            f.captured
+            if f.answered or f.heard & expected == expected
+            else f.captured + self._budget
             for f in self._open.values()
         ]
         return min(times, default=None)
@@ -445,7 +459,8 @@ class Gather:
             if now - found.captured > self._deadline:
                 self._skip(frame, "expired")
                 continue
-            missing = self._expected & ~found.heard
+            # Of a frame that is answered nobody is missing: no sender is waited for.
+            missing = 0 if found.answered else self._expected & ~found.heard
             if not missing or now >= found.captured + self._budget:
                 self._close(frame)
                 return self._result(frame, found, missing)
@@ -494,6 +509,7 @@ class Gather:
         captured: int,
         wall: int,
         now: int,
+        answered: bool = False,
     ) -> Dropped | None:
         found = self._open.get(frame)
         if found is None:
@@ -518,6 +534,7 @@ class Gather:
         found.heard |= peer.place
         # The oldest arrival sets the age, so that the order of arrival does not matter.
         found.captured = min(found.captured, captured)
+        found.answered |= answered
         if tensors:
             found.state |= peer.bit | state
             for tensor, (name, _, _) in zip(tensors, peer.inputs, strict=True):
@@ -560,6 +577,9 @@ class Gather:
                 self._expected &= ~sender.place
         counters = self.counters
         counters.used += found.heard.bit_count()
+        if found.answered:
+            counters.frames_answered += 1
+            return Ready(frame, {}, 0, found.captured, found.wall, True, (), answered=True)
         counters.frames_complete += not missing
         counters.frames_at_deadline += bool(missing)
         counters.frames_silent += not found.inputs

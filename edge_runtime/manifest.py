@@ -20,6 +20,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from .answering import Answerer, Answering
+from .choice import Policy
 from .early import check_thresholds
 from .errors import InputError
 from .files import read_checked
@@ -135,6 +137,26 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
     priority: tuple[str, ...] | None = None
     early: dict[str, _Threshold] | None = None
     nodes: dict[str, str]
+
+    def answering(
+        self, answer: Answerer = "output", policy: Policy = "maximal", *, early: bool = False
+    ) -> Answering:
+        """Whose answers are taken; `early`: whether nodes answer early, by the thresholds.
+
+        Raises `InputError` where that needs exits, an order or thresholds that the bundle has not.
+        """
+        if early and not self.early:
+            raise InputError(
+                "this bundle has no thresholds, so no node answers early; choose them with "
+                "`ddnn-edge exits`"
+            )
+        return Answering(
+            self.topology,
+            answer,
+            policy,
+            priority=self.priority,
+            early=self.early if early else None,
+        )
 
 
 def fingerprint(topology: Topology, class_names: tuple[str, ...], models: Iterable[str]) -> str:

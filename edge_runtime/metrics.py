@@ -113,10 +113,11 @@ class _Collector:
         yield counter(
             "frames",
             "Frames: computed with all inputs that were waited for, computed at the deadline "
-            "without some, and skipped.",
+            "without some, passed on because a node below answered them early, and skipped.",
             {
-                "complete": now.frames - now.at_deadline,
+                "complete": now.frames - now.at_deadline - now.answered,
                 "at_deadline": now.at_deadline,
+                "answered": now.answered,
                 "skipped": now.skipped,
             },
             "outcome",
@@ -126,8 +127,13 @@ class _Collector:
         )
         yield counter(
             "answers",
-            "Answers of the output node: the network's, and the fallback's.",
-            {"network": now.answers - now.fallbacks, "fallback": now.fallbacks},
+            "Answers of the output node, and of an exit that answers: the network's, of these "
+            "the early ones apart, and the fallback's.",
+            {
+                "network": now.answers - now.fallbacks - now.early,
+                "early": now.early,
+                "fallback": now.fallbacks,
+            },
             "by",
         )
         yield summary(
@@ -152,7 +158,10 @@ class _Collector:
             "sent_header_bytes", "Bytes of our headers in sent messages.", {"": now.header_bytes}
         )
         yield summary(
-            "compute_seconds", "Time that the section computed.", now.frames, now.compute_ns
+            "compute_seconds",
+            "Time that the section computed.",
+            now.frames - now.answered,
+            now.compute_ns,
         )
         yield self._peers(now)
         yield gauge(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .answering import DIGITS, Answerer
 from .clock import SECOND, FrameClock
+from .early import entropy
 from .errors import InputError
 from .gather import Condition, Dropped, Gather, Ready, TensorSpec, complete
 from .manifest import NodeManifest
@@ -71,6 +72,7 @@ class Answer(msgspec.Struct, frozen=True):
     where it says nothing. `fallback`: nothing reached the node. `waited`: whether a sender that was
     waited for did not come in time. `exit`: whether it is that of an exit, below the output node.
     `model`: the first digits of its fingerprint, hexadecimal.
+    `early`: whether it is sure, so that the nodes above were told not to compute the frame.
     """
 
     frame: int
@@ -85,15 +87,17 @@ class Answer(msgspec.Struct, frozen=True):
     waited: bool
     exit: bool = False
     model: str = ""
+    early: bool = False
 
 
 class Metrics(msgspec.Struct, frozen=True):
     """What a node tells of itself, about once a second and when `peers` changes.
 
     Sums since its start, but for `peers`: whether each sender is waited for (sensors are not among
-    them), `incarnation`: 0 while it does not hold its name, and `resident_mb`. `frames`: computed,
-    those `at_deadline` and `silent` among them. `answers`: by the output node, those of the
-    `fallbacks` among them; `answers_ns`: their ages. `received`: messages and hosted sensors'
+    them), `incarnation`: 0 while it does not hold its name, and `resident_mb`. `frames`: computed
+    or passed on, those `at_deadline`, `silent` and `answered` (early, by a node below) among them.
+    `answers`: by the output node, and by an exit that answers, those of the `fallbacks` and the
+    `early` ones among them; `answers_ns`: their ages. `received`: messages and hosted sensors'
     views; `dropped`: of those, by reason; `unread`: messages that newer ones pushed out before the
     node fetched them.
     """
@@ -115,11 +119,14 @@ class Metrics(msgspec.Struct, frozen=True):
     compute_ns: int
     peers: dict[str, Condition]
     resident_mb: float
+    answered: int = 0
+    early: int = 0
 
     @property
     def compute_ms(self) -> float:
         """Milliseconds that a frame's computation took, on average."""
-        return self.compute_ns / 1e6 / self.frames if self.frames else 0.0
+        computed = self.frames - self.answered
+        return self.compute_ns / 1e6 / computed if computed else 0.0
 
 
 class Node:
@@ -136,6 +143,8 @@ class Node:
         settle_ns: how long the transport may take to see that they did.
         encoding: of float32 messages.
         answer: with `any`, a node that has an exit says what it answers.
+        early: whether it answers early where its `node.json` has a threshold; then its exit says
+            what it answers in any case.
         clock: monotonic nanoseconds.
         wall: wall clock nanoseconds, for people only.
         notice: called with what a person should hear of, and the name of the peer or sensor.
@@ -156,6 +165,7 @@ class Node:
         settle_ns: int = SECOND // 10,
         encoding: Encoding = "raw",
         answer: Answerer = "output",
+        early: bool = False,
         clock: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], int] = time.time_ns,
         notice: Callable[[Notice, str], None] = lambda what, name: None,
@@ -167,7 +177,8 @@ class Node:
         self._sources = dict(sources)
         self._frames = frames
         self._encoding = encoding
-        self._exits = manifest.exit and answer == "any"
+        self._threshold = (manifest.early or 0.0) if early else 0.0
+        self._exits = manifest.exit and (answer == "any" or self._threshold > 0)
         self._clock, self._wall = clock, wall
         self._notice = notice
         self._fingerprint = short_fingerprint(manifest.fingerprint)
@@ -181,7 +192,7 @@ class Node:
         self._sensed = -1
         self._told = 0
         self._payload = self._header = self._busy = 0
-        self._answers = self._fallbacks = self._ages = 0
+        self._answers = self._fallbacks = self._early = self._ages = 0
         self.gather = Gather(
             manifest.node,
             manifest.incoming,
@@ -228,7 +239,9 @@ class Node:
         return Metrics(
             node=self.manifest.node,
             incarnation=self._transport.incarnation or 0,
-            frames=counters.frames_complete + counters.frames_at_deadline,
+            frames=counters.frames_complete
+            + counters.frames_at_deadline
+            + counters.frames_answered,
             at_deadline=counters.frames_at_deadline,
             silent=counters.frames_silent,
             skipped=counters.frames_skipped,
@@ -243,6 +256,8 @@ class Node:
             compute_ns=self._busy,
             peers=self._waited_for(),
             resident_mb=resident_mb(),
+            answered=counters.frames_answered,
+            early=self._early,
         )
 
     def step(self) -> None:
@@ -326,21 +341,28 @@ class Node:
                 self.gather.sense(name, frame, view, now, captured_ns=begins, wall_ns=wall)
 
     def _compute(self, ready: Ready) -> None:
+        if ready.answered:
+            self._send(ready, (), answered=True)
+            return
         start = self._clock()
         outputs: tuple[Array, ...] = ()
         if not ready.silent:
             full = complete(ready.inputs, self._section.inputs, self.manifest.senders)
             outputs = self._section.with_exit(full)
         self._busy += self._clock() - start
-        if self.manifest.outgoing:
-            self._send(ready, outputs[:-1] if self.manifest.exit else outputs)
+        sure = outputs and self._threshold and entropy(outputs[-1][0]) < self._threshold
+        # The answer first: whoever hears the marks no longer gives one.
+        if sure and self._answer(ready, outputs, early=True):
+            self._send(ready, (), answered=True)
+            return
+        self._send(ready, outputs[:-1] if self.manifest.exit else outputs)
         if not self.manifest.outgoing or self._exits:
             self._answer(ready, outputs)
 
-    def _send(self, ready: Ready, outputs: tuple[Array, ...]) -> None:
+    def _send(self, ready: Ready, outputs: tuple[Array, ...], *, answered: bool = False) -> None:
         incarnation = self._transport.incarnation
         now = self._clock()
-        if incarnation is None or not self._may_speak(now):
+        if incarnation is None or not self.manifest.outgoing or not self._may_speak(now):
             return
         header, payload = encode(
             Message(
@@ -348,11 +370,12 @@ class Node:
                 sender=self.manifest.node,
                 incarnation=incarnation,
                 fingerprint=self._fingerprint,
-                state=ready.state,
+                state=ready.state if outputs else 0,
                 age_ns=ready.age(now),
                 sent_ns=now,
                 wall_ns=ready.wall_ns,
                 tensors=tuple(x[0] for x in outputs),
+                answered=answered,
             ),
             self._encoding,
         )
@@ -361,10 +384,11 @@ class Node:
             self._header += len(header)
             self._payload += len(payload)
 
-    def _answer(self, ready: Ready, outputs: tuple[Array, ...]) -> None:
+    def _answer(self, ready: Ready, outputs: tuple[Array, ...], *, early: bool = False) -> bool:
+        """Hand over an answer; whether that could be done."""
         now = self._clock()
         if not self._may_speak(now):
-            return
+            return False
         manifest = self.manifest
         if ready.silent:
             probabilities = fallback_answer("prior", manifest.prior or ())
@@ -386,11 +410,14 @@ class Node:
             waited=not ready.complete,
             exit=manifest.exit,
             model=self._fingerprint.hex(),
+            early=early,
         )
         self._transport.send(ANSWERS, b"", msgspec.json.encode(answer))
         self._answers += 1
         self._fallbacks += ready.silent
+        self._early += early
         self._ages += ready.age(now)
+        return True
 
     def _may_speak(self, now: int) -> bool:
         """Whether this process has its name, as far as it can know."""
@@ -428,6 +455,11 @@ def _check(
     if sources and frames is None:
         raise InputError(f"node {manifest.node!r} has sources and needs a frame clock")
     answers = not manifest.outgoing or manifest.exit
+    if manifest.early is not None and not manifest.exit:
+        raise InputError(
+            f"node {manifest.node!r} has no exit, and a threshold for one in its node.json (at "
+            "$.early); choose the thresholds anew with `ddnn-edge exits`"
+        )
     if answers and not (manifest.class_names and manifest.prior and manifest.links):
         raise InputError(
             f"node {manifest.node!r} answers, and its node.json has no classes, prior or links "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answering import Answerer, Answering
+from .answering import Answerer
 from .choice import Policy
 from .errors import InputError
 from .failures import Mask
@@ -94,10 +94,10 @@ class Bundle:
         """Answer frame i under the failures of `masks[i]`.
 
         `inputs`: per sensor, frames first; `masks`: bool (frames, elements); `answer`, `policy`:
-        see `reliability.evaluate`; `early`: whether nodes answer early, see `answering`.
+        `early`: see `BundleManifest.answering`.
         """
         topology = self.manifest.topology
-        answering = self.answering(answer, policy, early=early)
+        answering = self.manifest.answering(answer, policy, early=early)
         found, which = answering.situations(masks)
         prior = self.manifest.prior
         answers = np.tile(fallback_answer("prior", prior).astype(np.float32), (len(masks), 1))
@@ -114,27 +114,6 @@ class Bundle:
                         nodes[row] = node = answering.nodes[place]
                         answers[row], states[row] = taken.probabilities[k], own[node]
         return Answers(answers, states, nodes)
-
-    def answering(
-        self, answer: Answerer = "output", policy: Policy = "maximal", *, early: bool = False
-    ) -> Answering:
-        """Whose answers are taken of this bundle's nodes; `early`: by its thresholds.
-
-        Raises `InputError` where it has none.
-        """
-        manifest = self.manifest
-        if early and not manifest.early:
-            raise InputError(
-                f"{self.folder}: the bundle has no thresholds, so no node answers early; choose "
-                "them with `ddnn-edge exits`"
-            )
-        return Answering(
-            manifest.topology,
-            answer,
-            policy,
-            priority=manifest.priority,
-            early=manifest.early if early else None,
-        )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ __all__ = [
     "short_fingerprint",
 ]
 
-VERSION = 1
+VERSION = 2
 #: Bytes of a fingerprint's short form.
 FINGERPRINT = 8
 
@@ -79,7 +79,8 @@ DEFAULT_LIMITS = Limits()
 class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """One node's output for one frame, the same on each of its outgoing links.
 
-    `tensors`: of one frame, without a batch axis; none at all marks a silent node. `state`: the
+    `tensors`: of one frame, without a batch axis; none at all marks a silent node, or with
+    `answered` says that the frame has an early answer and nobody need compute it. `state`: the
     delivered-links state, bit i for the topology's link i. `age_ns`: since capture, as far as
     the nodes' own clocks know it. `sent_ns`: the sender's monotonic clock when it took that age;
     0 where it does not say. `wall_ns`: the wall clock at capture, for people only. `target`: the
@@ -96,11 +97,12 @@ class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     wall_ns: int = 0
     target: str = ""
     tensors: tuple[Array, ...] = ()
+    answered: bool = False
 
     @property
     def silent(self) -> bool:
         """Whether its sender had nothing to compute from."""
-        return not self.tensors
+        return not (self.tensors or self.answered)
 
 
 class _Tensor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -121,6 +123,7 @@ class _Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     sent_ns: _Count
     wall_ns: _Count
     silent: bool
+    answered: bool
     tensors: tuple[_Tensor, ...]
 
 
@@ -146,8 +149,9 @@ def short_fingerprint(fingerprint: str) -> bytes:
 def encode(message: Message, encoding: Encoding = "raw") -> tuple[bytes, bytes]:
     """Header and payload of a message.
 
-    `encoding` is applied to its float32 tensors. Raises `WireError` for a field out of range, a
-    silent message that claims links, or a tensor of a dtype that the wire does not know.
+    `encoding` is applied to its float32 tensors. Raises `WireError` for a field out of range, links
+    of a message without tensors, tensors of one that says answered, or a tensor of a dtype that
+    the wire does not know.
     """
     tensors: list[_Tensor] = []
     parts: list[bytes] = []
@@ -164,7 +168,11 @@ def encode(message: Message, encoding: Encoding = "raw") -> tuple[bytes, bytes]:
         tensors.append(_Tensor(code, array.shape, used, step))  # type: ignore[arg-type]
         parts.append(array.tobytes())
     if message.state and not tensors:
-        raise WireError(f"a silent message delivers no links, got state {message.state:#x}")
+        raise WireError(
+            f"a message without tensors delivers no links, got state {message.state:#x}"
+        )
+    if message.answered and tensors:
+        raise WireError("a message that says answered has no tensors")
     numbers = (
         message.frame,
         message.incarnation,
@@ -190,7 +198,8 @@ def encode(message: Message, encoding: Encoding = "raw") -> tuple[bytes, bytes]:
                 message.age_ns,
                 message.sent_ns,
                 message.wall_ns,
-                not tensors,
+                message.silent,
+                message.answered,
                 tuple(tensors),
             )
         )
@@ -213,8 +222,10 @@ def decode(header: bytes, payload: bytes, limits: Limits = DEFAULT_LIMITS) -> Me
         head = _DECODE(memoryview(header)[1:])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"malformed header: {error}") from error
-    if head.silent != (not head.tensors) or (head.silent and any(head.state)):
-        raise WireError("expected tensors, or a silent message without any and without links")
+    if [head.silent, head.answered, bool(head.tensors)].count(True) != 1:
+        raise WireError("expected one of tensors, silent and answered")
+    if not head.tensors and any(head.state):
+        raise WireError("expected no links of a message without tensors")
     _check_sizes(head.tensors, len(payload), limits)
     arrays: list[Array] = []
     offset = 0
@@ -232,6 +243,7 @@ def decode(header: bytes, payload: bytes, limits: Limits = DEFAULT_LIMITS) -> Me
         wall_ns=head.wall_ns,
         target=head.target,
         tensors=tuple(arrays),
+        answered=head.answered,
     )
 
 

@@ -206,6 +206,9 @@ def evaluate(
         Answerer, typer.Option(help="who answers: the output node, or any with an exit")
     ] = "output",
     policy: Annotated[Policy, typer.Option(help="whose answer is taken of several")] = "maximal",
+    early: Annotated[
+        bool, typer.Option("--early", help="let nodes answer early, by a bundle's thresholds")
+    ] = False,
     sampled: Annotated[
         int | None, typer.Option("--samples", help="failure configurations to draw, not all")
     ] = None,
@@ -225,12 +228,25 @@ def evaluate(
         samples = split_of(load_data(data, bundle.manifest.topology), split)
         report = Report.of(
             evaluate_bundle(
-                bundle, samples, survival, fallback, answer, policy, sampled=sampled, seed=seed
+                bundle,
+                samples,
+                survival,
+                fallback,
+                answer,
+                policy,
+                early=early,
+                sampled=sampled,
+                seed=seed,
             )
         )
     else:
         from ..evaluation import expected_accuracy
 
+        if early:
+            raise InputError(
+                f"--early: {model} has no thresholds, which a bundle has; export it, and choose "
+                "them with `ddnn-edge exits`"
+            )
         trained = load_model(model)
         source = load_data(data, trained.topology)
         samples = split_of(source, split)

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from ..answering import ANSWERERS, Answering
 from ..chooser import Chooser
-from ..cli import add_answer, check_classes, one_survivability, samples_for
+from ..cli import add_answer, add_early, check_classes, one_survivability, samples_for
 from ..clock import SECOND, FrameClock
 from ..deployment_file import Deployment
 from ..errors import InputError
 from ..files import new_file
 from ..interruption import interruptible
-from ..manifest import NodeManifest, read_bundle, read_node
+from ..manifest import BundleManifest, NodeManifest, read_bundle, read_node
 from ..metrics import MetricsServer, parse_address
 from ..node import Answer, Node, Notice, Section, Source
 from ..simulate import Bundle, load_section
@@ -101,6 +101,7 @@ def add_commands(command: Callable[[str, Command, str], Any]) -> None:
         default="output",
         help="any: where this node has an exit, say what it answers",
     )
+    add_early(add)
     add.add_argument(
         "--metrics",
         metavar="[HOST:]PORT",
@@ -179,6 +180,7 @@ def _run(options: argparse.Namespace) -> int:
                 settle_ns=deployment.tuning.settle_ms * 1_000_000,
                 encoding=options.encoding,
                 answer=options.answer,
+                early=options.early,
                 notice=tell,
             )
             if address is not None:
@@ -292,15 +294,17 @@ def _up(options: argparse.Namespace) -> int:
         raise InputError(f"expected --frames of at least 1, got {options.frames}")
     deadline_ns = deadline(options.deadline, None)
     inputs, labels = _feed(options, bundle)
-    replay = Replay(bundle, inputs, options.encoding, answer=options.answer, policy=options.policy)
+    replay = Replay(
+        bundle,
+        inputs,
+        options.encoding,
+        answer=options.answer,
+        policy=options.policy,
+        early=options.early,
+    )
     chooser = None
-    if options.answer == "any":
-        chooser = Chooser(
-            options.policy,
-            replay.answering.nodes,
-            deadline_ns=deadline_ns,
-            model=short_fingerprint(bundle.manifest.fingerprint).hex(),
-        )
+    if options.answer == "any" or options.early:
+        chooser = chooser_of(bundle.manifest, replay.answering, deadline_ns)
     with (
         ExitStack() as stack,
         interruptible() as interruption,
@@ -323,6 +327,7 @@ def _up(options: argparse.Namespace) -> int:
                 deadline_ms=deadline_ns / 1e6,
                 encoding=options.encoding,
                 answer=options.answer,
+                early=options.early,
             )
         )
         frames = _frame_clock(options.fps, local.deployment)
@@ -413,7 +418,7 @@ def _write_record(folder: Path, record: Record) -> None:
 
 def _watch(options: argparse.Namespace) -> int:
     deployment = Deployment.load(options.deployment)
-    chooser = _chooser(options, deployment) if options.answer == "any" else None
+    chooser = _chooser(options, deployment)
     with (
         interruptible() as interruption,
         ZenohTransport(deployment.observer(), topics=[ANSWERS]) as transport,
@@ -432,14 +437,29 @@ def _watch(options: argparse.Namespace) -> int:
     return interruption.code or 0
 
 
-def _chooser(options: argparse.Namespace, deployment: Deployment) -> Chooser:
-    who, model = None, None
-    if options.bundle is not None:
-        manifest, _ = read_bundle(options.bundle)
-        answering = Answering(manifest.topology, "any", options.policy, priority=manifest.priority)
-        who = answering.nodes
-        model = short_fingerprint(manifest.fingerprint).hex()
-    return Chooser(options.policy, who, deadline_ns=deadline(None, deployment), model=model)
+def _chooser(options: argparse.Namespace, deployment: Deployment) -> Chooser | None:
+    """What takes one of the answers to a frame; None where the output node's are all there is."""
+    if options.answer == "output" and not options.early:
+        return None
+    deadline_ns = deadline(None, deployment)
+    if options.bundle is None:
+        if options.early:
+            raise InputError("--early needs to know the nodes; give their bundle with --bundle")
+        return Chooser(options.policy, deadline_ns=deadline_ns)
+    manifest, _ = read_bundle(options.bundle)
+    answering = manifest.answering(options.answer, options.policy, early=options.early)
+    return chooser_of(manifest, answering, deadline_ns)
+
+
+def chooser_of(manifest: BundleManifest, answering: Answering, deadline_ns: int) -> Chooser:
+    """What takes one of the answers that a bundle's nodes give to a frame."""
+    return Chooser(
+        answering.policy,
+        answering.ordinary,
+        deadline_ns=deadline_ns,
+        early=answering.early_depths,
+        model=short_fingerprint(manifest.fingerprint).hex(),
+    )
 
 
 def _lines(event: Event | None, chooser: Chooser | None) -> Iterator[str]:

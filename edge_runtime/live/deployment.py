@@ -51,6 +51,7 @@ class LocalDeployment:
         encoding: of messages.
         deployment: where the nodes are; by default on free loopback ports.
         answer: who answers: the output node, or any node that has an exit.
+        early: whether nodes answer early, by the bundle's thresholds.
 
     Attributes:
         deployment: the same, with frames counted from the moment this was made.
@@ -69,11 +70,12 @@ class LocalDeployment:
         encoding: Encoding = "raw",
         deployment: Deployment | None = None,
         answer: Answerer = "output",
+        early: bool = False,
     ) -> None:
         self.bundle, self.folder = Path(bundle), Path(folder)
         self._manifest, self._nodes = read_bundle(bundle)
         self._options = ["--fps", str(fps), "--deadline", str(deadline_ms), "--encoding", encoding]
-        self._options += ["--answer", answer]
+        self._options += ["--answer", answer, *(["--early"] if early else [])]
         self._sources = {sensor: str(source) for sensor, source in sources.items()}
         self._processes: dict[str, _Process] = {}
         self.folders = {node: self.bundle / "nodes" / node for node in self.nodes}

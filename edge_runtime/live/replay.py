@@ -70,7 +70,7 @@ class Replay:
     """Answers, computed again from the state that each claims.
 
     `inputs`: per sensor, samples first; frame i shows sample i modulo their number. `answer`,
-    `policy`, `early`: who answers, and whose answer is taken, see `Bundle.answering`.
+    `policy`, `early`: who answers, and whose answer is taken, see `BundleManifest.answering`.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Replay:
         policy: Policy = "maximal",
         early: bool = False,
     ) -> None:
-        self.answering = bundle.answering(answer, policy, early=early)
+        self.answering = bundle.manifest.answering(answer, policy, early=early)
         self._bundle, self._inputs, self._encoding = bundle, inputs, encoding
         self.samples = len(next(iter(inputs.values())))
         self._tolerance = TOLERANCES[encoding]

@@ -31,7 +31,7 @@ from edge_runtime.manifest import (
     read_bundle,
     read_node,
 )
-from edge_runtime.wire import Encoding, Limits, Message, WireError, decode
+from edge_runtime.wire import VERSION, Encoding, Limits, Message, WireError, decode
 from edge_runtime.wire import encode as encode_message
 from tests.reference import small_topology
 
@@ -78,6 +78,7 @@ def messages() -> list[tuple[bytes, bytes]]:
         ((rng.normal(size=(4, 4, 2)).astype(np.float32), np.arange(9, dtype=np.uint8)), "int8"),
         ((rng.integers(0, 255, (3, 5)).astype(np.int64), np.ones(3)), "raw"),
     ]
+    mark: tuple[tuple[Any, ...], Encoding] = ((), "raw")
     return [
         encode_message(
             Message(
@@ -90,10 +91,11 @@ def messages() -> list[tuple[bytes, bytes]]:
                 sent_ns=10**14,
                 target="fog1" if i % 2 else "",
                 tensors=tensors,
+                answered=i == len(kinds),
             ),
             encoding,
         )
-        for i, (tensors, encoding) in enumerate(kinds)
+        for i, (tensors, encoding) in enumerate([*kinds, mark])
     ]
 
 
@@ -106,7 +108,7 @@ def mutants(count: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
             case 0:
                 yield rng.randbytes(rng.randrange(120)), payload
             case 1:
-                yield b"\x01" + rng.randbytes(rng.randrange(120)), payload
+                yield bytes([VERSION]) + rng.randbytes(rng.randrange(120)), payload
             case 2:
                 yield header, mutate(rng, payload, other)
             case _:
@@ -125,7 +127,7 @@ def test_a_mutated_message_is_refused_or_is_another_message() -> None:
             raise
         else:
             assert sum(t.nbytes for t in message.tensors) <= LIMITS.payload_bytes
-            assert message.silent == (not message.tensors)
+            assert [message.silent, message.answered, bool(message.tensors)].count(True) == 1
     assert COUNT // 2 < refused < COUNT
 
 

@@ -54,10 +54,12 @@ def test_every_sum_is_served(nodes: Nodes, server: MetricsServer) -> None:
     assert {k: v for k, v in found.items() if k[0] == "ddnn_frames_total"} == {
         ("ddnn_frames_total", "complete"): before.frames - before.at_deadline,
         ("ddnn_frames_total", "at_deadline"): before.at_deadline,
+        ("ddnn_frames_total", "answered"): 0,
         ("ddnn_frames_total", "skipped"): 0,
     }
     assert found["ddnn_answers_total", "network"] == before.answers
     assert found["ddnn_answers_total", "fallback"] == 0
+    assert found["ddnn_answers_total", "early"] == 0
     assert found[("ddnn_answer_age_seconds_count",)] == before.frames
     assert found[("ddnn_answer_age_seconds_sum",)] == before.answers_ns / 1e9
     assert found[("ddnn_compute_seconds_count",)] == before.frames

@@ -49,6 +49,7 @@ def messages(draw: st.DrawFn) -> Message:
         wall_ns=draw(counts),
         target=draw(st.text(max_size=20)),
         tensors=tensors,
+        answered=not tensors and draw(st.booleans()),
     )
 
 
@@ -76,7 +77,7 @@ def test_a_message_survives_bit_by_bit(message: Message) -> None:
     header, payload = encode(message)
     got = decode(header, payload)
     assert plain(got) == plain(message)
-    assert got.silent == (not message.tensors)
+    assert got.silent == (not message.tensors and not message.answered)
     assert len(payload) == sum(t.nbytes for t in message.tensors)
 
 
@@ -162,6 +163,8 @@ def test_a_header_is_small() -> None:
         ({"tensors": (np.ones(2, ">f4"),)}, "expected tensors of"),
         ({"tensors": (np.ones((2, 0), np.float32),)}, "not empty"),
         ({"tensors": ()}, "delivers no links, got state 0x3"),
+        ({"tensors": (), "answered": True}, "delivers no links, got state 0x3"),
+        ({"answered": True}, "says answered has no tensors"),
         ({"frame": -1}, "from 0, got -1"),
         ({"age_ns": -5}, "got 7, 1, 3, -5"),
         ({"frame": 2**64}, "more than 64 bits"),
@@ -174,7 +177,7 @@ def test_what_cannot_be_sent_is_refused(changes: dict[str, Any], fragment: str) 
 
 def header_of(*fields: Any, tensors: Any = (("f4", (2, 3), "raw", 0.0),)) -> bytes:
     """A header with some fields replaced, as another program might write it."""
-    default = (7, "edge1", "", 1, b"12345678", b"\x03", 10**6, 0, 0, False, tensors)
+    default = (7, "edge1", "", 1, b"12345678", b"\x03", 10**6, 0, 0, False, False, tensors)
     values = [*fields, *default[len(fields) :]]
     return bytes([VERSION]) + msgspec.msgpack.encode(values)
 
@@ -188,7 +191,7 @@ def test_the_forged_header_is_otherwise_well_formed() -> None:
     [
         (b"", "header of 2 to 4096 bytes, got 0"),
         (b"\x01" * 5000, "got 5000"),
-        (b"\x02" + header_of()[1:], "wire version 1, got 2"),
+        (b"\x01" + header_of()[1:], "wire version 2, got 1"),
         (header_of()[:-1], "malformed header: Input data was truncated"),
         (header_of() + b"\x00", "malformed header"),
         (header_of(-1), "`int` >= 0 - at `\\$\\[0\\]`"),
@@ -197,9 +200,12 @@ def test_the_forged_header_is_otherwise_well_formed() -> None:
         (header_of(7, "x" * 129), "length <= 128"),
         (header_of(7, "edge1", "", 1, b"short"), "length >= 8"),
         (header_of(7, "edge1", "", 1, b"12345678", b"x" * 513), "length <= 512"),
-        (header_of(7, "edge1", "", 1, b"12345678", b"", 0, 0, 0, True), "silent message without"),
-        (header_of(7, "e", "", 1, b"12345678", b"\x01", 0, 0, 0, True, ()), "without links"),
-        (header_of(tensors=()), "expected tensors"),
+        (header_of(7, "edge1", "", 1, b"12345678", b"", 0, 0, 0, True), "one of tensors, silent"),
+        (header_of(7, "e", "", 1, b"12345678", b"\x01", 0, 0, 0, True, False, ()), "no links"),
+        (header_of(7, "e", "", 1, b"12345678", b"\x01", 0, 0, 0, False, True, ()), "no links"),
+        (header_of(7, "e", "", 1, b"12345678", b"", 0, 0, 0, True, True, ()), "one of tensors"),
+        (header_of(7, "e", "", 1, b"12345678", b"", 0, 0, 0, False, True), "one of tensors"),
+        (header_of(tensors=()), "expected one of tensors"),
         (header_of(tensors=[("c8", (3,), "raw", 0.0)]), "Invalid enum value 'c8'"),
         (header_of(tensors=[("f4", (3,), "zip", 0.0)]), "Invalid enum value 'zip'"),
         (header_of(tensors=[("f4", (2, -3), "raw", 0.0)]), ">= 1"),
@@ -225,6 +231,15 @@ def test_limits_hold_for_what_is_sent_and_for_what_it_becomes() -> None:
     assert decode(header, payload, Limits(payload_bytes=400)).tensors[0].nbytes == 400
     with pytest.raises(WireError, match="at most 399 bytes"):
         decode(header, payload, Limits(payload_bytes=399))
+
+
+def test_a_mark_is_a_header_alone() -> None:
+    header, payload = encode(example(tensors=(), state=0, answered=True))
+    assert (len(header) < 100, payload) == (True, b"")
+    got = decode(header, payload)
+    assert (got.answered, got.silent, got.tensors) == (True, False, ())
+    silent = decode(*encode(example(tensors=(), state=0)))
+    assert (silent.answered, silent.silent) == (False, True)
 
 
 def test_a_fingerprint_is_shortened() -> None:
