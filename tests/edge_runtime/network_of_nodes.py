@@ -69,7 +69,12 @@ class Views:
 
 
 def manifest_of(
-    topology: Topology, node: str, section: Adding, *, fingerprint: str = FINGERPRINT
+    topology: Topology,
+    node: str,
+    section: Adding,
+    *,
+    fingerprint: str = FINGERPRINT,
+    early: float | None = None,
 ) -> NodeManifest:
     """As export writes it."""
     bits = {link.name: i for i, link in enumerate(topology.links)}
@@ -99,6 +104,7 @@ def manifest_of(
         class_names=tuple(f"like {s.name}" for s in topology.sensors) if answers else None,
         prior=(0.1, 0.6, *[0.3 / count] * (count - 2)) if answers else None,
         reliability=table if answers else None,
+        early=early,
     )
 
 
@@ -113,7 +119,9 @@ class Nodes:
         encoding: Encoding = "raw",
         deadline_ns: int = 100 * MS,
         answer: Answerer = "output",
+        early: Mapping[str, float] | None = None,
     ) -> None:
+        self.early = early or {}
         self.topology, self.tensors = topology, tensors or {}
         self.encoding, self.deadline_ns, self.answer = encoding, deadline_ns, answer
         self.network = MemoryNetwork(waits=False)
@@ -137,7 +145,9 @@ class Nodes:
     def start(self, name: str, *, fingerprint: str = FINGERPRINT) -> Node:
         """A new process of a node."""
         section = Adding(self.topology, name, self.tensors)
-        manifest = manifest_of(self.topology, name, section, fingerprint=fingerprint)
+        manifest = manifest_of(
+            self.topology, name, section, fingerprint=fingerprint, early=self.early.get(name)
+        )
         hosted: dict[str, Source] = {
             x.source: self.views[x.source] for x in manifest.incoming if x.sensor
         }
@@ -151,6 +161,7 @@ class Nodes:
             deadline_ns=self.deadline_ns,
             encoding=self.encoding,
             answer=self.answer,
+            early=bool(self.early),
             clock=lambda: self.now,
             wall=lambda: self.wall,
             notice=lambda what, about: self.notices.append((name, what, about)),

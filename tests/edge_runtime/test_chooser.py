@@ -197,3 +197,71 @@ def test_memory_is_bounded() -> None:
         found.take(said(frame, "left"), frame)
         assert found.open_frames <= 3
         assert found.closed_frames <= 5
+
+
+#: `left` and `right` may answer early, and `top` may not.
+EARLY = {"right": 1, "left": 1}
+
+
+def early(frame: int, node: str, p: float = 0.9) -> Answer:
+    return msgspec.structs.replace(said(frame, node, p), early=True)
+
+
+def test_an_early_answer_is_taken_once_nobody_can_better_it() -> None:
+    found = warm(early=EARLY)
+    found.take(early(1, "left"), 0)
+    assert found.ready(0) is None, "right may be surer"
+    found.take(said(1, "right", 0.99), 0)
+    answer = found.ready(0)
+    assert answer is not None
+    assert (answer.node, answer.waited) == ("left", False)
+    # Nothing is held against who need not have spoken, and what it says is too late.
+    assert found.expected == set(STATES)
+    assert found.take(said(1, "top"), 0) == "late"
+
+
+@pytest.mark.parametrize(("p", "who"), [(0.8, "left"), (0.9, "right"), (0.95, "right")])
+def test_of_early_answers_of_one_depth_the_surest_is_taken(p: float, who: str) -> None:
+    found = warm(early=EARLY)
+    for answer in (early(1, "left", 0.9), early(1, "right", p)):
+        found.take(answer, 0)
+    taken = found.ready(0)
+    assert taken is not None
+    assert taken.node == who
+
+
+def test_of_early_answers_that_nearest_to_the_sensors_is_taken() -> None:
+    found = warm(early={"right": 2, "left": 1})
+    found.take(early(1, "right", 0.99), 0)
+    assert found.ready(0) is None
+    found.take(early(1, "left", 0.8), 0)
+    taken = found.ready(0)
+    assert taken is not None
+    assert taken.node == "left"
+    found.take(early(2, "left"), 0)
+    assert found.ready(0) is not None, "right is deeper, and not waited for"
+
+
+def test_who_could_better_an_early_answer_and_does_not_come_misses_the_frame() -> None:
+    found = warm(early=EARLY)
+    for frame in (1, 2):
+        found.take(early(frame, "left"), 0)
+        assert found.ready(95 * MS - 1) is None
+        answer = found.ready(95 * MS)
+        assert answer is not None
+        assert (answer.node, answer.waited) == ("left", True)
+    assert found.expected == {"left", "top"}
+
+
+def test_where_the_output_answers_an_exit_that_is_not_early_is_heard_and_not_taken() -> None:
+    found = Chooser("maximal", ("top",), deadline_ns=DEADLINE, early=EARLY)
+    found.take(said(1, "left", 0.99), 0)
+    assert found.ready(0) is None, "the output node may be new, and its answer on its way"
+    found.take(said(1, "top"), 0)
+    answer = found.ready(0)
+    assert answer is not None
+    assert answer.node == "top"
+    found.gone("top")
+    found.take(said(2, "left", 0.99), 0)
+    assert found.ready(95 * MS) is None, "there is no answer"
+    assert found.open_frames == 0
