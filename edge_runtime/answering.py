@@ -17,7 +17,16 @@ from .topology import Topology
 if TYPE_CHECKING:
     from .reliability import SectionMemo
 
-__all__ = ["ANSWERERS", "DIGITS", "Answerer", "Answering", "Taken", "state_keys"]
+__all__ = [
+    "ANSWERERS",
+    "DIGITS",
+    "Answerer",
+    "Answering",
+    "Taken",
+    "confidence",
+    "first_early",
+    "state_keys",
+]
 
 Array = NDArray[Any]
 #: Who answers: the output node alone, or any node that has an exit.
@@ -32,13 +41,15 @@ class Taken(NamedTuple):
     """The answers taken in one situation.
 
     `probabilities`: (samples, classes), zeros where nobody has an answer. `places`: (samples,) who
-    gave them, in `Answering.nodes`; -1 for nobody. `sends`: bool (nodes in order, samples), whether
-    each sends a tensor; None where nobody is early, so that all do that have something to send.
+    gave them, in `Answering.nodes`; -1 for nobody. `sends`, `says`: bool (nodes in order, samples),
+    whether each sends a tensor, and whether it hands an answer over if it is one of `nodes`; None
+    where nobody is early, so that all do that heard something.
     """
 
     probabilities: Array
     places: NDArray[np.intp]
     sends: Mask | None = None
+    says: Mask | None = None
 
 
 class Answering:
@@ -95,14 +106,15 @@ class Answering:
     def take(self, memo: SectionMemo, situation: Sequence[int]) -> Taken:
         """The answers taken in a situation, and who gave them."""
         states = self.states(situation)
-        answers, places = self._ordinary(memo, states)
+        answers, places = self.not_early(memo, states)
         if not self.early:
             return Taken(answers, places)
         heard = [bool(states[node]) for node in self.topology.order]
         sends = np.repeat(np.array(heard)[:, None], memo.samples, axis=1)
+        says = sends.copy()
         own = {node: memo.answer(states[node], node) for node in self.early if states[node]}
         if not own:
-            return Taken(answers, places, sends)
+            return Taken(answers, places, sends, says)
         sure = {node: entropy(found) < self.early[node] for node, found in own.items()}
         bits = self.topology.bits
         delivers = {
@@ -110,21 +122,23 @@ class Answering:
             for link in self.topology.links
         }
         early, passes = cascade(self.topology, delivers, sure)
-        for row, node in zip(sends, self.topology.order, strict=True):
-            row &= ~(early[node] | passes[node])
-        chosen = first_early(self.topology, self.nodes, early, own)
+        for i, node in enumerate(self.topology.order):
+            sends[i] &= ~(early[node] | passes[node])
+            says[i] &= ~passes[node]
+        chosen = first_early(self.topology, early, {n: confidence(x) for n, x in own.items()})
         is_early = chosen >= 0
         if is_early.any():
             answers = np.broadcast_to(answers, (memo.samples, *next(iter(own.values())).shape[1:]))
-            answers, places = answers.copy(), np.where(is_early, chosen, places)
+            answers, places = answers.copy(), places.copy()
             for node, found in own.items():
-                rows = chosen == self.nodes.index(node)
-                answers[rows] = found[rows]
-        return Taken(answers, places, sends)
+                rows = chosen == self.topology.order.index(node)
+                answers[rows], places[rows] = found[rows], self.nodes.index(node)
+        return Taken(answers, places, sends, says)
 
-    def _ordinary(
+    def not_early(
         self, memo: SectionMemo, states: Mapping[str, int]
     ) -> tuple[Array, NDArray[np.intp]]:
+        """The answers taken where nobody answers early, and who gave them; see `Taken`."""
         chosen = candidates(self.policy, states, self.ordinary)
         if not chosen:
             return np.zeros((memo.samples, 1)), np.full(memo.samples, -1)
@@ -134,26 +148,28 @@ class Answering:
         return taken, np.array([self.nodes.index(node) for node in chosen])[which]
 
 
-def first_early(
-    topology: Topology,
-    nodes: Sequence[str],
-    early: Mapping[str, Mask],
-    answers: Mapping[str, Array],
-) -> NDArray[np.intp]:
-    """Whose early answer is taken of each sample, by place in `nodes`; -1 where there is none.
+def confidence(probabilities: Array) -> NDArray[np.float64]:
+    """Greatest probability of each sample, as an answer tells it; shape (samples,)."""
+    return np.asarray(np.round(probabilities.max(axis=-1).astype(np.float64), DIGITS))
 
-    The one of least depth; of several, the most confident; of equals, the highest.
+
+def first_early(
+    topology: Topology, early: Mapping[str, Mask], confidences: Mapping[str, Array]
+) -> NDArray[np.intp]:
+    """Whose early answer is taken, by place in the topology's order; -1 where there is none.
+
+    The one of least depth; of several, the most confident; of equals, the highest. Of nodes that
+    may answer early, `early` says whether each does, and `confidences` how sure it is then.
     """
-    order = [node for node in highest_first(topology) if node in answers]
-    samples = len(next(iter(answers.values())))
-    found = np.full(samples, -1)
-    best = np.full(samples, -np.inf)
-    for node in order:
-        # A probability is below 2, so that depth decides first.
-        confidence = np.round(answers[node].max(axis=1).astype(np.float64), DIGITS)
-        worth = np.where(early[node], confidence - 2.0 * topology.depths[node], -np.inf)
-        better = worth > best
-        found[better], best[better] = nodes.index(node), worth[better]
+    shape = np.broadcast_shapes(*(np.shape(x) for x in confidences.values()))
+    found, best = np.full(shape, -1), np.full(shape, -np.inf)
+    for node in highest_first(topology):
+        if node in confidences:
+            # A probability is below 2, so that depth decides first.
+            worth = confidences[node] - 2.0 * topology.depths[node]
+            better = early[node] & (worth > best)
+            found = np.where(better, topology.order.index(node), found)
+            best = np.where(better, worth, best)
     return found
 
 

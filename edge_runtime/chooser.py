@@ -179,7 +179,7 @@ class Chooser:
         least = min((self._early[node] for node in early), default=0)
         return [node for node in early if self._early[node] == least]
 
-    def _choose(self, answers: Mapping[str, Answer]) -> Answer | None:
+    def _choose(self, answers: dict[str, Answer]) -> Answer | None:
         ranking = sorted(answers) if self._ranking is None else self._ranking
         chosen: Sequence[str] = self._sure(answers)
         if not chosen:

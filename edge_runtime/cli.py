@@ -29,6 +29,7 @@ from .samples import Samples
 from .sampling import LEVEL, sample_configurations
 from .simulate import Answers, Bundle, check_node
 from .survival import Survival, Uptime
+from .thresholds import Goal, find_thresholds, lines, write_thresholds
 from .topology import Topology
 from .trace import FailureTrace, complete_uptimes
 from .wire import Encoding
@@ -180,7 +181,10 @@ def print_reliability(found: Reliability) -> None:
         if found.answer == "any" or found.early:
             shares = (f"{node} {100 * p:.1f} %" for node, p in found.exits(name).items() if p)
             print(f"{'':<11} answered by {', '.join(shares)}")
-        print(f"{'':<11} {found.payload_bytes(name):,.0f} bytes of payload an inference")
+        print(
+            f"{'':<11} {found.payload_bytes(name):,.0f} bytes of payload an inference, and "
+            f"{found.answers(name):.2f} answers handed over"
+        )
     if found.absent_classes:
         print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
 
@@ -200,8 +204,8 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see `{self.prog} --help`")
 
 
-def add_answer(parser: Any) -> None:
-    """Add the options that say who answers."""
+def add_answer(parser: Any, *, early: bool = True) -> None:
+    """Add the options that say who answers, and unless told otherwise whether nodes do so early."""
     parser.add_argument(
         "--answer",
         choices=ANSWERERS,
@@ -211,7 +215,8 @@ def add_answer(parser: Any) -> None:
     parser.add_argument(
         "--policy", choices=POLICIES, default="maximal", help="whose answer is taken of several"
     )
-    add_early(parser)
+    if early:
+        add_early(parser)
 
 
 def add_early(parser: Any) -> None:
@@ -275,6 +280,56 @@ def _reach(options: argparse.Namespace) -> int:
         for name, value in found.items():
             print(f"{name:<11} {value:.9f}{intervals[name]}")
     return 0
+
+
+def _exits(options: argparse.Namespace) -> int:
+    goal = _goal(options)
+    bundle = Bundle(options.bundle)
+    manifest = bundle.manifest
+    samples = samples_for(manifest.topology, options.data)
+    check_classes(samples, manifest.class_names)
+    found = find_thresholds(
+        manifest.topology,
+        bundle,
+        samples.inputs,
+        samples.labels,
+        prior=manifest.prior,
+        survivabilities=survivabilities(options.survival, manifest.topology),
+        fallback=options.fallback,
+        answer=options.answer,
+        policy=options.policy,
+        priority=manifest.priority,
+    )
+    chosen = None if goal is None else found.best(goal)
+    if chosen is not None:
+        write_thresholds(options.bundle, chosen.thresholds)
+    if options.json:
+        told = {"without": found.without, "chosen": chosen, "front": found.front()}
+        print_json(msgspec.to_builtins(told))
+        return 0
+    whole = ", ".join(f"{s} {x:,.0f} bytes" for s, x in found.without.bytes.items())
+    print(f"{len(samples)} samples, {len(found.tried)} choices of thresholds tried")
+    print(f"without early exits: {whole} an inference")
+    print(*lines(found, [*found.front(), found.without]), sep="\n")
+    if chosen is None:
+        print("nothing was written; choose one by --bytes or --accuracy")
+    else:
+        print(f"written to {options.bundle}:", *lines(found, [chosen])[1:], sep="\n")
+    return 0
+
+
+def _goal(options: argparse.Namespace) -> Goal | None:
+    if options.bytes is not None:
+        if not 0 <= options.bytes <= 1:
+            raise InputError(f"expected --bytes as a share from 0 to 1, got {options.bytes}")
+        return Goal("bytes", options.bytes)
+    if options.accuracy is not None:
+        if not -1 <= options.accuracy <= 1:
+            raise InputError(
+                f"expected --accuracy as a change such as -0.005, got {options.accuracy}"
+            )
+        return Goal("accuracy", options.accuracy)
+    return None
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -471,6 +526,22 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--survival", help="as of evaluate")
     add.add_argument("--samples", type=int, help="failure configurations to draw; default exact")
     add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
+
+    add = command(
+        "exits", _exits, "Choose below which entropy nodes answer early, on held-out data."
+    )
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("--data", type=Path, required=True, metavar="VALIDATION.npz")
+    goal = add.add_mutually_exclusive_group()
+    goal.add_argument(
+        "--bytes", type=float, help="at most this share of the payload without early exits, as 0.5"
+    )
+    goal.add_argument(
+        "--accuracy", type=float, help="at most so much worse than without them, as -0.005"
+    )
+    add.add_argument("--survival", help="as of evaluate; the goal holds for each")
+    add.add_argument("--fallback", choices=FALLBACKS, default="prior")
+    add_answer(add, early=False)
 
     add = command("check", _check, "Prove that a node's artifact gives its golden numbers here.")
     add.add_argument("node", type=Path, metavar="NODE_DIR")

@@ -188,7 +188,7 @@ class _Recalls:
         self._one_hot = np.eye(classes)[labels]
         self._counts = np.maximum(self._one_hot.sum(axis=0), 1)
         self._by_state: dict[tuple[str, int], Vector] = {}
-        self._by_situation: dict[tuple[int, ...], tuple[Vector, Vector, Vector]] = {}
+        self._by_situation: dict[tuple[int, ...], tuple[Vector, ...]] = {}
 
     def of_state(self, state: int, node: str) -> Vector:
         """Recalls of one node's own answers in one state of its own."""
@@ -202,17 +202,17 @@ class _Recalls:
     def of_masks(self, masks: Mask) -> tuple[NDArray[np.float64], ...]:
         """Recalls (cases, classes); and by node, shares of samples (cases, nodes).
 
-        Those that each node that may answer answers, and those in which each node in order sends a
-        tensor.
+        Those that each node that may answer answers; and those in which each node in order sends a
+        tensor, and in which it hands over an answer if it is one that may.
         """
         found, inverse = self.answering.situations(masks)
         columns = zip(*map(self._of_situation, found), strict=True)
-        recalls, shares, sends = (np.stack(column)[inverse] for column in columns)
+        recalls, shares, sends, says = (np.stack(column)[inverse] for column in columns)
         if not self.answering.early:
-            sends = senders(self._memo.topology, masks).astype(np.float64)
-        return recalls, shares, sends
+            sends = says = senders(self._memo.topology, masks).astype(np.float64)
+        return recalls, shares, sends, says
 
-    def _of_situation(self, situation: tuple[int, ...]) -> tuple[Vector, Vector, Vector]:
+    def _of_situation(self, situation: tuple[int, ...]) -> tuple[Vector, ...]:
         if situation not in self._by_situation:
             taken = self.answering.take(self._memo, situation)
             who, nodes = taken.places, len(self.answering.nodes)
@@ -220,8 +220,11 @@ class _Recalls:
             right = taken.probabilities.argmax(axis=1) == self.labels
             right = np.where(who < 0, self._fallback[self.labels], right)
             recalls = np.asarray(right @ self._one_hot / self._counts)
-            sends = np.zeros(0) if taken.sends is None else taken.sends.mean(axis=1)
-            self._by_situation[situation] = recalls, shares, sends
+            sends, says = (
+                np.zeros(0) if told is None else told.mean(axis=1)
+                for told in (taken.sends, taken.says)
+            )
+            self._by_situation[situation] = recalls, shares, sends, says
         return self._by_situation[situation]
 
     def _recalls(self, answers: NDArray[np.int64]) -> Vector:
@@ -237,9 +240,10 @@ class Reliability:
     anything reached a node that may answer. `answer`, `policy`: who that is, and which of them is
     taken. `shares`: float64 (configurations, nodes that may answer, as in `exits`), the share of
     the samples that each answers. `sends`: float64 (configurations, nodes in order), the share of
-    the samples in which each sends a tensor; `message_bytes`: of one, on one link. `seen`: bool
-    (samples, sensors), which sensors see the object; None where the data do not tell. All
-    accuracies are fractions of 1.
+    the samples in which each sends a tensor; `message_bytes`: of one, on one link. `says`: so, too,
+    those in which each hands over an answer if it is one that may. `seen`: bool (samples, sensors),
+    which sensors see the object; None where the data do not tell. All accuracies are fractions of
+    1.
     """
 
     topology: Topology
@@ -254,6 +258,7 @@ class Reliability:
     policy: Policy
     shares: NDArray[np.float64]
     sends: NDArray[np.float64]
+    says: NDArray[np.float64]
     message_bytes: Mapping[str, int]
     seen: Mask | None
     _case: _Recalls
@@ -415,6 +420,15 @@ class Reliability:
         """Payload of all links together that an inference is expected to take, in bytes."""
         return sum(self.link_bytes(survivability).values())
 
+    def answers(self, survivability: str) -> float:
+        """Answers that all nodes together are expected to hand over an inference, no fallbacks.
+
+        They go to who collects them, and are no payload of a link.
+        """
+        expected = self.configurations.probabilities(survivability) @ self.says
+        places = [self.topology.order.index(node) for node in self._case.answering.nodes]
+        return float(expected[places].sum())
+
     def exit_accuracy(self, node: str, survivability: str) -> float | None:
         """Expected accuracy of one node's own answers, given that it has one; None if it never has.
 
@@ -482,6 +496,7 @@ class Reliability:
             "exits": {s: self.exits(s) for s in self.survivabilities},
             "early": dict(self.early),
             "payload_bytes": {s: self.payload_bytes(s) for s in self.survivabilities},
+            "answers": {s: self.answers(s) for s in self.survivabilities},
             "link_bytes": {s: self.link_bytes(s) for s in self.survivabilities},
         }
 
@@ -530,10 +545,10 @@ def evaluate(
     if len(fallback_p) != classes:
         raise InputError(f"expected a prior of {classes} classes, got {len(fallback_p)}")
     answering = Answering(topology, answer, policy, priority=priority, early=early)
-    _check_data(topology, inputs, labels, classes)
+    check_data(topology, inputs, labels, classes)
     memo = SectionMemo(topology, runner, inputs)
     case = _Recalls(memo, labels, fallback_p, classes, answering)
-    recalls, shares, sends = case.of_masks(configurations.masks)
+    recalls, shares, sends, says = case.of_masks(configurations.masks)
     return Reliability(
         topology=topology,
         configurations=configurations,
@@ -547,6 +562,7 @@ def evaluate(
         policy=policy,
         shares=shares,
         sends=sends,
+        says=says,
         message_bytes=memo.message_bytes,
         seen=views_seen(topology, inputs),
         _case=case,
@@ -563,9 +579,10 @@ def views_seen(topology: Topology, inputs: Mapping[str, Array]) -> Mask | None:
     return None if seen.all() else seen
 
 
-def _check_data(
+def check_data(
     topology: Topology, inputs: Mapping[str, Array], labels: NDArray[np.int64], classes: int
 ) -> None:
+    """`InputError` for samples and labels that do not fit a topology and a number of classes."""
     missing = [s.name for s in topology.sensors if s.name not in inputs]
     if missing:
         raise InputError(f"no data for sensor {', '.join(missing)}; got {', '.join(inputs)}")

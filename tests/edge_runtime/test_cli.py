@@ -34,6 +34,10 @@ CONTRACT = {
     "answer",
     "bound",
     "exits",
+    "early",
+    "payload_bytes",
+    "answers",
+    "link_bytes",
 }
 
 edge = partial(done, main)

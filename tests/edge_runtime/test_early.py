@@ -67,9 +67,10 @@ def brute_force(
     survival: Mapping[str, float],
     thresholds: Mapping[str, float],
     answer: Answerer,
-) -> tuple[float, dict[str, float], dict[str, float]]:
-    """Expected accuracy, and shares by node of answers and of tensors sent; sample by sample."""
-    accuracy, count = 0.0, len(labels)
+) -> tuple[float, dict[str, float], dict[str, float], float]:
+    """Expected accuracy, shares by node of answers and of tensors sent, answers; by the sample."""
+    accuracy, said, count = 0.0, 0.0, len(labels)
+    speak = {topology.output, *(topology.exits if answer == "any" else ()), *thresholds}
     shares: dict[str, float] = {}
     sends = dict.fromkeys(topology.order, 0.0)
     fallible = [n for n, p in survival.items() if p < 1]
@@ -81,6 +82,8 @@ def brute_force(
             for node in topology.order:
                 if reference.sends(topology, up, node) and node not in early | passes:
                     sends[node] += p
+                if reference.sends(topology, up, node) and node in speak - passes:
+                    said += p
             who = taken(topology, runner, one, up, early, answer)
             if who is None:
                 accuracy += p * (label == 0)
@@ -89,7 +92,7 @@ def brute_force(
                 assert own is not None
                 accuracy += p * (own.argmax() == label)
                 shares[who] = shares.get(who, 0.0) + p
-    return accuracy, shares, sends
+    return accuracy, shares, sends, said
 
 
 def taken(
@@ -129,12 +132,12 @@ def test_any_topology_equals_brute_force(
     assume(topology.exits)
     survival = data.draw(survivabilities(topology, most=4))
     chosen = data.draw(st.sets(st.sampled_from(topology.exits), min_size=1))
-    thresholds = {node: data.draw(st.floats(0, 1)) for node in sorted(chosen)}
+    thresholds = {node: data.draw(st.floats(0.001, 1)) for node in sorted(chosen)}
     found, runner, inputs, labels = measured(
         topology, survival, 6, seed, answer=answer, early=thresholds
     )
     assert found.section_evaluations == len(runner.calls)
-    accuracy, shares, sends = brute_force(
+    accuracy, shares, sends, said = brute_force(
         topology, runner, inputs, labels, survival, thresholds, answer
     )
     assert found.expected_accuracy("s") == pytest.approx(accuracy, abs=1e-9)
@@ -148,6 +151,7 @@ def test_any_topology_equals_brute_force(
             assert sent[link.name] == pytest.approx(sends[link.source] * size, abs=1e-9)
         else:
             assert link.name not in sent
+    assert found.answers("s") == pytest.approx(said, abs=1e-9)
     assert found.payload_bytes("s") == pytest.approx(sum(sent.values()))
 
 

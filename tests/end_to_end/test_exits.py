@@ -1,28 +1,57 @@
-"""Answers from any exit, of real processes."""
+"""Answers from any exit, and early ones, of real processes."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 
 from edge_runtime.cli import main
-from tests.commands import call, deploy_small
+from edge_runtime.manifest import read_bundle
+from edge_runtime.thresholds import write_thresholds
+from tests.commands import Deployed, call, deploy_small
 from tests.end_to_end.live import LIMIT, command
 
 
-def test_exits_answer_while_the_output_node_is_dead(tmp_path: Path) -> None:
-    it = deploy_small(tmp_path, "--exits", "all")
-    up = ("up", it.bundle, "--data", it.test, "--fps", "10", "--deadline", "400", "--json")
-    plan = ("--answer", "any", "--frames", "40", "--fail", "top@2s")
-    with command(*up, *plan, "--record", tmp_path / "record") as process:
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    return deploy_small(tmp_path_factory.mktemp("exits"), "--exits", "all")
+
+
+def up(bundle: Path, data: Path, record: Path, *plan: str) -> Any:
+    """What `up` prints of 40 frames, all of them proved."""
+    options = ("up", bundle, "--data", data, "--fps", "10", "--deadline", "400", "--json")
+    with command(*options, "--frames", "40", "--record", record, *plan) as process:
         out, err = process.communicate(timeout=2 * LIMIT)
     assert (process.returncode, err) == (0, "")
     found = json.loads(out)
     assert (found["frames"], found["answerable"], found["answered"]) == (40, 40, 40)
     assert (found["agreement"], found["mixed_frames"], found["duplicates"]) == (1.0, 0, 0)
-    assert found["exits"]["top"] > 0
-    assert {"left", "right"} & set(found["exits"])
     low, high = found["interval"]
     assert low <= found["measured_accuracy"] <= high
 
-    answers = tmp_path / "record" / "answers.jsonl"
-    replay = ("simulate", it.bundle, "--data", it.test, "--answers", answers, "--json")
+    answers = record / "answers.jsonl"
+    replay = ("simulate", bundle, "--data", data, "--answers", answers, "--json")
     assert json.loads(call(main, *replay).out)["mixed_frames"] == 0
+    return found
+
+
+def test_exits_answer_while_the_output_node_is_dead(deployed: Deployed, tmp_path: Path) -> None:
+    plan = ("--answer", "any", "--fail", "top@2s")
+    found = up(deployed.bundle, deployed.test, tmp_path / "record", *plan)
+    assert found["exits"]["top"] > 0
+    assert {"left", "right"} & set(found["exits"])
+
+
+def test_a_node_that_is_sure_spares_the_bytes_above_it(deployed: Deployed, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(deployed.bundle, tmp_path / "bundle"))
+    # It is sure of all, so that what happens does not depend on how well it was trained.
+    write_thresholds(bundle, {"left": 1.0})
+    plan = ("--early", "--fail", "left@2s")
+    found = up(bundle, deployed.test, tmp_path / "record", *plan)
+    assert set(found["exits"]) == {"left", "top"}
+    assert found["exits"]["left"] >= 15 / 40
+    message = sum(int(np.prod(spec.shape)) * 4 for spec in read_bundle(bundle)[1]["right"].sent)
+    assert found["payload_bytes"] == message, "the right node's alone"

@@ -10,17 +10,21 @@ import pytest
 
 from ddnn_tf.evaluation import expected_accuracy
 from ddnn_tf.model import build
+from edge_runtime.cli import main
 from edge_runtime.errors import InputError
 from edge_runtime.failures import enumerate_configurations
 from edge_runtime.files import sha256
 from edge_runtime.interpreter import LiteRTSection
 from edge_runtime.manifest import Quantization, read_bundle
 from edge_runtime.reliability import evaluate
+from edge_runtime.samples import Samples
 from edge_runtime.saved_model import SavedModelSection
 from edge_runtime.simulate import Bundle, check_node, read_golden
+from edge_runtime.thresholds import write_thresholds
 from export import export_bundle
 from export.litert import convert
 from tests import reference
+from tests.commands import done, refused
 from tests.export.conftest import CLASSES, labelled
 from tests.models import flagged, randomised, two_outputs
 from tests.reference import small_topology
@@ -158,3 +162,109 @@ def test_a_saved_model_has_the_exit_too(bundle: Path) -> None:
     for got, wanted in zip(section.with_exit(inputs), golden, strict=True):
         assert got == pytest.approx(wanted, abs=1e-5)
     assert len(section(inputs)) == 1
+
+
+# -- early exits -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    Samples(VALIDATION.inputs, VALIDATION.labels, CLASSES).save_npz(tmp_path / "validation.npz")
+    return tmp_path / "validation.npz"
+
+
+def test_thresholds_stand_in_the_bundle_and_on_each_node(copied: Path) -> None:
+    before = {p: p.read_bytes() for p in copied.rglob("*") if p.is_file()}
+    write_thresholds(copied, {"left": 0.75})
+    manifest, nodes = read_bundle(copied)
+    assert manifest.early == {"left": 0.75}
+    assert {name: node.early for name, node in nodes.items()} == {
+        "left": 0.75,
+        "right": None,
+        "top": None,
+    }
+    after = {p: p.read_bytes() for p in copied.rglob("*") if p.is_file()}
+    assert before.keys() == after.keys()
+    changed = {p.relative_to(copied).as_posix() for p in before if before[p] != after[p]}
+    assert changed == {"manifest.json", "nodes/left/node.json"}
+    assert [p.name for p in copied.parent.iterdir()] == ["bundle"]
+    write_thresholds(copied, {"left": 0.0})
+    assert {p: p.read_bytes() for p in copied.rglob("*") if p.is_file()} == before
+    with pytest.raises(InputError, match="no exit on right"):
+        write_thresholds(copied, {"right": 0.5})
+
+
+def test_thresholds_that_were_edited_are_refused(copied: Path) -> None:
+    write_thresholds(copied, {"left": 0.75})
+    path = copied / "manifest.json"
+    whole = json.loads(path.read_text())
+    for early, fragment in (
+        (
+            {"left": 0.5},
+            r"the thresholds of its nodes, {'left': 0.75}, got {'left': 0.5} \(at \$.ear",
+        ),
+        (None, r"got None \(at \$.early\)"),
+        ({"left": 0.75, "top": 0.1}, "got one of 'top'"),
+        ({"left": 1.5}, "<= 1.0 - at"),
+    ):
+        path.write_text(json.dumps({**whole, "early": early}))
+        with pytest.raises(InputError, match=fragment):
+            read_bundle(copied)
+
+
+def test_the_command_chooses_thresholds_for_a_goal(copied: Path, data: Path) -> None:
+    evaluate_it = ("evaluate", copied, "--data", data, "--survival", "low", "--json")
+    refused(main, *evaluate_it, "--early")
+    plain = done(main, *evaluate_it).json
+    exits = ("exits", copied, "--data", data, "--survival", "low")
+    found = done(main, *exits, "--json").json
+    assert found["chosen"] is None
+    assert read_bundle(copied)[0].early is None, "without a goal nothing is written"
+    assert found["without"]["bytes"]["low"] == pytest.approx(plain["payload_bytes"]["low"])
+    assert found["without"]["accuracy"] == pytest.approx(plain["expected_accuracy"])
+    assert found["front"][0]["bytes"]["low"] <= found["without"]["bytes"]["low"]
+
+    # Half of what is sent is the right node's, which has no exit.
+    chosen = done(main, *exits, "--bytes", "0.6", "--json").json["chosen"]
+    assert chosen["bytes"]["low"] <= 0.6 * plain["payload_bytes"]["low"] + 1e-9
+    early = done(main, *evaluate_it, "--early").json
+    assert early["early"] == chosen["thresholds"] == read_bundle(copied)[0].early
+    assert early["payload_bytes"] == pytest.approx(chosen["bytes"])
+    assert early["expected_accuracy"] == pytest.approx(chosen["accuracy"])
+    assert early["exits"]["low"]["left"] > 0
+    assert early["link_bytes"]["low"]["left->top"] < plain["link_bytes"]["low"]["left->top"]
+    assert done(main, *evaluate_it).json == plain, "switched on by --early alone"
+
+    text = done(main, *exits, "--accuracy", "-0.5").out
+    assert f"written to {copied}" in text
+    assert "bytes of payload an inference" in done(main, *evaluate_it[:-1], "--early").out
+    for options, fragment in (
+        (("--bytes", "0.01"), "at most 1 % of the bytes in every survivability"),
+        (("--accuracy", "0.9"), "change the accuracy by +90 points"),
+        (("--bytes", "2"), "a share from 0 to 1, got 2"),
+        (("--accuracy", "-2"), "a change such as -0.005"),
+        (("--bytes", "0.5", "--accuracy", "0"), "not allowed with"),
+    ):
+        assert fragment in refused(main, *exits, *options)
+
+
+def test_frames_are_answered_early_as_an_evaluation_says(copied: Path) -> None:
+    write_thresholds(copied, {"left": 0.9})
+    found = Bundle(copied)
+    masks = np.ones((len(VALIDATION.labels), len(EXITS.elements)), bool)
+    answers = found.answer(VALIDATION.inputs, masks, early=True)
+    alone = found.answer(VALIDATION.inputs, masks)
+    expected = evaluated(found, early={"left": 0.9})
+    share = float(np.mean([node == "left" for node in answers.nodes]))
+    assert share == pytest.approx(expected.shares[0, 1])
+    assert 0 < share < 1
+    for i, node in enumerate(answers.nodes):
+        if node == "top":
+            assert answers.probabilities[i] == pytest.approx(alone.probabilities[i], abs=1e-6)
+        else:
+            assert (node, answers.states[i]) == ("left", 1)
