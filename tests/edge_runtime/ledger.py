@@ -94,6 +94,12 @@ class Ledger:
         self.entries.append(Computation(node, ready.frame, frozenset(views), state, parts))
         return parts[node]
 
+    def close(self, node: str, process: object, frame: int) -> None:
+        """A node's process is done with a frame that it does not compute, and never will."""
+        before = self._computed.get((node, frame))
+        ensure(before is None, f"{node}, frame {frame}: passed on, and computed before")
+        self._computed[node, frame] = process
+
     def check_replay(self, number: int) -> None:
         """An answer's state, taken by itself, says what each node used, as a replay takes it."""
         answer = self.entries[number]

@@ -65,12 +65,15 @@ class Onlooker:
         most_open: int,
         most_closed: int,
         model: str,
+        early: bool = False,
         chooser_class: type[Chooser] = Chooser,
     ) -> None:
         self.world, self.topology, self.policy = world, topology, policy
         self.ranking = highest_first(topology)
         self._deadline, self._offset, self._model = deadline, offset, model
         self._most_open, self._most_closed = most_open, most_closed
+        #: Of the nodes that may answer early.
+        self.depths = {n: topology.depths[n] for n in self.ranking[1:]} if early else {}
         self.chooser = chooser_class(
             policy,
             self.ranking,
@@ -78,6 +81,7 @@ class Onlooker:
             most_open=most_open,
             most_closed=most_closed,
             model=model,
+            early=self.depths,
         )
         self.observer = Observer(topology, self.chooser)
         self.taken: dict[int, Taken] = {}
@@ -152,10 +156,20 @@ class Onlooker:
         ensure(answer.age_ms * 1e6 <= world.now - since + 1, f"{where}: older than it is")
         states = {n: 0 if a.fallback else int(a.state, 16) for n, (a, _) in heard.items()}
         sure = {n: max(a.probabilities) for n, (a, _) in heard.items()}
-        self._check_choice(where, answer, states, sure)
+        early = {n for n, (a, _) in heard.items() if a.early}
+        waits = set(self.chooser.expected)
+        if early:
+            least = min(self.depths[n] for n in early)
+            first = [n for n in early if self.depths[n] == least]
+            surest = max(sure[n] for n in first)
+            ensure(answer.node in first, f"{where}: not an early answer of least depth")
+            ensure(sure[answer.node] == surest, f"{where}: not the surest early answer")
+            waits = {n for n in waits if self.depths.get(n, least + 1) <= least}
+        else:
+            self._check_choice(where, answer, states, sure)
         # The last word was its cue, or the time was up.
         oldest = min(at - int(a.age_ms * 1e6) for a, at in heard.values())
-        spoken = self.chooser.expected <= heard.keys()
+        spoken = waits <= heard.keys()
         late = world.now - oldest
         wait = int(WAIT * self._deadline)
         ensure(spoken or late >= wait, f"{where}: did not wait, {late}")
@@ -212,6 +226,7 @@ class Onlooker:
         return Counter(
             exits_taken=len(self.taken),
             exits_fallback=sum(t.answer.fallback for t in self.taken.values()),
+            exits_early=sum(t.answer.early for t in self.taken.values()),
             exits_below=sum(t.answer.exit for t in self.taken.values()),
             exits_malformed=seen.malformed,
             exits_foreign=seen.foreign,

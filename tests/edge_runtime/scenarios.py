@@ -40,7 +40,8 @@ class Scenario:
     """One deployment and what befalls it. `frames` are counted from the start of the run.
 
     `exits`: by which policy somebody looking on takes an answer of any node; None where only the
-    output node answers.
+    output node answers. `early`: how probably a node below the output is sure of a frame, so that
+    it answers early, where somebody looks on.
     """
 
     topology: Topology
@@ -54,6 +55,7 @@ class Scenario:
     most_open: int = 64
     most_closed: int = 1024
     exits: Policy | None = None
+    early: float = 0.0
 
     @property
     def length(self) -> int:

@@ -231,6 +231,8 @@ class Simulation:
         self.lost: dict[int, set[str]] = defaultdict(set)
         self.disturbed: dict[str, int] = {}
         self.dies_between_sends: set[str] = set()
+        #: By frame, the nodes that answered it early.
+        self.early: dict[int, set[str]] = defaultdict(set)
         self.connections = {
             x.name: Connection(x) for x in topology.links if x.source not in topology.sensor_names
         }
@@ -250,6 +252,7 @@ class Simulation:
             most_open=scenario.most_open,
             most_closed=scenario.most_closed,
             model=MODEL.hex(),
+            early=scenario.early > 0,
             chooser_class=chooser_class,
         )
         for node in scenario.topology.order:
@@ -405,6 +408,9 @@ class Simulation:
         where = f"{node}, frame {ready.frame} at {self.now}"
         age = ready.age(local)
         ensure(age <= DEADLINE, f"{where}: computed at the age of {age}")
+        if ready.answered:
+            self._pass_on(process, ready, age)
+            return
         ensure(ready.complete or age >= self.budget[node], f"{where}: did not wait, age {age}")
         ensure(age <= self.now - self.captured(ready.frame), f"{where}: older than it is, {age}")
         if process.model == MODEL:
@@ -419,6 +425,34 @@ class Simulation:
         process.computing, process.done_at = (ready, number), self.now + cost
         self.after(cost, partial(self._finish, process, process.computing))
 
+    def _pass_on(self, process: Process, ready: Ready, age: int) -> None:
+        """`process` has heard that a frame is answered early: it does not compute it."""
+        node = process.node
+        where = f"{node}, frame {ready.frame} at {self.now}"
+        if process.model == MODEL:
+            below = {n for n in self.early[ready.frame] if self._leads(n, node)}
+            ensure(bool(below), f"{where}: told of an early answer that nobody below gave")
+            ensure(not ready.inputs and not ready.state, f"{where}: claims what it passes on")
+            self.ledger.close(node, process, ready.frame)
+        self.record("pass on", node, ready.frame)
+        self._send(process, ready, -1, age)
+        self.after(0, process.step)
+
+    def _leads(self, source: str, target: str) -> bool:
+        """Whether links lead from one node to another."""
+        onward = (x.target for x in self.scenario.topology.outgoing(source))
+        return any(node == target or self._leads(node, target) for node in onward)
+
+    def _is_sure(self, process: Process, ready: Ready) -> bool:
+        """Whether it answers early: its section's whim, which the seed decides."""
+        output = self.scenario.topology.output
+        if not self.scenario.early or ready.silent or process.node == output:
+            return False
+        if not self.connections[f"{process.node}->{ONLOOKER}"].established:
+            return False  # as a node does that nobody sees: it has lost its name
+        whim = random.Random(f"early {self.seed} {process.node} {ready.frame}")
+        return whim.random() < self.scenario.early
+
     def _finish(self, process: Process, computed: tuple[Ready, int]) -> None:
         if not process.running or process.computing is not computed:
             return
@@ -429,7 +463,17 @@ class Simulation:
             self.ledger.check_replay(number)
             self._answer(process, ready, age)
         else:
+            early = self._is_sure(process, ready)
+            if early:
+                # The answer first, then the marks.
+                self._say(process, ready, number, age, early=True)
+                ready = Ready(
+                    ready.frame, {}, 0, ready.captured_ns, ready.wall_ns, True, (), answered=True
+                )
             self._send(process, ready, number, age)
+            if early:
+                process.step()
+                return
         if self.onlooker is not None:
             self._say(process, ready, number, age)
         process.step()
@@ -437,7 +481,7 @@ class Simulation:
     def _send(self, process: Process, ready: Ready, number: int, age: int) -> None:
         node = process.node
         tensors: tuple[Array, ...] = ()
-        if not ready.silent:
+        if not (ready.silent or ready.answered):
             token = np.array([number + 1], np.int64)
             tensors = (token, -token) if node in self.scenario.several else (token,)
         message = Message(
@@ -450,6 +494,7 @@ class Simulation:
             sent_ns=process.local(self.now),
             wall_ns=max(0, WALL + self.now + self.wall_jump[node]),
             tensors=tensors,
+            answered=ready.answered,
         )
         header, payload = encode(message)
         for i, connection in enumerate(self._to_nodes(node)):
@@ -459,8 +504,10 @@ class Simulation:
             self.dies_between_sends.discard(node)
             self.after(5 * US, partial(self.kill, node))
 
-    def _say(self, process: Process, ready: Ready, number: int, age: int) -> None:
-        """What its exit answers, to who looks on, once it has sent its messages."""
+    def _say(
+        self, process: Process, ready: Ready, number: int, age: int, *, early: bool = False
+    ) -> None:
+        """What its exit answers, to who looks on, once it has sent its messages; early, before."""
         node, sure = process.node, 0.5 + self.rng.random() / 2
         said = Said(
             frame=ready.frame,
@@ -475,11 +522,16 @@ class Simulation:
             waited=not ready.complete,
             exit=node != self.scenario.topology.output,
             model=process.model.hex(),
+            early=early,
         )
         payload = msgspec.json.encode(said)
         connection = self.connections[f"{node}->{ONLOOKER}"]
         put = partial(self._transmit, process, connection, ready.frame, b"", payload)
-        self.after(len(list(self._to_nodes(node))) * 10 * US, put)
+        if early:
+            self.early[ready.frame].add(node)
+            put()
+        else:
+            self.after(len(list(self._to_nodes(node))) * 10 * US, put)
 
     def _answer(self, process: Process, ready: Ready, age: int) -> None:
         ensure(ready.frame not in self.answers, f"frame {ready.frame} answered twice")
@@ -798,6 +850,7 @@ class Simulation:
                 frame=self.clock.frame(self.now) + 1,
                 age_ns=0,
                 tensors=(token, -token) if sender in self.scenario.several else (token,),
+                answered=False,
             )
         )
 
@@ -877,11 +930,14 @@ class Simulation:
         unanswered = frozenset(
             f for f in answerable if f not in self.answers or self.answers[f].fallback
         )
+        # Those that were answered early are another matter: somebody below has answered them.
+        unanswered -= self.early.keys()
         # Nothing changed from half a second before the frame until after its deadline.
         calm = [f for i, f in enumerate(frames) if (steady[i] == touched[i]).all() and ideal[f]]
         incomplete = frozenset(
             f for f in calm if f not in self.answers or ideal[f] & ~self.answers[f].state
         )
+        incomplete -= self.early.keys()
         for node in topology.order:
             if node in self.processes and self.processes[node].alive:
                 self._account(self.processes[node])
@@ -928,7 +984,8 @@ class Simulation:
         touched = self._masks(frames, 500 * MS, slack, any_up=True, names=everything)
         unheard = set()
         for i, frame in enumerate(frames):
-            if (steady[i] == touched[i]).all() and frame in taken:
+            calm = (steady[i] == touched[i]).all() and frame not in self.early
+            if calm and frame in taken:
                 heard = taken[frame].heard
                 for node, state in zip(ranking, states[i], strict=True):
                     if state & ~heard.get(node, 0):

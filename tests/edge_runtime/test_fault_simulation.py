@@ -101,6 +101,20 @@ def test_every_kind_of_fault_and_of_refusal_is_among_the_seeds() -> None:
     assert {draw_scenario(seed).exits for seed in range(40)} == {None, *POLICIES}
 
 
+@pytest.mark.parametrize("first", range(0, SEEDS // 10, CHUNK))
+def test_nor_do_early_answers(first: int) -> None:
+    total: Counter[str] = Counter()
+    for seed in range(first, min(first + CHUNK, SEEDS // 10)):
+        drawn = draw_scenario(seed)
+        early = replace(drawn, exits=drawn.exits or "maximal", early=(0.02, 0.1, 0.5)[seed % 3])
+        outcome = simulate(seed, early)
+        total += outcome.counters
+        total.update(answerable=len(outcome.answerable_by_any), untaken=len(outcome.untaken))
+    assert total["frames_answered"] > 1000
+    assert total["exits_early"] > 500
+    assert total["untaken"] <= 0.01 * total["answerable"]
+
+
 @settings(max_examples=25)
 @given(topology=topologies(), seed=st.integers(0, 2**32))
 def test_nor_in_any_other_topology(topology: Topology, seed: int) -> None:
