@@ -295,16 +295,16 @@ def lines(
             axes.errorbar(place, 100 * mean, 100 * half, fmt=marker, capsize=3, zorder=3, **looks)
             axes.plot(place, 100 * beaten, "_", color=colour, markersize=10)
     for label, found in (apart or {}).items():
-        lowest = min(found.values(), key=lambda point: point[1] - point[2])
+        lowest = min(found.values(), key=lambda point: point[1])
+        left = lowest[0] < sum(axes.get_xlim()) / 2
         axes.annotate(
             label,
-            (lowest[0], 100 * (lowest[1] - lowest[2])),
-            (0, -8),
+            (lowest[0], 100 * lowest[1]),
+            (9 if left else -9, 0),
             textcoords="offset points",
-            ha="center",
-            va="top",
+            ha="left" if left else "right",
+            va="center",
             color=SOFT,
-            fontsize=9,
         )
     if ticks:
         axes.set_xticks(list(ticks), list(ticks.values()), rotation=30, ha="right")

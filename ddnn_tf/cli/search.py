@@ -202,14 +202,14 @@ def plan(
     from ..evaluation import expected_accuracy
     from ..model import build
     from ..searches.plan import make_plan
-    from ..searches.runs import link_bytes
+    from ..searches.runs import message_bytes
 
     samples = split_of(source, split)
     measured = None
     if trained:
         check_classes(samples, trained.class_names)
         measured = expected_accuracy(trained, samples, wanted).expected_accuracy(name)
-    sizes = link_bytes(trained or build(graph, sections, classes=source.class_names))
+    sizes = message_bytes(trained or build(graph, sections, classes=source.class_names))
     columns = [source.sensors.index(s.name) for s in graph.sensors]
     found = make_plan(
         graph,
@@ -217,7 +217,7 @@ def plan(
         samples.labels,
         value,
         goal,
-        sizes={link.source: sizes[link.name] for link in graph.links},
+        sizes=sizes,
         name=name,
         split=samples.name,
         measured=measured,

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.errors import InputError
 from edge_runtime.files import sha256
 from edge_runtime.topology import Link, Topology
 
+from ..model import build
 from ..training import Spread
 from .links import (
     Choice,
@@ -196,7 +198,8 @@ def search_links(
             last reported.
         final: split to retrain on; the template's by default.
         seeds: of the retrained models; the supernet has the template's.
-        budget: the most bytes an inference of all links together.
+        budget: the most bytes an inference of all links together. What is retrained for comparison
+            may cost more.
         most: the most candidate links of a set.
         beam: see `link_front`.
         retrain: whether to; without, only the supernet is trained.
@@ -212,6 +215,14 @@ def search_links(
     single = {x.name: _mean(bound({x.name})) for x in possible}
     candidates = oriented(topology, possible, lambda x: single[x.name])
     whole = with_links(topology, candidates, name=f"{topology.name}-supernet")
+    sizes = link_bytes(build(whole, template.sections, classes=runs.data.class_names))
+    names = {x.name for x in candidates}
+    base = sum(size for name, size in sizes.items() if name not in names)
+    if base > budget:
+        raise InputError(
+            f"expected a budget of at least the {base:,} bytes that the primary links take, got "
+            f"{budget:,.0f}; allow more, or give a topology or sections with smaller messages"
+        )
     progress("supernet", 0, 1)
     whole_run = replace(
         template,
@@ -223,10 +234,7 @@ def search_links(
     )
     supernet = runs.model(whole_run)
     progress("supernet", 1, 1)
-    sizes = link_bytes(supernet)
-    names = {x.name for x in candidates}
     costs = {name: sizes[name] for name in names}
-    base = sum(size for name, size in sizes.items() if name not in names)
     scores = SubsetScores(supernet, part, candidates, survival)
 
     def search() -> dict[str, Any]:

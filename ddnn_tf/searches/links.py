@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -111,11 +112,17 @@ def with_links(topology: Topology, links: Iterable[Link], *, name: str | None = 
     ]
     whole = (*primary.links, *kinds)
     known = {*primary.elements, *(x.name for x in whole)}
+    left = {
+        g: tuple(element for element in g.elements if element in known) for g in topology.groups
+    }
+    groups = [msgspec.structs.replace(g, elements=own) for g, own in left.items() if own]
+    known |= {group.name for group in groups}
     return Topology(
         name=name or f"{topology.name}-{len(added)}-links",
         sensors=topology.sensors,
         nodes=topology.nodes,
         links=whole,
+        groups=tuple(groups),
         survivabilities={
             preset: {k: v for k, v in table.items() if k in known}
             for preset, table in topology.survivabilities.items()
@@ -130,7 +137,7 @@ def supernet_survival(
     names = [x.name for x in candidates]
     found: dict[str, Survival] = {}
     for label, value in survival.items():
-        own = dict(zip(topology.elements, topology.survival(value).tolist(), strict=True))
+        own = dict(zip(topology.causes, topology.survival(value).tolist(), strict=True))
         for level in LEVELS:
             found[f"{label}, links at {level}"] = {**own, **dict.fromkeys(names, level)}
     return found

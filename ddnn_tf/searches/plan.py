@@ -143,7 +143,10 @@ class Plan:
                 continue
             yield from _told(name, way)
         yield "first, what a single change gives:"
-        for step in self.singles[:MOST_TOLD]:
+        best = {step.kind: step for step in reversed(self.singles)}
+        for i, step in enumerate(self.singles):
+            if i >= MOST_TOLD and step is not best[step.kind]:
+                continue
             added = f", +{step.bytes:,} bytes an inference" if step.bytes else ""
             yield f"  {step.bound:.4f} (+{step.bound - self.bound:.4f})  {step}{added}"
 
@@ -184,7 +187,8 @@ def make_plan(
         labels: int (samples,).
         survival: at which the goal is to be reached.
         goal: expected accuracy, 0 to 1.
-        sizes: bytes of one message of each node.
+        sizes: bytes of one message of each node, and of one picture of each sensor: a node's second
+            machine hosts no camera, so that pictures cross the network to it.
         name: of the survivability, for people.
         split: of the data, for people.
         measured: expected accuracy of a model on these data. How far it stays below its bound is
@@ -237,7 +241,7 @@ class _Planner:
         self.labels = labels
         self.sizes = sizes
         self.own = {x.name: x for x in topology.links if x.kind == "residual"}
-        self.works = dict(zip(topology.elements, topology.survival(survival).tolist(), strict=True))
+        self.works = dict(zip(topology.causes, topology.survival(survival).tolist(), strict=True))
         self.bound_of = cache(self._bound)
         possible = [x for x in candidate_links(topology) if x.name not in self.own]
         # Given links stay; of the others those that gain most alone decide how a tier is crossed.
@@ -369,7 +373,7 @@ class _Planner:
         """Bytes of what a second copy of a node hears and sends."""
         added = [self.links[name] for name in links]
         ends = [x for x in (*self.topology.links, *added) if node in (x.source, x.target)]
-        return sum(self.sizes.get(x.source, 0) for x in ends)
+        return sum(self.sizes[x.source] for x in ends)
 
     def _bytes(self, names: Iterable[str]) -> int:
         return sum(self.sizes[self.links[name].source] for name in names)

@@ -38,17 +38,19 @@ STARTUP = 8
 
 
 def rate_groups(topology: Topology, survival: Survival, per: RatesPer) -> dict[str, list[str]]:
-    """The elements that can fail at a survivability, in groups that share a factor.
+    """All that can fail at a survivability, in groups that share a factor.
 
-    `all`: one group. `tier`: one for each tier, and one for links. `node`: each by itself.
+    `all`: one group. `tier`: one for each tier, one for links, and one for what fails together.
+    `node`: each by itself.
     """
     if per not in PER:
         raise InputError(f"unknown grouping of rates {per!r}; expected one of {', '.join(PER)}")
     tiers: dict[str, str] = {x.name: "links" for x in topology.links}
     tiers |= {x.name: x.tier for x in topology.sensors}
     tiers |= {x.name: x.tier for x in topology.nodes}
+    tiers |= {x.name: "groups" for x in topology.groups}
     groups: dict[str, list[str]] = {}
-    for name, works in zip(topology.elements, topology.survival(survival), strict=True):
+    for name, works in zip(topology.causes, topology.survival(survival), strict=True):
         if works < 1:
             group = {"all": "all", "tier": tiers[name], "node": name}[per]
             groups.setdefault(group, []).append(name)
@@ -63,11 +65,11 @@ def scaled_survival(
     groups: Mapping[str, Sequence[str]],
     factors: Mapping[str, float],
 ) -> dict[str, float]:
-    """Survival of all elements, each group's failure probability times its factor.
+    """Survival of all that can fail, each group's failure probability times its factor.
 
     At most `MOST_FAILURE`, unless it fails more often truly and the factor is one or more.
     """
-    works = dict(zip(topology.elements, topology.survival(survival).tolist(), strict=True))
+    works = dict(zip(topology.causes, topology.survival(survival).tolist(), strict=True))
     for group, names in groups.items():
         for name in names:
             fails = 1 - works[name]
@@ -179,7 +181,7 @@ def search_rates(
     [(name, true)] = template.survival.items()
     groups = rate_groups(template.topology, true, per)
     works = dict(
-        zip(template.topology.elements, template.topology.survival(true).tolist(), strict=True)
+        zip(template.topology.causes, template.topology.survival(true).tolist(), strict=True)
     )
     highest = {
         group: min([MOST_FACTOR, *(max(1.0, MOST_FAILURE / (1 - works[n])) for n in names)])

@@ -28,7 +28,7 @@ from ..model import ResilientModel
 from ..names import MergeWeights, Method, SectionName
 from ..training import Recipe, Spread, default_merge_weights, train
 
-__all__ = ["Measured", "Run", "Runs", "link_bytes", "spread_of"]
+__all__ = ["Measured", "Run", "Runs", "link_bytes", "message_bytes", "spread_of"]
 
 #: Rounding in sums over configurations; a real excess over a bound is a whole sample's.
 ROUNDING = 1e-9
@@ -250,11 +250,8 @@ def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} is damaged ({error!r}); remove it to do this anew")
 
 
-def link_bytes(model: ResilientModel) -> dict[str, int]:
-    """Payload of each link in bytes an inference, by link name.
-
-    A camera is hosted by the first node that reads it, to which its pictures cross no network.
-    """
+def message_bytes(model: ResilientModel) -> dict[str, int]:
+    """Payload in bytes of one message of each node, and of one picture of each sensor, by name."""
     topology = model.topology
     sent = {
         # Of a node with an exit the last output is its answer, which goes to no node.
@@ -264,7 +261,16 @@ def link_bytes(model: ResilientModel) -> dict[str, int]:
         )
         for node, section in sections_of(model, topology).items()
     }
-    sent |= {s.name: _size(s.shape, s.dtype) for s in topology.sensors}
+    return sent | {s.name: _size(s.shape, s.dtype) for s in topology.sensors}
+
+
+def link_bytes(model: ResilientModel) -> dict[str, int]:
+    """Payload of each link in bytes an inference, by link name.
+
+    A camera is hosted by the first node that reads it, to which its pictures cross no network.
+    """
+    topology = model.topology
+    sent = message_bytes(model)
     hosted = {topology.outgoing(s.name)[0].name for s in topology.sensors}
     return {x.name: 0 if x.name in hosted else sent[x.source] for x in topology.links}
 

@@ -105,6 +105,9 @@ def test_a_plan(here: Path, small_deployed: Deployed) -> None:
     hard = ddnn(*arguments, "--goal", "0.9", "--json").json
     assert (hard["reachable"], hard["bound"]) == (False, found["bound"])
     assert hard["links"]["steps"][0]["bytes"] == 128
+    # A second machine's camera picture crosses the network, and so does its message.
+    doubled = {s["what"]: s["bytes"] for s in hard["singles"] if s["kind"] == "double"}
+    assert doubled["left"] == 12 + 128
     said = ddnn(*arguments, "--goal", "0.9").out
     assert f"not reachable, the bound is {hard['bound']:.4f}" in said
     it = small_deployed

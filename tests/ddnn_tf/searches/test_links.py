@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ from ddnn_tf.searches.links import (
 from edge_runtime.errors import InputError
 from edge_runtime.failures import enumerate_configurations
 from edge_runtime.reliability import reachability_bound
-from edge_runtime.topology import Link, Topology
+from edge_runtime.topology import Group, Link, Topology
 from tests.commands import CLASSES, small_samples
 from tests.models import randomised
 from tests.reference import chain_topology, small_topology
@@ -96,6 +97,15 @@ def test_with_links_keeps_what_presets_still_speak_of() -> None:
 def candidates() -> tuple[Link, ...]:
     topology = chain_topology()
     return oriented(topology, candidate_links(topology))
+
+
+def test_with_links_keeps_the_groups_of_what_is_left() -> None:
+    groups = (Group("all", ("left", "cam0->top"), 0.5), Group("wire", ("cam0->top",), 0.9))
+    topology = msgspec.structs.replace(small_topology(), groups=groups)
+    assert with_links(topology, []).groups == (Group("all", ("left",), 0.5),)
+    own = [x for x in topology.links if x.kind == "residual"]
+    assert with_links(topology, own).groups == groups
+    assert supernet_survival(topology, own, LOW)["low, links at 0.1"]["wire"] == 0.9
 
 
 def test_a_supernet_fails_as_asked_and_its_candidates_at_each_level() -> None:

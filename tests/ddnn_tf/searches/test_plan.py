@@ -12,9 +12,10 @@ from ddnn_tf.searches.links import candidate_links, with_links
 from ddnn_tf.searches.plan import Plan, make_plan
 from edge_runtime.errors import InputError
 from edge_runtime.reliability import reachability_bound
-from edge_runtime.topology import Link, Node, Topology
+from edge_runtime.topology import Group, Link, Node, Topology
 from tests.reference import chain_topology
 
+KINDS = ("link", "harden", "double")
 SIZES = {"left": 8, "right": 16, "middle": 4, "cam0": 12, "cam1": 12}
 
 
@@ -121,6 +122,25 @@ def test_doubling_is_a_second_machine_with_the_same_links() -> None:
         assert found[name].bound == pytest.approx(bound(doubled))
     assert found["left"].bytes == 12 + 8  # a camera's picture to it, and its message
     assert found["middle"].bytes == 8 + 16 + 4
+
+
+def test_what_fails_together_is_planned_with() -> None:
+    switch = Group("switch", ("left", "right"), 0.6)
+    topology = chain_topology(groups=(switch,))
+    found = make_plan(topology, **data(), survival="low", goal=0.999, sizes=SIZES)
+    assert found.bound == pytest.approx(bound(topology))
+    assert found.bound < bound(chain_topology()) - 0.01
+    hardened = {s.what: s.bound for s in found.singles if s.kind == "harden"}
+    assert hardened["switch"] == pytest.approx(bound(chain_topology()))
+
+
+def test_the_best_of_every_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddnn_tf.searches.plan.MOST_TOLD", 1)
+    found = planned(0.999)
+    told = str(found).partition("first, what a single change gives:\n")[2].splitlines()
+    best = {kind: next(s for s in found.singles if s.kind == kind) for kind in KINDS}
+    assert len(told) == len(KINDS)
+    assert all(any(str(step) in line for line in told) for step in best.values())
 
 
 def test_no_change_helps_where_no_camera_sees() -> None:

@@ -12,6 +12,7 @@ from ddnn_tf.names import RatesPer
 from ddnn_tf.searches.rates import RateSearch, rate_groups, scaled_survival, search_rates
 from ddnn_tf.searches.runs import Measured, Run
 from edge_runtime.errors import InputError
+from edge_runtime.topology import Group
 from tests.conftest import ROOT
 from tests.reference import chain_topology
 
@@ -66,6 +67,14 @@ def test_rates_are_multiples_of_the_true_ones() -> None:
     assert most["left"] == pytest.approx(0.05)
     dead = scaled_survival(CHAIN, {"left": 0.0}, {"all": ["left"]}, {"all": 1.0})
     assert dead["left"] == 0
+
+
+def test_what_fails_together_has_a_rate_too() -> None:
+    chain = chain_topology(groups=(Group("switch", ("left", "right"), 0.8),))
+    groups = rate_groups(chain, "low", "tier")
+    assert groups["groups"] == ["switch"]
+    found = scaled_survival(chain, "low", groups, {**dict.fromkeys(groups, 1.0), "groups": 2.0})
+    assert found["switch"] == pytest.approx(0.6)
 
 
 def test_a_topology_that_never_fails_has_no_rates() -> None:

@@ -284,6 +284,14 @@ def test_a_search_over_links_is_trained_kept_and_told(tmp_path: Path, data: Data
         assert Topology.load(file).primary().output == "top"
 
 
+def test_a_budget_below_the_primary_links_is_refused(tmp_path: Path, data: Dataset) -> None:
+    from ddnn_tf.searches.link_search import search_links
+
+    template = Run(chain_topology(), "npz:train", ("npz:validation",), {"low": "low"}, recipe=TINY)
+    with pytest.raises(InputError, match="at least the 384 bytes that the primary links take"):
+        search_links(Runs(tmp_path, data), template, budget=383)
+
+
 # -- merge weights ---------------------------------------------------------------------------------
 
 
