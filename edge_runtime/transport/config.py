@@ -52,9 +52,11 @@ class ZenohTuning(
     1000 for Wi-Fi: at 10% loss 500 gives false alarms. `keep_alive`: signs of life within a lease.
 
     `retry_initial_ms`, `retry_max_ms`: between two attempts to reach an endpoint.
-    `handshake_ms`: limit of one attempt. `connect_wait_ms`: how long opening waits for endpoints
-    that do not answer. `settle_ms`: how long the tokens of a peer may take to come in after its
-    link is up; more than one round trip.
+    `handshake_ms`: limit of one attempt. TCP and ARP ask again after a second; keep away from that,
+    since Zenoh 1.10.2 can leave half a link behind where an attempt is given up at the very moment
+    at which it succeeds. `connect_wait_ms`: how long opening waits for endpoints that do not
+    answer. `settle_ms`: how long the tokens of a peer may take to come in after its link is up;
+    more than one round trip.
 
     `ring_messages`, `ring_bytes`: how much waits for a reader that is busy; above it the oldest is
     dropped. `max_message_bytes`: larger messages are refused before they are put together.
@@ -70,7 +72,7 @@ class ZenohTuning(
     keep_alive: Annotated[int, Meta(ge=2, le=100)] = 4
     retry_initial_ms: _Milliseconds = 100
     retry_max_ms: _Milliseconds = 200
-    handshake_ms: _Milliseconds = 1000
+    handshake_ms: _Milliseconds = 700
     connect_wait_ms: _Milliseconds = 200
     settle_ms: _Milliseconds = 100
     ring_messages: Annotated[int, Meta(ge=1)] = 256

@@ -21,6 +21,12 @@ class Presence:
         """All incarnations of a node whose tokens are alive."""
         return frozenset(self._tokens.get(node, ()))
 
+    def clear(self) -> list[PeerUp | PeerDown]:
+        """All tokens went; the events that follow from it."""
+        pairs = [(node, number) for node, tokens in self._tokens.items() for number in tokens]
+        # From below, so that no other of the same node comes up for a moment.
+        return [event for pair in sorted(pairs) for event in self.down(*pair)]
+
     def up(self, node: str, incarnation: int) -> list[PeerUp | PeerDown]:
         """A token appeared; the events that follow from it."""
         tokens = self._tokens.setdefault(node, set())

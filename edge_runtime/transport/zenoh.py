@@ -35,6 +35,7 @@ from .base import (
     new_incarnation,
 )
 from .config import ZenohConfig, checked
+from .doubt import Doubt
 from .mailbox import Mailbox
 from .presence import Presence
 from .tenure import Declare, Lose, Tenure, Withdraw
@@ -43,6 +44,12 @@ __all__ = ["Router", "ZenohTransport", "open_router"]
 
 SCHEME = "ddnn/1"
 ARRIVALS = 1024
+#: How long a handshake may take that somebody else has begun.
+ACCEPT_MS = 3_000
+#: Seconds for an answer that each link owes, at least; see `doubt.py`.
+MIN_ANSWER_S = 1.0
+#: Seconds for which an endpoint may stay in use after the session that listened there was closed.
+MEND_S = 15.0
 #: How Zenoh is to run, read by it once. It closes a TCP link with SO_LINGER: where the other end is
 #: out of reach, and something was under way to it, the thread that closes it sleeps for 10 s (seen
 #: with 1.10.2). With the two threads for receiving that it has unless told otherwise, two such
@@ -79,6 +86,10 @@ class ZenohTransport:
         self._sent = self._foreign = 0
         self._links: set[str] = set()
         self._links_lost = 0
+        self._doubt = Doubt()
+        # Of the session: what an older one still says counts no more.
+        self._generation = 0
+        self._gone_since = 0.0
         self._claimed = threading.Event()
         self._claim_started = False
         self._granted: int | None = None
@@ -94,7 +105,7 @@ class ZenohTransport:
         if config.mode == "peer":
             self._attach(self._open_session())
         else:
-            self._attach_client()
+            self._attach_if_it_can()
         self._keeper = self._start(self._keep, "presence")
 
     @property
@@ -133,14 +144,15 @@ class ZenohTransport:
         """As in `Transport`; may wait `drop_after_us` for a link whose queue is full."""
         if self._node is None:
             raise RuntimeError("an observer sends nothing")
-        if self._session is None:
+        session = self._session
+        if session is None:
             check_target(target)
             return
         try:
-            publisher = self._publishers.get(target) or self._publisher(target)
+            publisher = self._publishers.get(target) or self._publisher(session, target)
             publisher.put(payload, attachment=header)
         except self._zenoh.ZError:
-            if not self._mailbox.closed:
+            if not self._mailbox.closed and session is self._session:
                 raise
         else:
             self._sent += 1
@@ -195,12 +207,17 @@ class ZenohTransport:
 
     def _attach(self, session: Any) -> None:
         """Listen to what a new session hears."""
+        self._generation = generation = self._generation + 1
+
+        def put(event: Any) -> None:
+            self._control.put((generation, event))
+
         try:
             with self._attaching:
                 # Zenoh holds these as long as the session, each with a thread that feeds the queue.
-                session.info.declare_transport_events_listener(self._control.put, history=True)
+                session.info.declare_transport_events_listener(put, history=True)
                 session.liveliness().declare_subscriber(
-                    f"{self._prefix}/alive/*/*", self._control.put, history=True
+                    f"{self._prefix}/alive/*/*", put, history=True
                 )
                 for topic in self._topics:
                     self._subscribe(session, topic)
@@ -211,13 +228,32 @@ class ZenohTransport:
             session.close()
             raise
 
-    def _attach_client(self) -> None:
-        """Try once to find a router."""
+    def _attach_if_it_can(self) -> None:
+        """Try once to find a router, or to listen again where this process has listened before."""
         try:
-            self._attach(_open(self._zenoh, self._config, "client"))
+            self._attach(_open(self._zenoh, self._config, self._config.mode))
         except InputError as error:
-            if "Unable to connect" not in str(error):
+            mending = self._config.mode == "peer" and _now() < self._gone_since + MEND_S
+            if not mending and "Unable to connect" not in str(error):
                 raise
+
+    def _open_anew(self) -> None:
+        """Close the session and, in the next step, open another: to all as if it had been cut off.
+
+        Only so can a link be closed of which half is there.
+        """
+        with self._publishers_lock, self._attaching:
+            session, self._session = self._session, None
+            self._publishers.clear()
+        self._generation += 1
+        self._incarnation = self._token = None
+        self._doubt, self._gone_since = Doubt(), _now()
+        session.close()
+        self._links_lost += len(self._links)
+        self._links.clear()
+        for event in self._presence.clear():
+            if event.node != self._node:
+                self._mailbox.presence(event)
 
     def _who_listens_there(self) -> int | None:
         """The incarnation of our own name found where we wanted to listen."""
@@ -238,18 +274,21 @@ class ZenohTransport:
 
     # -- messages ----------------------------------------------------------------------------
 
-    def _publisher(self, target: str) -> Any:
+    def _publisher(self, session: Any, target: str) -> Any:
         check_target(target)
         zenoh = self._zenoh
         with self._publishers_lock:
-            if target not in self._publishers:
-                self._publishers[target] = self._session.declare_publisher(
-                    f"{self._prefix}/data/{target}/{self._node}",
-                    congestion_control=zenoh.CongestionControl.DROP,
-                    express=True,
-                    allowed_destination=zenoh.Locality.REMOTE,
-                )
-            return self._publishers[target]
+            if target in self._publishers:
+                return self._publishers[target]
+            publisher = session.declare_publisher(
+                f"{self._prefix}/data/{target}/{self._node}",
+                congestion_control=zenoh.CongestionControl.DROP,
+                express=True,
+                allowed_destination=zenoh.Locality.REMOTE,
+            )
+            if session is self._session:
+                self._publishers[target] = publisher
+            return publisher
 
     def _subscribe(self, session: Any, target: str) -> None:
         # A ring, and a thread that only empties it: whatever Zenoh's own threads wait for, presence
@@ -286,21 +325,49 @@ class ZenohTransport:
                 event = None
             if event is _CLOSE:
                 return
-            if self._session is None:
-                self._attach_client()
-            if event is _CLAIM:
-                self._tenure.claim(_now())
-            elif isinstance(event, self._zenoh.Sample):
-                self._on_token(event)
-            elif event is not None:
-                self._on_link(event)
             try:
+                if self._session is None:
+                    self._attach_if_it_can()
+                if event is _CLAIM:
+                    self._tenure.claim(_now())
+                elif event is not None and event[0] == self._generation:
+                    self._on_event(event[1])
                 self._step()
-            except self._zenoh.ZError as error:
+            except (InputError, self._zenoh.ZError) as error:
                 # Only a session that is being closed refuses what a step asks of it.
                 self._mailbox.fail(error)
                 self._claimed.set()
                 return
+
+    def _on_event(self, event: Any) -> None:
+        if isinstance(event, self._zenoh.Sample):
+            self._on_token(event)
+        elif event is _ANSWERED or event is _UNANSWERED:
+            answered = event is _ANSWERED
+            match self._doubt.ended(self._links_lost, answered=answered):
+                case "ask":
+                    self._ask()
+                case "open anew":
+                    self._open_anew()
+        else:
+            self._on_link(event)
+
+    def _ask(self) -> None:
+        """Ask all who are linked for their tokens; what becomes of it goes to the queue."""
+        generation, silent = self._generation, threading.Event()
+
+        def hear(reply: Any) -> None:
+            if reply.ok is None:
+                silent.set()
+
+        def end() -> None:
+            self._control.put((generation, _UNANSWERED if silent.is_set() else _ANSWERED))
+
+        self._session.liveliness().get(
+            f"{self._prefix}/alive/*/*",
+            self._zenoh.handlers.Callback(hear, end),
+            timeout=max(MIN_ANSWER_S, 2 * self._config.tuning.lease_ms / 1000),
+        )
 
     def _on_token(self, sample: Any) -> None:
         node, _, number = str(sample.key_expr).removeprefix(f"{self._prefix}/alive/").partition("/")
@@ -318,6 +385,8 @@ class ZenohTransport:
         peer = str(event.transport.zid)
         if event.kind == self._zenoh.SampleKind.PUT:
             self._links.add(peer)
+            if self._doubt.linked(self._links_lost):
+                self._ask()
         else:
             self._links.discard(peer)
             self._links_lost += 1
@@ -366,7 +435,7 @@ class ZenohTransport:
         return thread
 
 
-_CLAIM, _CLOSE = object(), object()
+_CLAIM, _CLOSE, _ANSWERED, _UNANSWERED = object(), object(), object(), object()
 
 
 class Router:
@@ -458,7 +527,8 @@ def zenoh_settings(config: ZenohConfig, mode: str) -> dict[str, Any]:
         "transport": {
             "unicast": {
                 "open_timeout": tuning.handshake_ms,
-                "accept_timeout": tuning.handshake_ms,
+                # Whoever calls gives up before, and closes.
+                "accept_timeout": ACCEPT_MS,
             },
             "link": link,
             "shared_memory": {"enabled": tuning.shared_memory},

@@ -13,7 +13,13 @@ from edge_runtime.deployment_file import Deployment
 from edge_runtime.errors import InputError
 from edge_runtime.transport.base import PeerUp, Transport
 from edge_runtime.transport.config import Tls, ZenohConfig, ZenohTuning
-from edge_runtime.transport.zenoh import ZenohTransport, open_router, zenoh_settings
+from edge_runtime.transport.doubt import ENOUGH
+from edge_runtime.transport.zenoh import (
+    _UNANSWERED,
+    ZenohTransport,
+    open_router,
+    zenoh_settings,
+)
 from tests.edge_runtime.transport.contract import (
     Harness,
     TransportContract,
@@ -21,6 +27,7 @@ from tests.edge_runtime.transport.contract import (
     message,
     next_event,
     until,
+    wait_down,
     wait_up,
 )
 
@@ -141,6 +148,35 @@ def test_endpoints_that_do_not_answer_do_not_hold_up_the_start() -> None:
             two.claim()
             wait_up(one, "two")
             wait_up(two, "one")
+
+
+def test_a_session_that_has_half_a_link_is_opened_anew() -> None:
+    first, second = endpoints(2)
+    with (
+        ZenohTransport(ZenohConfig(listen=(first,)), "one") as one,
+        ZenohTransport(ZenohConfig(listen=(second,), connect=(first,)), "two") as two,
+    ):
+        held = one.claim()
+        before = two.claim()
+        wait_up(one, "two")
+        wait_up(two, "one")
+        two.send("one", b"", b"before")
+        assert message(one).payload == b"before"
+        # As if the questions had met half a link, which cannot be made at will.
+        two._doubt._unanswered = ENOUGH - 1
+        two._control.put((two._generation, _UNANSWERED))
+        assert wait_down(one, "two") == before
+        assert wait_down(two, "one") == held
+        assert wait_up(one, "two")["two"] == two.incarnation != before
+        # It was cut off from all, too, and so has another incarnation.
+        assert wait_up(two, "one") == {"one": one.incarnation}
+        for sender, receiver in ((one, two), (two, one)):
+            sender.send(receiver.node or "", b"", b"after")
+            assert message(receiver).payload == b"after"
+        # Where it has listened before, it listens again.
+        with ZenohTransport(ZenohConfig(connect=(second,)), "three") as three:
+            three.claim()
+            wait_up(three, "two")
 
 
 def test_a_client_waits_for_its_router() -> None:
