@@ -39,10 +39,10 @@ bench: $(STAMP) ## print the measured numbers that the README quotes
 	$(BIN)/python -m benchmarks
 
 fuzz: $(STAMP) ## a million mutated messages, a hundred thousand manifests
-	DDNN_FUZZ=1000000 $(BIN)/python -m pytest tests/edge_runtime/test_fuzzing.py
+	DDNN_FUZZ=1000000 $(BIN)/python -m pytest -v -s tests/edge_runtime/test_fuzzing.py
 
 seeds: $(STAMP) ## ten thousand seeds of the fault simulation
-	DDNN_SEEDS=10000 $(BIN)/python -m pytest tests/edge_runtime/test_fault_simulation.py -k invariant
+	DDNN_SEEDS=10000 $(BIN)/python -m pytest -v tests/edge_runtime/test_fault_simulation.py -k invariant
 
 live: $(STAMP) ## live runs of 2000 frames each, failures drawn and made real
 	DDNN_LIVE=2000 $(BIN)/python -m pytest tests/end_to_end/test_survival.py

@@ -12,7 +12,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -39,6 +39,8 @@ COUNT = int(os.environ.get("DDNN_FUZZ", "10000"))
 MANIFESTS = max(10_000, COUNT // 10)
 LIMITS = Limits(payload_bytes=1 << 16)
 
+T = TypeVar("T")
+
 
 def mutate(rng: random.Random, data: bytes, other: bytes) -> bytes:
     """One to four byte-level accidents."""
@@ -63,6 +65,14 @@ def mutate(rng: random.Random, data: bytes, other: bytes) -> bytes:
                 piece = rng.randrange(1, 17)
                 mutant[at:at] = mutant[at : at + piece] * rng.randrange(1, 20)
     return bytes(mutant)
+
+
+def told(mutants: Iterator[T], count: int, what: str) -> Iterator[T]:
+    """The same, with a line for each tenth of them: `pytest -s` shows how far it is."""
+    for number, mutant in enumerate(mutants, 1):
+        yield mutant
+        if number % (count // 10) == 0:
+            print(f"  {number:,} {what}", flush=True)
 
 
 # -- messages ------------------------------------------------------------------------------------
@@ -117,7 +127,7 @@ def mutants(count: int, seed: int) -> Iterator[tuple[bytes, bytes]]:
 
 def test_a_mutated_message_is_refused_or_is_another_message() -> None:
     refused = 0
-    for header, payload in mutants(COUNT, 0):
+    for header, payload in told(mutants(COUNT, 0), COUNT, "messages read"):
         try:
             message = decode(header, payload, LIMITS)
         except WireError:
@@ -128,6 +138,7 @@ def test_a_mutated_message_is_refused_or_is_another_message() -> None:
         else:
             assert sum(t.nbytes for t in message.tensors) <= LIMITS.payload_bytes
             assert [message.silent, message.answered, bool(message.tensors)].count(True) == 1
+    print(f"  {refused:,} of {COUNT:,} were refused, the others are messages")
     assert COUNT // 2 < refused < COUNT
 
 
@@ -142,7 +153,8 @@ def test_a_node_counts_every_mutant_and_goes_on() -> None:
         fingerprint=b"model-01",
         start_ns=0,
     )
-    for now, (header, payload) in enumerate(mutants(COUNT // 10, 1), 10**9):
+    heard = told(mutants(COUNT // 10, 1), COUNT // 10, "messages heard by a node")
+    for now, (header, payload) in enumerate(heard, 10**9):
         gather.hear("edge1", header, payload, now)
         assert len(gather.open_frames) <= 64
     counters = gather.counters
@@ -290,8 +302,9 @@ def test_a_mutated_manifest_is_refused_with_its_name(tmp_path: Path, kind: str) 
     file = folder / kind
     original, read = file.read_bytes(), read_node if kind == NODE_FILE else read_bundle
     count = MANIFESTS // 2
-    mutants = manifest_mutants(original, whole, count, 0)
+    mutants = told(manifest_mutants(original, whole, count, 0), count, f"of {kind} read")
     refused = check_refusal(read, file, mutants)
+    print(f"  {refused:,} of {count:,} were refused")
     assert count // 2 < refused <= count
 
 
