@@ -2,7 +2,7 @@
 
 Edge-skip links, pixels only: views of 48 pixels, each cut twice, tight and 1.5 times as wide. One
 model serves all survivabilities. The settings are those of a first study, tried on parts of
-time:train alone; the test parts chose nothing. Figures and models are kept in build/splits/.
+time:train alone; the test parts chose nothing. Figures and models are kept in build/cameras/.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from .cameras import SURVIVABILITIES, TOGETHER, Setting, bound, cameras, figures, spreads
 
-RESULTS = Path("build/splits")
+#: Also of the ablation, which trains one model that this trains.
+RESULTS = Path("build/cameras")
 FORWARD = Setting(views="shared", rest=TOGETHER, rare=8)
 #: What is reported, and how it is trained.
 ROWS: dict[str, Setting] = {
