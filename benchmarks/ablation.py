@@ -15,7 +15,7 @@ from typing import Any
 from ddnn_tf import Convolutional
 
 from .cameras import REST, SURVIVABILITIES, VIEWS, Setting, bound, cameras, figures, spreads
-from .splits import FORWARD, RESULTS
+from .splits import RESULTS, SHARED
 
 ON = "time:validation"
 BASE = Setting()
@@ -44,7 +44,7 @@ ROWS: dict[str, Setting] = {
     "tight crop alone": replace(BASE, margins=(1.0,)),
     "crops of 32 pixels": replace(BASE, size=32),
     # With auxiliary losses, the rarest class repeated, and 60 epochs.
-    "one encoder, all together": FORWARD,
+    "one encoder, all together": SHARED,
     "own encoders, all together": replace(BASE, views=None, rest=replace(REST, repeats=1)),
 }
 
