@@ -21,7 +21,17 @@ from edge_runtime.files import new_file
 from edge_runtime.reliability import reachability_bound
 from edge_runtime.wire import Encoding
 
-__all__ = ["REST", "SURVIVABILITIES", "VIEWS", "Setting", "bound", "cameras", "figures", "spreads"]
+__all__ = [
+    "REST",
+    "SURVIVABILITIES",
+    "TOGETHER",
+    "VIEWS",
+    "Setting",
+    "bound",
+    "cameras",
+    "figures",
+    "spreads",
+]
 
 SURVIVABILITIES = ("high", "medium", "low")
 
@@ -31,6 +41,18 @@ REST = Recipe(
     epochs=50, batch_size=64, learning_rate=2e-3, balance=0.5, shift=4, zoom=0.15, repeats=8
 )
 
+#: How one encoder of all cameras and all else learn together, where the rarest class is repeated.
+TOGETHER = Recipe(
+    epochs=60,
+    batch_size=64,
+    learning_rate=2e-3,
+    balance=0.0,
+    shift=4,
+    zoom=0.15,
+    repeats=8,
+    auxiliary=0.5,
+)
+
 Form = Literal["mvmc", "epfl_multiclass"]
 
 
@@ -38,7 +60,9 @@ Form = Literal["mvmc", "epfl_multiclass"]
 class Setting:
     """One way to train, on one split; what its figures depend on, and nothing else.
 
-    `views`: how the encoder learns, or None where all is trained together by `rest`.
+    `views`: how the encoder learns first, "shared" where one for all cameras learns together with
+    all else by `rest`, or None where each camera's does.
+    `rare`: how often each sample of the rarest class stands in the training data.
     `size`, `margins`: of the views cut from whole pictures; the poster's crops are as they are.
     """
 
@@ -49,12 +73,21 @@ class Setting:
     margins: tuple[float, ...] = (1.0, 1.5)
     sections: Convolutional = field(default_factory=Convolutional)
     survival: tuple[str, ...] = SURVIVABILITIES
-    views: Recipe | None = VIEWS
+    views: Recipe | Literal["shared"] | None = VIEWS
     rest: Recipe = REST
+    rare: int = 1
 
     def data(self, split: str) -> Batches:
         """A split of the cameras."""
         return _cameras(self.form, self.size, self.margins).split(split)
+
+    def taught(self) -> Batches:
+        """What it is trained on."""
+        data = self.data(self.split)
+        counts = np.bincount(data.labels, minlength=len(data.class_names))
+        rarest = data.labels == np.where(counts > 0, counts, len(data.labels)).argmin()
+        rows = np.repeat(np.arange(len(data.labels)), np.where(rarest, self.rare, 1))
+        return Batches(data.samples.take(rows), visible=data.visible[rows], name=data.name)
 
     def graph(self) -> Topology:
         """The topology, for views of this size."""
@@ -104,9 +137,11 @@ def _trained(setting: Setting, seed: int, kept: Path) -> Any:
     path = kept / f"{_key(setting, seed)}.keras"
     if path.is_file():
         return keras.models.load_model(path)
-    data = setting.data(setting.split)
-    encoder = None
-    if setting.views:
+    data = setting.taught()
+    encoder: Any = None
+    if setting.views == "shared":
+        encoder = "shared"
+    elif setting.views:
         # All that the encoder depends on.
         sees = asdict(setting.views), setting.sections.filters, setting.sections.features
         stays = _key((setting.form, setting.split, setting.size, setting.margins, sees), seed)
@@ -125,6 +160,8 @@ def _trained(setting: Setting, seed: int, kept: Path) -> Any:
         encoder=encoder,
         seed=seed,
     )
+    # The fallback answers by the frequencies that were met, not by those that were made.
+    model.prior = setting.data(setting.split).prior
     _save(model, path)
     return model
 

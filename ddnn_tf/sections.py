@@ -17,7 +17,7 @@ from keras import layers
 from edge_runtime.errors import InputError
 from edge_runtime.failure_model import FailureModel
 from edge_runtime.gather import PRESENT
-from edge_runtime.topology import Link, Node, Survival, Tier, Topology
+from edge_runtime.topology import Link, Node, Sensor, Survival, Tier, Topology
 
 __all__ = [
     "SECTIONS",
@@ -336,7 +336,30 @@ class Convolutional:
         view = keras.Input(shape, dtype=dtype, name=VIEW)
         return keras.Model(view, self._encode(VIEW, view), name="encoder")
 
-    def _encode(self, name: str, view: Tensor) -> Tensor:
+    def encoders(self, sensors: Sequence[Sensor]) -> dict[str, keras.Model]:
+        """An encoder for each of several sensors that are alike, which share what they learn.
+
+        Only the norms are each sensor's own: cameras differ in colour, light and distance.
+        """
+        shapes = {sensor.shape for sensor in sensors}
+        if len(shapes) > 1:
+            raise InputError(
+                "encoders that share their layers need sensors of one shape, got "
+                f"{', '.join(map(str, sorted(shapes)))}; train without them"
+            )
+        common: dict[str, keras.Layer] = {}
+        found = {}
+        for sensor in sensors:
+            view = keras.Input(sensor.shape, dtype=sensor.dtype, name=VIEW)
+            encoded = self._encode(sensor.name, view, common)
+            found[sensor.name] = keras.Model(view, encoded, name=f"{sensor.name}__encoder")
+        return found
+
+    def _encode(
+        self, name: str, view: Tensor, common: dict[str, keras.Layer] | None = None
+    ) -> Tensor:
+        """A view's features and visible bit; `common` holds the layers that sensors share."""
+        shared, owner = ({}, name) if common is None else (common, VIEW)
         layer = _LAYERS.get(len(view.shape))
         if layer is None:
             raise InputError(
@@ -347,11 +370,13 @@ class Convolutional:
         visible = _visible(view)
         x = standardised(view, f"{name}__scale")
         for i, filters in enumerate(self.filters):
-            x = layer(filters, f"{name}__filters{i}")(x)
+            strided = shared.setdefault(f"filters{i}", layer(filters, f"{owner}__filters{i}"))
+            x = strided(x)
             x = layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}__norm{i}")(x)
             x = layers.ReLU()(x)
         x = layers.Flatten()(x) if len(view.shape) > 2 else x
-        x = layers.Dense(self.features, activation="relu", name=f"{name}__features")(x)
+        dense = layers.Dense(self.features, activation="relu", name=f"{owner}__features")
+        x = shared.setdefault("features", dense)(x)
         return layers.Concatenate()([layers.Multiply()([x, visible]), visible])
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import keras
 import msgspec
@@ -33,6 +33,7 @@ from .sections import (
     Section,
     survival_weights,
 )
+from .shared import SharedViews
 from .views import Drawn, assemble, encode, single_views, viewer
 
 __all__ = [
@@ -123,7 +124,7 @@ def train(
     merge_weights: MergeWeights | None = None,
     recipe: Recipe | None = None,
     start: ResilientModel | None = None,
-    encoder: keras.Model | None = None,
+    encoder: keras.Model | Literal["shared"] | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     keep_checkpoint: bool = False,
@@ -146,7 +147,8 @@ def train(
             settled.
         encoder: of `learn_views`, for a model that starts anew. The views of `Convolutional`
             sections then go through it; it stays as it is, and all else learns from what it makes
-            of the views.
+            of the views. Or "shared": the views of all sensors go through the same layers but for
+            their norms, which learn together with all else.
         seed: of weights, order, variations and failures.
         checkpoint: folder for the state after each epoch. A training that was interrupted goes on
             from there when called again in the same way, with other random draws than it would
@@ -215,7 +217,17 @@ def train(
     if start is not None:
         _check_start(start, topology, data, method, encoder)
         start.draw_failures(dropout)
-    if encoder is None:
+    if encoder == "shared":
+        own = _convolutional(sections)
+        if recipe.distil:
+            raise InputError(f"a shared encoder does not distil, got distil {recipe.distil}")
+        encoders = own.encoders(topology.sensors)
+        model, upper = _in_two(built, topology, own, encoders)
+        upper.prior = data.samples.frequencies()
+        learner = SharedViews(encoders, upper, repeats=recipe.repeats, auxiliary=recipe.auxiliary)
+        _fit(learner, Augmented, data, replace(recipe, repeats=1), seed, state, callbacks)
+        _assemble(model, encoders, upper)
+    elif encoder is None:
         learned = merge_weights == "learned"
         model = start or built(
             topology, FullyConnected(learned_weights=True) if learned else sections
@@ -223,18 +235,14 @@ def train(
         _fit(model, Augmented, data, recipe, seed, state, callbacks)
     else:
         own = _convolutional(sections)
-        model = built(topology, own)
+        encoders = dict.fromkeys(data.inputs, encoder)
+        model, upper = _in_two(built, topology, own, encoders)
         rng = np.random.default_rng(seed)
         features = encode(
             encoder, data, partial(vary, rng=rng, **recipe.variation), recipe.variations
         )
-        shapes = dict.fromkeys(data.inputs, tuple(encoder.output.shape[1:]))
-        upper = built(topology.with_sensors(shapes, "float32"), replace(own, encoded=True))
         _fit(upper, Drawn, Batches(features), recipe, seed, state, callbacks)
-        for node in topology.order:
-            heard = [x.source for x in topology.incoming(node) if x.source in topology.sensor_names]
-            assemble(model.get_layer(node), heard, encoder, upper.get_layer(node))
-        model.prior = upper.prior
+        _assemble(model, encoders, upper)
     if state and not keep_checkpoint:
         clear_checkpoint(state.folder)
     return model
@@ -321,6 +329,30 @@ def _fit(
     )
 
 
+def _in_two(
+    built: Callable[[Topology, Convolutional], ResilientModel],
+    topology: Topology,
+    own: Convolutional,
+    encoders: Mapping[str, keras.Model],
+) -> tuple[ResilientModel, ResilientModel]:
+    """A model, and the same without encoders: it hears what they make of views."""
+    model = built(topology, own)
+    shapes = {name: tuple(x.output.shape[1:]) for name, x in encoders.items()}
+    return model, built(topology.with_sensors(shapes, "float32"), replace(own, encoded=True))
+
+
+def _assemble(
+    model: ResilientModel, encoders: Mapping[str, keras.Model], upper: ResilientModel
+) -> None:
+    """Give a model what its encoders and `upper` learned."""
+    topology = model.topology
+    for node in topology.order:
+        senders = [x.source for x in topology.incoming(node)]
+        heard = {name: encoders[name] for name in senders if name in topology.sensor_names}
+        assemble(model.get_layer(node), heard, upper.get_layer(node))
+    model.prior = upper.prior
+
+
 def default_merge_weights(survivabilities: int) -> MergeWeights:
     """The poster's choice for one survivability; for several there is none that fits them all."""
     return "normalised" if survivabilities == 1 else "one"
@@ -342,7 +374,7 @@ def _check_start(
     topology: Topology,
     data: Batches,
     method: Method,
-    encoder: keras.Model | None,
+    encoder: keras.Model | Literal["shared"] | None,
 ) -> None:
     if encoder is not None:
         raise InputError(

@@ -7,7 +7,7 @@ the views, under many failures; that costs next to nothing, since no picture is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -80,16 +80,16 @@ class Drawn(Augmented):
         return np.asarray(x[np.arange(len(x)), chosen])
 
 
-def assemble(
-    section: keras.Model, sensors: Iterable[str], encoder: keras.Model, upper: keras.Model
-) -> None:
-    """Give a section what the encoder learned of views, and what `upper` learned on features.
+def assemble(section: keras.Model, encoders: Mapping[str, keras.Model], upper: keras.Model) -> None:
+    """Give a section what encoders learned of views, and what `upper` learned on features.
 
-    `sensors`: those that the section hears. `upper`: the same section, built for features.
+    `encoders`: by sensor, of those that the section hears. `upper`: the same section, built for
+    features.
     """
-    for sensor in sensors:
+    for sensor, encoder in encoders.items():
         for layer in _learned(encoder):
-            own = section.get_layer(layer.name.replace(VIEW, sensor, 1))
+            # A layer that sensors share bears VIEW in place of a sensor's name.
+            own = section.get_layer(f"{sensor}__{layer.name.partition('__')[2]}")
             own.set_weights(layer.get_weights())
     # Only layers that see a sensor have a name with `__`.
     rest = [layer for layer in _learned(section) if "__" not in layer.name]
