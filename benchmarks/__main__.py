@@ -14,6 +14,7 @@ NAMES = (
     "presence",
     "partition",
     "accuracy",
+    "mobile",
     "ablation",
 )
 
