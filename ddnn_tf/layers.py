@@ -184,7 +184,8 @@ class NodeFailure(keras.layers.Layer):
     def __init__(
         self, survival: float = 1.0, column: int = 0, seed: int | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        # What is sent keeps its type, such as the float16 of a model of mixed precision.
+        super().__init__(**{"autocast": False, **kwargs})
         if not 0 <= survival <= 1:
             raise InputError(
                 f"expected a survival probability from 0 to 1, got survival={survival}"

@@ -66,10 +66,9 @@ class Lessons(keras.Model):
             own = super().compute_loss(x, y, each, sample_weight, training)
             loss = loss + self.auxiliary / len(told) * own
         if self.distil:
-            own = keras.losses.categorical_crossentropy(self._unharmed(x), answer)
-            if sample_weight is not None:
-                own = own * ops.cast(ops.reshape(sample_weight, (-1,)), own.dtype)
-            loss = loss + self.distil * ops.mean(own)
+            # A mean of our own would not know of how many replicas it is one.
+            likeness = keras.losses.CategoricalCrossentropy()
+            loss = loss + self.distil * likeness(self._unharmed(x), answer, sample_weight)
         return loss
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:

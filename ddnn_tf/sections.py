@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 from edge_runtime.errors import InputError
@@ -231,8 +232,13 @@ def standardised(view: Tensor, name: str | None = None) -> Tensor:
     """
     if view.dtype == "uint8" or len(view.shape) == 4:
         return unit_scale(view, name)
-    norm = layers.BatchNormalization(momentum=MOMENTUM, center=False, scale=False, name=name)
-    return norm(view)
+    return _norm(center=False, scale=False, name=name)(view)
+
+
+def _norm(**options: Any) -> layers.Layer:
+    """Batch norm; its batch is that of all replicas of `tf.distribute`, where there are several."""
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+    return layers.BatchNormalization(momentum=MOMENTUM, synchronized=several, **options)
 
 
 def classifier(x: Tensor, classes: int, name: str = "probabilities") -> Tensor:
@@ -371,8 +377,7 @@ class Convolutional:
         x = standardised(view, f"{name}__scale")
         for i, filters in enumerate(self.filters):
             strided = shared.setdefault(f"filters{i}", layer(filters, f"{owner}__filters{i}"))
-            x = strided(x)
-            x = layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}__norm{i}")(x)
+            x = _norm(name=f"{name}__norm{i}")(strided(x))
             x = layers.ReLU()(x)
         x = layers.Flatten()(x) if len(view.shape) > 2 else x
         dense = layers.Dense(self.features, activation="relu", name=f"{owner}__features")

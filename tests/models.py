@@ -64,6 +64,24 @@ def lively(model: Any, seed: int = 0) -> Any:
     return model
 
 
+def residual_net(*, shape: tuple[int, ...] = (8, 8, 3), classes: int = 4, **last: Any) -> Any:
+    """Two residual blocks, the second with a projection and a stride."""
+    x = image = keras.Input(shape, name="image")
+    x = layers.Conv2D(6, 3, padding="same", name="stem")(x)
+    for block, (filters, stride) in enumerate([(6, 1), (8, 2)]):
+        y = layers.Conv2D(filters, 3, strides=stride, padding="same", name=f"conv_{block}a")(x)
+        y = layers.BatchNormalization(name=f"norm_{block}")(y)
+        y = layers.ReLU(name=f"relu_{block}")(y)
+        y = layers.Conv2D(filters, 3, padding="same", name=f"conv_{block}b")(y)
+        if stride > 1:
+            x = layers.Conv2D(filters, 1, strides=stride, name=f"shortcut_{block}")(x)
+        x = layers.Add(name=f"add_{block}")([x, y])
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dropout(0.2, name="dropout")(x)
+    scores = layers.Dense(classes, name="scores", **{"activation": "softmax", **last})(x)
+    return randomised(keras.Model(image, scores, name="residual_net"))
+
+
 def scenes(shape: tuple[int | None, ...], count: int, seed: int = 0) -> Any:
     """Pictures 0..255, float32, that differ in the large and not in their noise alone."""
     rng = np.random.default_rng(seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InputError
 from edge_runtime.wire import DTYPES
 
-__all__ = ["Call", "Graph", "Value", "copy_of", "read_graph"]
+__all__ = ["Call", "Graph", "Value", "copy_of", "read_graph", "words_of"]
 
 Array = NDArray[Any]
 SENDABLE = frozenset(dtype.name for dtype in DTYPES.values())
@@ -165,7 +167,13 @@ class Graph:
         for call in self.calls:
             # A mask that the model itself does not hand on must not come along from the eager run.
             options = {"training": False} if _takes_training(call.operation) else {}
-            results = keras.tree.flatten(call.run(values, **options))
+            try:
+                results = keras.tree.flatten(call.run(values, **options))
+            except Exception as error:
+                raise InputError(
+                    f"{_where(call)} fails at inference: {words_of(error)}; "
+                    "take out of the model what can only be trained"
+                ) from error
             values.update(zip(call.outputs, results, strict=True))
         return values
 
@@ -223,18 +231,22 @@ def copy_of(call: Call, name: str) -> Any:
 
     Made as when a saved model is loaded, so that what could not be loaded is refused here.
     """
-    where = f"layer {call.name!r} ({type(call.operation).__name__})"
+    where = _where(call)
     try:
         config = keras.saving.serialize_keras_object(call.operation)
         config["config"]["name"] = name
         return keras.saving.deserialize_keras_object(config)
     except (ValueError, TypeError, NotImplementedError, KeyError, AttributeError) as error:
-        said = " ".join(str(error).split())
         raise InputError(
-            f"{where} cannot be saved and loaded again: {said[:300]}; register a custom layer with "
-            "@keras.saving.register_keras_serializable() and give it get_config, and write a "
+            f"{where} cannot be saved and loaded again: {words_of(error)}; register a custom layer "
+            "with @keras.saving.register_keras_serializable() and give it get_config, and write a "
             "Lambda as such a layer"
         ) from error
+
+
+def words_of(error: Exception) -> str:
+    """What an error of Keras says, on one line and without its colours."""
+    return " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())[:300]
 
 
 class _Opened:
@@ -324,9 +336,15 @@ def _input(model: Any, tensor: Any) -> Value:
     return value
 
 
+def _where(call: Call) -> str:
+    return f"layer {call.name!r} ({type(call.operation).__name__})"
+
+
 def _check(call: Call) -> None:
-    where = f"layer {call.name!r} ({type(call.operation).__name__})"
-    if call.kwargs.get("training") is True:
+    where = _where(call)
+    # Layers that vary pictures have it as their default, which a model's own call overrides.
+    by_default = inspect.signature(call.operation.call).parameters.get("training")
+    if call.kwargs.get("training") is True and not (by_default and by_default.default is True):
         raise InputError(
             f"{where} is called with training=True, so it acts at inference as in training and no "
             "two answers agree; call it without"

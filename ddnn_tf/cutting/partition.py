@@ -26,7 +26,7 @@ from export.split import split
 from ..model import ResilientModel, build
 from ..names import Merge
 from ..sections import Site, bypassed, missing, multiplexed
-from .graph import Call, Graph, Value, copy_of, read_graph
+from .graph import Call, Graph, Value, copy_of, read_graph, words_of
 from .places import Cuts, named_cuts, quiet_cuts
 from .projection import project
 
@@ -345,7 +345,7 @@ class _Maker:
             except (ValueError, TypeError) as error:
                 raise InputError(
                     f"layer {call.name!r} cannot be called in a section of its own: "
-                    f"{' '.join(str(error).split())[:300]}"
+                    f"{words_of(error)}"
                 ) from error
             values.update(zip(call.outputs, results, strict=True))
         if site.classes is not None:
@@ -373,7 +373,7 @@ class _Maker:
             except ValueError as error:
                 raise InputError(
                     f"layer {call.name!r}: made again, it has other weights than the original: "
-                    f"{' '.join(str(error).split())[:300]}"
+                    f"{words_of(error)}"
                 ) from error
 
     def _received(self, site: Site) -> dict[Value, Tensor]:

@@ -1,7 +1,4 @@
 import json
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -234,48 +231,6 @@ def test_a_given_mask_holds_within_its_block_alone() -> None:
 def test_survivabilities_that_cannot_be_drawn_are_refused(survival: Any, fragment: str) -> None:
     with pytest.raises(InputError, match=fragment):
         FailureMask(small_topology(), survival)
-
-
-def test_every_replica_draws_its_own_failures() -> None:
-    """In a process of its own: logical devices are configured before TensorFlow starts."""
-    code = """
-        import numpy as np, tensorflow as tf
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        two = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(cpu, two)
-        from ddnn_tf.layers import FailureMask, NodeFailure
-        from tests.reference import small_topology
-
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-        topology = small_topology()
-        half = dict.fromkeys(topology.elements, 0.5)
-        x = np.ones((2000, 3), np.float32)
-        with strategy.scope():
-            layers = [FailureMask(topology, [half], seed=7), NodeFailure(0.5, seed=7)]
-
-        @tf.function
-        def step(k):
-            return strategy.run(lambda: layers[k](x, training=True))
-
-        for k in range(2):
-            drawn = []
-            for _ in range(3):
-                drawn += [r.numpy() for r in strategy.experimental_local_results(step(k))]
-            assert len(drawn) == 6
-            for i, one in enumerate(drawn):
-                assert abs(one.mean() - 0.5) < 0.06, one.mean()
-                for two in drawn[:i]:
-                    # Unrelated coins agree half of the time; the same ones always.
-                    assert abs((one == two).mean() - 0.5) < 0.06, (k, i)
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 # -- Deliveries --------------------------------------------------------------------------------

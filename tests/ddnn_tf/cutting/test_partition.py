@@ -24,27 +24,9 @@ from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from export import export_bundle
 from tests.commands import CLASSES, done, refused
-from tests.models import lively, randomised, scenes
+from tests.models import lively, randomised, residual_net, scenes
 
 NODES = ("edge", "fog", "cloud")
-
-
-def residual_net(*, shape: tuple[int, ...] = (8, 8, 3), classes: int = 4, **last: Any) -> Any:
-    """Two residual blocks, the second with a projection and a stride."""
-    x = image = keras.Input(shape, name="image")
-    x = layers.Conv2D(6, 3, padding="same", name="stem")(x)
-    for block, (filters, stride) in enumerate([(6, 1), (8, 2)]):
-        y = layers.Conv2D(filters, 3, strides=stride, padding="same", name=f"conv_{block}a")(x)
-        y = layers.BatchNormalization(name=f"norm_{block}")(y)
-        y = layers.ReLU(name=f"relu_{block}")(y)
-        y = layers.Conv2D(filters, 3, padding="same", name=f"conv_{block}b")(y)
-        if stride > 1:
-            x = layers.Conv2D(filters, 1, strides=stride, name=f"shortcut_{block}")(x)
-        x = layers.Add(name=f"add_{block}")([x, y])
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    x = layers.Dropout(0.2, name="dropout")(x)
-    scores = layers.Dense(classes, name="scores", **{"activation": "softmax", **last})(x)
-    return randomised(keras.Model(image, scores, name="residual_net"))
 
 
 def answers(cut: Partition, images: Any) -> Any:
@@ -382,6 +364,21 @@ def test_sensors_of_bytes_are_scaled_where_they_are_read() -> None:
 
 def test_layers_that_act_in_training_alone_are_named() -> None:
     assert partition(residual_net(), ["edge", "cloud"], at=["add_0"]).training_only == ("dropout",)
+    image = keras.Input((8, 8, 3), name="image")
+    varied = layers.RandomContrast(0.5, name="contrast")(layers.RandomFlip(name="flip")(image))
+    scores = layers.Dense(3, name="scores")(layers.Flatten()(varied))
+    cut = partition(keras.Model(image, scores), ["edge", "cloud"], at=["flip"])
+    assert cut.training_only == ("flip", "contrast")
+
+
+def test_what_is_sent_keeps_its_type() -> None:
+    x = image = keras.Input((8,), name="image")
+    x = layers.Dense(4, name="half", dtype="mixed_float16")(x)
+    model = randomised(keras.Model(image, layers.Dense(3, name="scores", dtype="float32")(x)))
+    cut = partition(model, ["edge", "cloud"], at=["half"])
+    assert cut.link_bytes == {"edge->cloud": 4 * 2}
+    x = pictures(8, (8,))
+    np.testing.assert_allclose(answers(cut, x), np.asarray(keras.ops.softmax(model(x))), atol=1e-6)
 
 
 # -- what is refused -----------------------------------------------------------------------------
@@ -418,6 +415,16 @@ class Noisy(keras.layers.Layer):
         return x + keras.random.normal(keras.ops.shape(x))
 
 
+@keras.saving.register_keras_serializable("tests")
+class Untaught(keras.layers.Layer):
+    """Can only be trained."""
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        if training is False:
+            raise RuntimeError("nothing learned")
+        return x
+
+
 class Subclassed(keras.Model):
     """Shows no graph."""
 
@@ -440,6 +447,8 @@ def _recurrent(x: Any) -> Any:
         (lambda: _bad(Noisy(name="noisy")), "first", "layer 'noisy' .*another output"),
         (lambda: _bad(lambda x: layers.Dropout(0.5, name="mc")(x, training=True)), "first",
          "layer 'mc' .*training=True"),
+        (lambda: _bad(Untaught(name="untaught")), "first",
+         r"layer 'untaught' \(Untaught\) fails at inference: .*nothing learned"),
         (lambda: _bad(_recurrent), "masking", "after layer 'masking'.*Keras mask"),
         (lambda: _bad(lambda x: x, shape=(None, 8)), "first", "input 'image' .*dynamic shape"),
         (lambda: Subclassed(name="s"), "first", "expected a functional or built Sequential"),

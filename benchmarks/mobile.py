@@ -1,0 +1,248 @@
+"""Skip links and node dropout on a MobileNetV2 over IoT, edge, fog and cloud, on the real cameras.
+
+A MobileNetV2 (alpha 0.35, 96x96) learns the class from single views from random weights on, is cut
+over the `mobile` topology, and the parts are trained on, all for as long. A sample is one view that
+sees its object, cut from the raw pictures. Trained on time-backward:train, reported on
+time-backward:test, which chose nothing. Models and figures are kept in build/mobile/, so that an
+interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ddnn_tf import Recipe, Topology, datasets, expected_accuracy, load_model, train
+from ddnn_tf.augmentation import Augmented
+from ddnn_tf.cutting.partition import partition
+from ddnn_tf.datasets import Batches, Dataset
+from ddnn_tf.names import Merge
+from ddnn_tf.training import class_weights
+from ddnn_tf.views import single_views
+from edge_runtime.files import new_file
+from edge_runtime.reliability import reachability_bound
+from edge_runtime.samples import Samples
+
+from .cameras import SURVIVABILITIES, spreads
+
+RESULTS = Path("build/mobile")
+SPLIT = "time-backward"
+SIZE, ALPHA = 96, 0.35
+SHAPE = (SIZE, SIZE, 3)
+#: What the bytes 0 and 255 stand for in a MobileNetV2.
+BYTES = (-1.0, 1.0)
+
+#: Of the whole model, and of what comes after the cut.
+WHOLE = Recipe(
+    epochs=16, batch_size=32, learning_rate=2e-3, balance=0.5, shift=8, zoom=0.15, mirror=True
+)
+REST = Recipe(
+    epochs=6, batch_size=32, learning_rate=5e-4, balance=0.5, shift=8, zoom=0.15, mirror=True
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the parts go on: over which links, how these merge, and whether nodes fail meanwhile."""
+
+    residual: bool = True
+    merge: Merge = "add"
+    dropout: bool = False
+
+
+VANILLA = "vanilla cut, trained on"
+VARIANTS: Mapping[str, Variant] = {
+    VANILLA: Variant(residual=False),
+    "skips": Variant(),
+    "skips + dropout": Variant(dropout=True),
+    "skips + dropout, multiplexer": Variant(merge="multiplexer", dropout=True),
+}
+
+
+def views(part: str) -> Batches:
+    """The single views of one part of the split, by the topology's sensor."""
+    found = single_views(_cameras().split(f"{SPLIT}:{part}"))
+    (pictures,) = found.inputs.values()
+    (sensor,) = Topology.load("mobile").sensor_names
+    return Batches(Samples({sensor: pictures}, found.labels, found.class_names), name=part)
+
+
+def whole(seed: int) -> keras.Model:
+    """The whole model, which takes floats and gives probabilities; trained, or trained now."""
+    path = RESULTS / f"{_key(asdict(WHOLE), seed)}.keras"
+    if path.is_file():
+        return keras.models.load_model(path)
+    keras.utils.set_random_seed(seed)
+    data = views("train")
+    model = keras.applications.MobileNetV2(
+        SHAPE, alpha=ALPHA, weights=None, classes=len(data.class_names)
+    )
+    for layer in _norms(model):
+        layer.momentum = 0.9  # of 0.999 it would still know its start after a thousand steps
+    (sensor,) = data.inputs
+    pictures = keras.Input(SHAPE, dtype="uint8", name=sensor)
+    low, high = BYTES
+    floats = keras.layers.Rescaling((high - low) / 255, offset=low)(pictures)
+    learner = keras.Model({sensor: pictures}, model(floats))
+    steps = WHOLE.epochs * -(-len(data.labels) // WHOLE.batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(WHOLE.learning_rate, steps)
+    learner.compile(
+        keras.optimizers.AdamW(rate, weight_decay=WHOLE.weight_decay),
+        "sparse_categorical_crossentropy",
+    )
+    order, variations = np.random.default_rng(seed).spawn(2)
+    batches = Batches(data.samples, batch_size=WHOLE.batch_size, shuffle=True, rng=order)
+    learner.fit(
+        Augmented(batches, variations, **WHOLE.variation),
+        epochs=WHOLE.epochs,
+        class_weight=class_weights(data, WHOLE.balance),
+        verbose=0,
+    )
+    _save(model, path)
+    return model
+
+
+def cut(variant: Variant, seed: int) -> Any:
+    """The whole model, cut over the topology; not yet trained on."""
+    topology = Topology.load("mobile")
+    data = views("train")
+    return partition(
+        whole(seed),
+        topology if variant.residual else topology.primary(),
+        merge=variant.merge,
+        byte_range=BYTES,
+        classes=data.class_names,
+        prior=data.prior.tolist(),
+        seed=seed,
+    ).model
+
+
+def trained(variant: Variant, seed: int) -> Any:
+    """The cut model after it was trained on; from an earlier run, or now."""
+    path = RESULTS / f"{_key([asdict(WHOLE), asdict(REST), asdict(variant)], seed)}.keras"
+    if path.is_file():
+        return load_model(path)
+    model = cut(variant, seed)
+    for name in model.topology.order:
+        section = model.get_layer(name)
+        # What never fails stays as it is, and statistics are those of inputs that arrived.
+        section.trainable = name != "iot"
+        for layer in _norms(section):
+            layer.trainable = False
+    train(
+        model.topology,
+        views("train"),
+        method="dropout" if variant.dropout else "residual",
+        survival=SURVIVABILITIES,
+        recipe=REST,
+        start=model,
+        seed=seed,
+    )
+    _save(model, path)
+    return model
+
+
+def figures(variant: Variant | None, seed: int, part: str = "test") -> dict[str, Any]:
+    """What `expected_accuracy` finds; of None, the vanilla cut as it is."""
+    what = [asdict(WHOLE), variant and [asdict(REST), asdict(variant)]]
+    path = RESULTS / f"{_key(what, seed)}-{part}.json"
+    if not path.is_file():
+        model = trained(variant, seed) if variant else cut(VARIANTS[VANILLA], seed)
+        found = expected_accuracy(model, views(part), SURVIVABILITIES).to_dict()
+        with new_file(path) as temporary:
+            temporary.write_text(json.dumps(found))
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
+
+
+def bounds(part: str = "test") -> dict[str, dict[str, float]]:
+    """What no model can beat on the views, by graph (`vanilla`, `skips`) and survivability."""
+    data = views(part)
+    topology = Topology.load("mobile")
+    return {
+        name: reachability_bound(graph, data.visible, data.labels, {s: s for s in SURVIVABILITIES})
+        for name, graph in (("vanilla", topology.primary()), ("skips", topology))
+    }
+
+
+def gains(
+    found: Mapping[str, Any], vanilla: Mapping[str, Any], allowed: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """Gain over vanilla as a share of what the two graphs allow, by survivability.
+
+    Allowed is the difference of the graphs' bounds: that of a model that is right whenever the
+    view reaches the cloud, and else says the most frequent class.
+    """
+    accuracy = "expected_accuracy"
+    return {
+        s: (found[accuracy][s] - vanilla[accuracy][s])
+        / (allowed["skips"][s] - allowed["vanilla"][s])
+        for s in SURVIVABILITIES
+    }
+
+
+def main(seeds: int = 3) -> None:
+    """Train what has not been trained yet, and print the table."""
+    if _folder() is None:
+        print("  skipped: no cameras; DDNN_DATA=FOLDER says where they are")
+        return
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    allowed = bounds()
+    print(f"  {SPLIT}:test, % at {'/'.join(SURVIVABILITIES)}, mean ± half range of {seeds} seeds")
+    for name, values in allowed.items():
+        print(
+            f"  no model over {name:<10} " + " / ".join(f"{100 * x:.2f}" for x in values.values())
+        )
+    rows: dict[str, Variant | None] = {"vanilla cut": None, **VARIANTS}
+    found = {name: [figures(v, seed) for seed in range(seeds)] for name, v in rows.items()}
+    for name, own in found.items():
+        alive = [100 * f["all_alive"] for f in own]
+        print(f"  {name:<30} {spreads(own, 'expected_accuracy')}", flush=True)
+        print(f"  {'':<21} balanced {spreads(own, 'balanced_accuracy')}")
+        print(f"  {'':<14} nothing failed {np.mean(alive):.2f}")
+        if name not in ("vanilla cut", VANILLA):
+            shares = [gains(f, v, allowed) for f, v in zip(own, found[VANILLA], strict=True)]
+            print(f"  {'':<18} of the gain {_shares(shares)}")
+
+
+def _shares(found: Sequence[Mapping[str, float]]) -> str:
+    return spreads([{"gain": f} for f in found], "gain")
+
+
+def _norms(model: keras.Model) -> list[Any]:
+    return [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+
+
+def _folder() -> Path | None:
+    folder = Path(os.environ.get("DDNN_DATA", "../shared/data")) / "epfl_multiclass"
+    return folder if folder.is_dir() else None
+
+
+@cache
+def _cameras() -> Dataset:
+    folder = _folder()
+    if folder is None:
+        raise FileNotFoundError("no cameras; DDNN_DATA=FOLDER says where they are")
+    return datasets.load(folder, size=SIZE)
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    with new_file(path) as temporary:
+        model.save(temporary)
+
+
+def _key(what: Any, seed: int) -> str:
+    return sha256(json.dumps([what, SPLIT, SIZE, ALPHA, seed]).encode()).hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    main()
