@@ -15,6 +15,7 @@ NAMES = (
     "partition",
     "accuracy",
     "ablation",
+    "compression",
 )
 
 
