@@ -17,6 +17,7 @@ NAMES = (
     "splits",
     "mobile",
     "ablation",
+    "compression",
 )
 
 

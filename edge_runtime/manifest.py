@@ -122,6 +122,7 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`manifest.json`: what describes the whole. `nodes`: sha256 of each node's `node.json`.
 
+    `quantization`: of all its nodes, or `mixed` where theirs differ.
     `priority`: the nodes that can answer, the most accurate on validation data first; where nodes
     have exits and labelled data were given. `early`: the thresholds below which nodes answer early,
     by node, as `ddnn-edge exits` chose them.
@@ -132,7 +133,7 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
     topology: Topology
     class_names: tuple[str, ...]
     prior: tuple[float, ...]
-    quantization: Quantization
+    quantization: Quantization | Literal["mixed"]
     reliability: ReliabilityTable | None = None
     priority: tuple[str, ...] | None = None
     early: dict[str, _Threshold] | None = None

@@ -5,6 +5,7 @@ their merges.
 """
 
 from .bundle import ExportReport, export_bundle
+from .compression import Budget, Compression
 from .parity import ParityError
 
-__all__ = ["ExportReport", "ParityError", "export_bundle"]
+__all__ = ["Budget", "Compression", "ExportReport", "ParityError", "export_bundle"]

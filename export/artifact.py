@@ -20,7 +20,7 @@ from .litert import convert
 from .parity import FLOAT32_TOLERANCE, ParityError, relative_error
 from .split import NodeTrace
 
-__all__ = ["TOLERANCES", "Artifact", "write_artifact"]
+__all__ = ["REPRESENTATIVE", "TOLERANCES", "Artifact", "write_artifact"]
 
 #: Samples that fix int8 ranges, and that golden vectors hold.
 REPRESENTATIVE, GOLDEN = 256, 16
@@ -54,16 +54,20 @@ def write_artifact(
     *,
     saved: bool,
     exit: bool = False,
+    content: bytes | None = None,
 ) -> Artifact:
     """Convert one section, check it, and write its files.
 
     With `exit`, the last output is what the node's exit answers; both signatures are checked.
+    `content`: the section as it was converted before.
     """
     folder.mkdir(parents=True)
     heard = ~trace.silent
     inputs = {name: x[heard] for name, x in trace.inputs.items()}
     outputs = tuple(x[heard] for x in trace.outputs)
-    content = convert(section, quantize, representative=spaced(inputs, REPRESENTATIVE), exit=exit)
+    content = content or convert(
+        section, quantize, representative=spaced(inputs, REPRESENTATIVE), exit=exit
+    )
     artifact = LiteRTSection(content, where=section.name)
     got = artifact.with_exit(inputs) if exit else artifact(inputs)
     both = [*got, *artifact(inputs)] if exit else got

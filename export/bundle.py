@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -33,6 +33,8 @@ from edge_runtime.topology import Survival, Topology
 
 from .artifact import TOLERANCES, Artifact, write_artifact
 from .calibration import failure_masks, inputs_of, spaced
+from .compress import compress_model
+from .compression import Budget, Compression, planned
 from .parity import (
     FLOAT32_TOLERANCE,
     BundleParity,
@@ -65,21 +67,24 @@ class ExportReport:
     `bytes`: size of each node's artifact; `node_errors`: relative error of each artifact's outputs;
     `parity`: the whole bundle under every configuration; `accuracy_change`: expected accuracy of
     the artifacts minus that of the model, by survivability, where labelled data were given;
-    `states`: of the reliability table, 0 where it has none.
+    `states`: of the reliability table, 0 where it has none; `compression`: what was done to each
+    node, where anything was chosen by node.
     """
 
     path: Path
-    quantization: Quantization
+    quantization: Quantization | Literal["mixed"]
     bytes: dict[str, int]
     node_errors: dict[str, float]
     parity: BundleParity
     accuracy_change: dict[str, float] = field(default_factory=dict)
     states: int = 0
+    compression: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {len(self.bytes)} artifacts, quantization {self.quantization}"]
         lines += [
             f"  {node:<12} {size:>9,} bytes   relative error {self.node_errors[node]:.1e}"
+            + (f"   {self.compression[node]}" if self.compression else "")
             for node, size in self.bytes.items()
         ]
         lines.append(
@@ -111,6 +116,7 @@ class ExportReport:
             "label_agreement": self.parity.label_agreement,
             "accuracy_change": self.accuracy_change,
             "states": self.states,
+            "compression": self.compression,
         }
 
 
@@ -121,6 +127,8 @@ def export_bundle(
     validation: Any = None,
     *,
     quantize: Quantization = "none",
+    compression: Compression | Mapping[str, Compression] | None = None,
+    budget: Budget | None = None,
     saved_models: Sequence[str] = (),
     topology: Topology | None = None,
     class_names: Sequence[str] | None = None,
@@ -139,7 +147,11 @@ def export_bundle(
         validation: held-out data with `inputs` and `labels`, for the reliability table that tells
             what each answer is worth. Without it the bundle has none, and the change of accuracy
             is that on `calibration`, if it has labels.
-        quantize: `none`, `float16`, `dynamic` or `int8`.
+        quantize: `none`, `float16`, `dynamic` or `int8`, of nodes for which nothing else is said.
+        compression: of every node; or of some, by name, pattern such as `edge*`, or tier. Sections
+            that are pruned, clustered or trained for quantisation learn on `calibration`, under
+            failures, to give what they gave; the model itself stays as it is.
+        budget: most bytes of some nodes' artifacts; each gets the mildest compression that fits.
         saved_models: nodes that also get a SavedModel.
         topology: of the deployment; taken from the model's attribute if it carries one.
         class_names: likewise.
@@ -150,8 +162,9 @@ def export_bundle(
         progress: called with each node's name before its conversion.
 
     Raises:
-        InputError: for options or data that do not fit.
-        ParityError: where an artifact, or the chain of them, does not compute what the model does.
+        InputError: for options or data that do not fit, or a budget that cannot be met.
+        ParityError: where an artifact, or the chain of them, does not compute what the model does;
+            of sections that learnt, what the model with their new weights does.
     """
     topology = topology or _carried(model, "topology")
     names = _carried(model, "class_names") if class_names is None else class_names
@@ -160,6 +173,7 @@ def export_bundle(
     reference = reference or getattr(model, "simulate", None)
     inputs = inputs_of(calibration, topology)
     _check_options(quantize, saved_models, topology)
+    rungs, limits = planned(topology, Compression(quantize=quantize), compression, budget)
 
     runner = KerasRunner(model, topology)
     _check_classes(runner, class_names, prior)
@@ -182,7 +196,27 @@ def export_bundle(
     trained = None if labelled is None else measured(runner)
     samples = len(next(iter(inputs.values())))
     masks = failure_masks(topology, survivabilities, samples, np.random.default_rng(seed))
+    choice = {node: steps[0] for node, steps in rungs.items()}
+    made: dict[str, bytes] = {}
+    if limits or any(one.learns for one in choice.values()):
+        small = compress_model(
+            model,
+            topology,
+            inputs,
+            masks,
+            rungs,
+            budgets=limits,
+            stored=budget.stored if budget else "raw",
+            seed=seed,
+            progress=progress,
+        )
+        model, choice, made = small.model, small.choice, small.artifacts
+        runner = KerasRunner(model, topology)
+        if any(one.learns for one in choice.values()):  # what the caller gave knows old weights
+            reference = getattr(model, "simulate", None)
     traces = runner.trace(inputs, masks)
+    kinds = {one.quantize for one in choice.values()}
+    quantization = kinds.pop() if len(kinds) == 1 else "mixed"
 
     with new_folder(path, replaces=BUNDLE_FILE) as folder:
         written: dict[str, Artifact] = {}
@@ -192,11 +226,13 @@ def export_bundle(
                 folder / "nodes" / node,
                 runner.sections[node],
                 traces[node],
-                quantize,
+                choice[node].quantize,
                 saved=node in saved_models,
                 exit=node in topology.exits,
+                content=made.get(node),
             )
-        describe = _Describer(folder, topology, class_names, prior, quantize, written)
+        by_node = {node: one.quantize for node, one in choice.items()}
+        describe = _Describer(folder, topology, class_names, prior, quantization, by_node, written)
         describe({})
         bundle = Bundle(folder)
         parity = whole(
@@ -206,7 +242,7 @@ def export_bundle(
             spaced(inputs, COMPARED),
             _comparable(topology, survivabilities),
         )
-        if quantize == "none" and parity.max_error > FLOAT32_TOLERANCE:
+        if quantization == "none" and parity.max_error > FLOAT32_TOLERANCE:
             raise ParityError(
                 f"the bundle differs from the model by {parity.max_error:.2g} (relative) in some "
                 f"failure configuration; float32 artifacts must agree to {FLOAT32_TOLERANCE:g}"
@@ -223,12 +259,13 @@ def export_bundle(
                 describe(tables, deployed.priority() if topology.exits else None)
     return ExportReport(
         path=Path(path),
-        quantization=quantize,
+        quantization=quantization,
         bytes={node: artifact.size for node, artifact in written.items()},
         node_errors={node: artifact.error for node, artifact in written.items()},
         parity=parity,
         accuracy_change=change,
         states=len(table.states) if table else 0,
+        compression={node: str(one) for node, one in choice.items() if compression or budget},
     )
 
 
@@ -240,7 +277,8 @@ class _Describer:
     topology: Topology
     class_names: tuple[str, ...]
     prior: tuple[float, ...]
-    quantization: Quantization
+    quantization: Quantization | Literal["mixed"]
+    by_node: Mapping[str, Quantization]
     artifacts: Mapping[str, Artifact]
 
     def __call__(
@@ -257,7 +295,7 @@ class _Describer:
                 node=node,
                 tier=self.topology.node(node).tier,
                 fingerprint=own,
-                quantization=self.quantization,
+                quantization=self.by_node[node],
                 incoming=tuple(
                     IncomingLink(
                         source=link.source,
@@ -270,7 +308,7 @@ class _Describer:
                 inputs=artifact.inputs,
                 outputs=artifact.outputs,
                 files=artifact.files,
-                tolerance=TOLERANCES[self.quantization],
+                tolerance=TOLERANCES[self.by_node[node]],
                 budget=BUDGET * self.topology.depths[node] / self.topology.depths[output],
                 exit=node in self.topology.exits,
                 links=tuple(bits) if answers else None,

@@ -23,7 +23,7 @@ from edge_runtime.quiet import quiet
 
 from . import saved_model
 
-__all__ = ["convert"]
+__all__ = ["convert", "convert_saved"]
 
 Array = NDArray[Any]
 
@@ -126,8 +126,13 @@ def _layers(model: keras.Model) -> Iterator[Any]:
 def _convert_both(section: keras.Model, folder: Path, options: Mapping[str, Any]) -> bytes:
     """As Keras' own exporter does it, but for two signatures."""
     saved_model.write(section, folder, exit=True)
+    return convert_saved(folder, [MESSAGE, EXIT], options)
+
+
+def convert_saved(folder: Path, signatures: Sequence[str], options: Mapping[str, Any]) -> bytes:
+    """Convert signatures of a SavedModel, with a converter's attributes."""
     converter = tf.lite.TFLiteConverter.from_saved_model(
-        str(folder), signature_keys=[MESSAGE, EXIT]
+        str(folder), signature_keys=list(signatures)
     )
     for name, value in options.items():
         if name == "target_spec":

@@ -107,7 +107,7 @@ PUBLIC = {
     ],
     "edge_runtime.topology": ["Group", "Link", "Node", "Sensor", "Survival", "Topology"],
     "edge_runtime.trace": ["Change", "FailureTrace", "complete_uptimes"],
-    "export": ["ExportReport", "ParityError", "export_bundle"],
+    "export": ["Budget", "Compression", "ExportReport", "ParityError", "export_bundle"],
 }
 
 

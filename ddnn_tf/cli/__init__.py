@@ -1,7 +1,8 @@
 """The `ddnn` command.
 
-`app` trains, evaluates and exports, `search` looks for links, rates and plans, `partition` cuts and
-`place` puts sections on machines; `desk` is what they share.
+`app` trains, evaluates and exports, `search` looks for links, rates and plans, `partition` cuts,
+`place` puts sections on machines and `compress` says how to make them smaller; `desk` is what they
+share.
 """
 
 from .app import main

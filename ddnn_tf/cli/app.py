@@ -27,6 +27,7 @@ from edge_runtime.topology import Topology
 
 from ..names import Method, SectionName
 from ..progress import epoch_bar, progress_bar
+from .compress import BudgetOption, CompressOption, PackedOption, StepsOption, chosen
 from .desk import (
     DataOption,
     JsonOption,
@@ -283,12 +284,18 @@ def export(
     ] = None,
     quantize: Quantization = "none",
     saved_model: Annotated[str, typer.Option(help="nodes that also get one, with commas")] = "",
+    compress: CompressOption = None,
+    budget: BudgetOption = None,
+    packed: PackedOption = False,
+    steps: StepsOption = 500,
+    table: Annotated[bool, typer.Option(help="also say what it costs: measures it here")] = False,
     json: JsonOption = False,
 ) -> None:
     """Cut a trained model into one artifact per node, each checked against the model."""
     trained = load_model(model)
     from export import export_bundle
 
+    compression, budgets = chosen(compress, budget, packed, steps)
     source = load_data(data, trained.topology)
     check_classes(source, trained.class_names)
     calibration = source.split(split) if split else source.train
@@ -300,13 +307,24 @@ def export(
             calibration,
             source.split(validation) if validation else source.validation,
             quantize=quantize,
+            compression=compression,
+            budget=budgets,
             saved_models=words(saved_model),
             progress=lambda node: bar.update(task, advance=1, description=f"export {node}"),
         )
+    cost = None
+    if table:
+        from export.costs import costs
+        from export.split import KerasRunner
+
+        held_out = source.split(validation) if validation else source.validation
+        cost = costs(out, KerasRunner(trained, trained.topology), held_out, profile=True)
     if json:
-        print_json(found.to_dict())
+        print_json(found.to_dict() | ({"costs": cost.to_dict()} if cost else {}))
     else:
         print(found)
+        if cost:
+            print(cost)
 
 
 @data_app.command("export")

@@ -307,6 +307,25 @@ def test_each_quantization_evaluates(
     assert device["expected_accuracy"] == pytest.approx(model["expected_accuracy"], abs=0.06)
 
 
+def test_a_budget_and_what_it_costs(small_deployed: Deployed, tmp_path: Path) -> None:
+    it, out = small_deployed, tmp_path / "bundle"
+    options = ("--budget", "edge=1MB", "--compress", "cloud=float16", "--table")
+    found = ddnn("export", it.model, "--data", it.data, "--out", out, *options, "--json").json
+    assert found["compression"] == {"left": "float32", "right": "float32", "top": "float16"}
+    assert found["quantization"] == "mixed"
+    table = found["costs"]
+    assert {n: node["raw_bytes"] for n, node in table["nodes"].items()} == found["bytes"]
+    for node in table["nodes"].values():
+        assert 0 < node["zstd_bytes"] < node["raw_bytes"]
+        assert node["latency_ms"] > 0
+    sent = table["nodes"]["left"]["link_bytes"]
+    assert sent["raw"] == 2 * sent["float16"] == 4 * sent["int8"] > 0
+    assert table["nodes"]["top"]["link_bytes"] == {}
+    changes = table["accuracy_change"]
+    assert changes.keys() == {"raw", "float16", "int8"}
+    assert changes["raw"].keys() == {"low", "high"}
+
+
 def test_a_bundle_is_replaced_and_anything_else_is_not(
     small_deployed: Deployed, tmp_path: Path
 ) -> None:
@@ -329,6 +348,12 @@ def test_a_bundle_is_replaced_and_anything_else_is_not(
         (("--split", "npz:all"), "there is no split 'npz:all': this data has npz:train"),
         (("--validation", "later"), "there is no split 'later'"),
         (("--quantize", "int4"), "'int4' is not one of 'none', 'float16', 'dynamic', 'int8'"),
+        (("--compress", "egde*=int8"), "'egde*' names no node and no tier"),
+        (("--compress", "left=small"), "cannot read 'small' in the compression 'small'"),
+        (("--budget", "64KB"), "expected --budget NODES=VALUE, got '64KB'"),
+        (("--budget", "left=64 bit"), "expected a size such as 64KB, 64KiB or 2000, got '64 bit'"),
+        (("--budget", "top=10"), "node 'top' does not fit in 10 bytes: the smallest is "),
+        (("--packed",), "--packed is how budgets count; give a --budget"),
     ],
 )
 def test_a_refused_export_leaves_the_older_bundle(
