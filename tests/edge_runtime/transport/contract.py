@@ -277,7 +277,9 @@ class TransportContract:
         other.send(ANSWERS, b"", b"wrong")
         friend.send("one", b"", b"right")
         assert message(one).payload == b"right"
-        assert one.receive(0.05) is None
+        # The friend's token may come after its message.
+        while (event := one.receive(0.05)) is not None:
+            assert not isinstance(event, Received)
 
     @pytest.mark.parametrize("name", ["", "a/b", "*", "ä", "x" * 65])
     def test_an_impossible_deployment_is_an_error(self, harness: Harness, name: str) -> None:
