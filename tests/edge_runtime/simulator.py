@@ -865,6 +865,11 @@ class Simulation:
             target.control.append(methodcaller("peer_up", node, impostor))
             gone = methodcaller("peer_down", node, impostor)
             self.after(leaves, partial(target.control.append, gone))
+            if link.target == ONLOOKER:
+                # Who looks on takes the news of the impostor's end for that of the holder's, and
+                # waits for the holder again from its next answer on.
+                self.note(link.name, False)
+                self.after(leaves, partial(self.note_link, connection))
             # A number that no ledger has: whoever uses it finds no entry.
             token = np.array([1 << 40], np.int64)
             message = Message(
