@@ -397,6 +397,7 @@ def test_the_checker_notices_a_faulty_core(
         (TakesTheFirst, "whose state", {}),
         (TakesTheFirst, "not the surest", {"exits": "confident"}),
         (TakesTheFirst, "'s, not", {"exits": "highest"}),
+        (TakesTheFirst, "early answer", {"early": 0.5}),
         (TakesAnyModel, "edge3 has not answered", {}),
         (MixesFramesUp, "not answered it in time", {}),
         (KeepsAllAnswers, "too many open", {"fps": 60, "most_open": 3}),
