@@ -16,6 +16,7 @@ NAMES = (
     "accuracy",
     "splits",
     "mobile",
+    "early",
     "ablation",
     "compression",
 )

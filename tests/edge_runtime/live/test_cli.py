@@ -136,6 +136,18 @@ def test_watch_needs_a_deployment(tmp_path: Path) -> None:
     assert "cannot be read" in bad("watch", "--deployment", tmp_path / "none.json")
 
 
+def test_watch_needs_the_bundle_to_know_who_may_answer_early(
+    small_deployed: Deployed, tmp_path: Path
+) -> None:
+    file = tmp_path / "deployment.json"
+    Deployment.on_one_host(["left", "right", "top"]).save(file)
+    assert "give their bundle with --bundle" in bad("watch", "--deployment", file, "--early")
+    arguments = ("watch", "--deployment", file, "--early", "--bundle", small_deployed.bundle)
+    assert "this bundle has no thresholds" in bad(*arguments)
+    up = ("up", small_deployed.bundle, "--data", small_deployed.test, "--early")
+    assert "choose them with `ddnn-edge exits`" in bad(*up)
+
+
 def test_answers_that_their_state_does_not_give_are_found(
     small_deployed: Deployed, tmp_path: Path
 ) -> None:

@@ -1,0 +1,114 @@
+"""Early exits on the real cameras: payload bytes and accuracy, beside the same model without them.
+
+Thresholds are chosen once, by `ddnn-edge exits`' own search, on train_dir:validation and a model
+that was trained on train_dir:train. Reported are models of several seeds trained on train_dir, with
+`ddnn train`'s defaults and an exit on every node, on test_dir, which chose nothing. Trained models
+are kept in build/accuracy/, so that an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ddnn_tf import Topology, datasets
+from ddnn_tf.searches.runs import Run, Runs, spread_of
+from edge_runtime.answering import ANSWERERS, Answerer
+from edge_runtime.reliability import Reliability, evaluate
+from edge_runtime.thresholds import Goal, Thresholds, find_thresholds
+from export.split import KerasRunner
+
+from .accuracy import TEST
+from .cameras import SURVIVABILITIES
+
+VALIDATION = "train_dir:validation"
+GOALS = (Goal("bytes", 0.5), Goal("accuracy", -0.005))
+#: Beside those chosen: below this, hardly a node that sees nothing is sure.
+FIXED = 0.1
+
+
+def main(seeds: int = 3) -> None:
+    """Train what has not been trained yet, and print the table."""
+    folder = Path(os.environ.get("DDNN_DATA", "../shared/data")) / "mvmc"
+    if not folder.is_dir():
+        print(f"  skipped: no cameras at {folder}; DDNN_DATA=FOLDER says where they are")
+        return
+    runs = Runs("build/accuracy", datasets.load(folder))
+    run = Run(
+        Topology.load("poster-residual").with_exits(),
+        train="train_dir",
+        report=(TEST,),
+        survival={s: s for s in SURVIVABILITIES},
+        answer="any",
+        sections="conv",
+    )
+    print("  % at high/medium/low, mean ± half range of", seeds, "seeds, fallback prior;")
+    print("  bytes: of those without early exits; answers: handed over an inference")
+    part = replace(run, train="train_dir:train", report=(VALIDATION, TEST))
+    searching = runs.model(part)
+    models = [runs.model(replace(run, seed=seed)) for seed in range(seeds)]
+    for answer in ANSWERERS:
+        without = [_evaluated(runs, model, TEST, answer) for model in models]
+        _print(f"{answer}, no early exits", without, without)
+        searched = _searched(runs, searching, answer)
+        rows = {f"--{goal.kind} {goal.value:g}": searched.best(goal).thresholds for goal in GOALS}
+        rows["the same for all"] = dict.fromkeys(run.topology.exits, FIXED)
+        for name, early in rows.items():
+            with_them = [_evaluated(runs, model, TEST, answer, early) for model in models]
+            _print(f"{answer}, {name}", with_them, without)
+            print("    early   ", ", ".join(f"{node} {t:g}" for node, t in early.items()))
+
+
+def _searched(runs: Runs, model: Any, answer: Answerer) -> Thresholds:
+    data = runs.split(VALIDATION)
+    return find_thresholds(
+        model.topology,
+        KerasRunner(model, model.topology),
+        data.inputs,
+        data.labels,
+        prior=model.prior,
+        survivabilities={s: s for s in SURVIVABILITIES},
+        answer=answer,
+    )
+
+
+def _evaluated(
+    runs: Runs, model: Any, split: str, answer: Answerer, early: dict[str, float] | None = None
+) -> Reliability:
+    data = runs.split(split)
+    return evaluate(
+        model.topology,
+        KerasRunner(model, model.topology),
+        data.inputs,
+        data.labels,
+        class_names=model.class_names,
+        prior=model.prior,
+        survivabilities={s: s for s in SURVIVABILITIES},
+        answer=answer,
+        early=early,
+    )
+
+
+def _print(name: str, found: list[Reliability], without: list[Reliability]) -> None:
+    """One row; each column at all survivabilities, over the seeds."""
+
+    def column(figures: Iterable[list[float]]) -> str:
+        return " / ".join(str(spread_of(values)) for values in figures)
+
+    print(f"  {name}")
+    print("    accuracy", column([f.expected_accuracy(s) for f in found] for s in SURVIVABILITIES))
+    print("    balanced", column([f.balanced_accuracy(s) for f in found] for s in SURVIVABILITIES))
+    shares = (
+        [f.payload_bytes(s) / w.payload_bytes(s) for f, w in zip(found, without, strict=True)]
+        for s in SURVIVABILITIES
+    )
+    print("    bytes   ", column(shares))
+    answers = ([f.answers(s) for f in found] for s in SURVIVABILITIES)
+    print("    answers ", " / ".join(f"{spread_of(x).mean:.2f}" for x in answers))
+
+
+if __name__ == "__main__":
+    main()
