@@ -1,8 +1,8 @@
 """Bytes and accuracy of compressed bundles on the real cameras, and sizes of a cut MobileNetV2.
 
-Trained and compressed on train_dir with `ddnn train`'s defaults and those of `Compression`, reported
-on test_dir, which chose nothing. Models and figures are kept in build/compression/, so that an
-interrupted run goes on.
+Trained and compressed on train_dir with `ddnn train`'s defaults and those of `Compression`;
+reported on test_dir, which chose nothing. Models and figures are kept in build/compression/, so
+that an interrupted run goes on.
 """
 
 from __future__ import annotations
