@@ -18,6 +18,7 @@ from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Topology
 from export import Budget, Compression, export_bundle
 from export.compress import LEAST_KERNEL, compress_section
+from export.litert import convert
 from tests.models import randomised
 from tests.reference import small_topology
 
@@ -63,22 +64,19 @@ def kernels(section: keras.Model) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("text", ["pruned:0.75", "clustered:8", "pruned:0.75+clustered:8"])
-def test_kernels_reach_their_sparsity_and_clusters_and_the_rest_stays(text: str) -> None:
+def test_kernels_reach_their_sparsity_and_clusters_and_the_rest_stays() -> None:
     section = images()
     before = {v.path: np.asarray(v) for v in section.weights}
     inputs, targets = met(section)
-    wanted = replace(Compression.parse(text), steps=6, batch_size=16)
+    wanted = replace(BRIEF, sparsity=0.75, clusters=8)
     assert compress_section(section, inputs, targets, wanted) is None
     found = kernels(section)
     large = {name for name, kernel in found.items() if kernel.size >= LEAST_KERNEL}
     assert large == {"wide", "point", "dense"}
     for name in large:
         kernel = found[name]
-        if wanted.sparsity:
-            assert abs((kernel == 0).mean() - wanted.sparsity) <= 1 / kernel.size + 1e-3
-        if wanted.clusters:
-            assert len(np.unique(kernel)) <= wanted.clusters
+        assert abs((kernel == 0).mean() - wanted.sparsity) <= 1 / kernel.size + 1e-3
+        assert len(np.unique(kernel)) <= wanted.clusters
     assert len(np.unique(found["small"])) == found["small"].size
     after = {v.path: np.asarray(v) for v in section.weights}
     for path in (p for p in before if "moving" in p):
@@ -98,11 +96,11 @@ def test_learning_brings_the_outputs_nearer_than_cutting_alone() -> None:
     assert errors[1] < errors[0]
 
 
-@pytest.mark.parametrize("text", ["qat", "pruned:0.75+clustered:8+qat"])
-def test_ranges_that_were_learnt_become_an_int8_artifact(text: str) -> None:
+def test_ranges_that_were_learnt_become_an_int8_artifact() -> None:
     section = images()
     inputs, targets = met(section)
-    wanted = replace(Compression.parse(text), steps=6, batch_size=16, learning_rate=1e-4)
+    wanted = Compression.parse("pruned:0.75+clustered:8+qat")
+    wanted = replace(wanted, steps=6, batch_size=16, learning_rate=1e-4)
     content = compress_section(section, inputs, targets, wanted)
     assert content is not None
     artifact = LiteRTSection(content)
@@ -114,16 +112,13 @@ def test_ranges_that_were_learnt_become_an_int8_artifact(text: str) -> None:
     expected = [np.asarray(x) for x in section(inputs, training=False)]
     for got, own in zip(artifact(inputs), expected, strict=True):
         assert np.corrcoef(got.ravel(), own.ravel())[0, 1] > 0.9
-    kinds = {d["dtype"].__name__ for d in artifact._interpreter.get_tensor_details()}
-    assert "int8" in kinds
-    weights = [
-        d for d in artifact._interpreter.get_tensor_details() if 1024 in np.prod(d["shape"]).ravel()
-    ]
-    assert all(d["dtype"] is np.int8 for d in weights)
-    if wanted.sparsity:
-        # The cluster of zeros moves by less than int8 can tell from zero.
-        dense = np.abs(kernels(section)["dense"])
-        assert (dense < dense.max() / 255).mean() >= wanted.sparsity - 1e-3
+    details = artifact._interpreter.get_tensor_details()
+    large = [d for d in details if np.prod(d["shape"]) == kernels(section)["dense"].size]
+    assert large
+    assert {d["dtype"] for d in large} == {np.int8}
+    # The cluster of zeros moves by less than int8 can tell from zero.
+    dense = np.abs(kernels(section)["dense"])
+    assert (dense < dense.max() / 255).mean() >= wanted.sparsity - 1e-3
 
 
 def test_a_layer_that_cannot_be_translated_is_named() -> None:
@@ -184,22 +179,18 @@ def test_a_bundle_computes_what_the_model_with_its_new_weights_does(
         "right": "int8",
         "top": "none",
     }
-    assert set(found.accuracy_change) == set(topology.survivabilities) or found.accuracy_change
+    assert set(found.accuracy_change) == set(topology.survivabilities)
     assert Bundle(tmp_path / "bundle").manifest.topology == topology
 
 
-def test_a_budget_is_met_by_the_mildest_or_says_the_smallest(
+def test_a_budget_is_met_by_the_mildest_that_fits(
     small: tuple[Topology, Any], tmp_path: Path
 ) -> None:
+    # That none fits: tests/ddnn_tf/cli/test_app.py.
     topology, model = small
     data = labelled(topology, 40, seed=1)
-    whole = export_bundle(model, tmp_path / "whole", data).bytes["left"]
-    found = export_bundle(
-        model, tmp_path / "bundle", data, budget=Budget({"left": whole - 1, "right": 10 * whole})
-    )
+    whole = len(convert(model.get_layer("left")))
+    budget = Budget({"left": whole - 1, "right": 10 * whole})
+    found = export_bundle(model, tmp_path / "bundle", data.inputs, budget=budget)
     assert found.compression == {"left": "float16", "right": "float32", "top": "float32"}
     assert found.bytes["left"] < whole
-    said = r"node 'left' does not fit in 100 bytes: the smallest is [\d,]+ bytes as .tflite"
-    with pytest.raises(InputError, match=said):
-        export_bundle(model, tmp_path / "none", data, budget=Budget({"left": 100}))
-    assert not (tmp_path / "none").exists()
