@@ -197,11 +197,15 @@ class TransportContract:
         assert time.monotonic() - start < 10.0
         until(lambda: two.counters.overflow > 0, "the ring to overflow")
         three.close()
-        # Presence overtakes the messages that were there before it.
-        until(lambda: one.receive(0) == PeerDown("three", three.incarnation or 0), "one to notice")
-        assert isinstance(next_event(two), PeerUp)
-        assert next_event(two) == PeerDown("three", three.incarnation or 0)
-        assert isinstance(next_event(two), Received)
+        gone = PeerDown("three", three.incarnation or 0)
+        until(lambda: one.receive(0) == gone, "one to notice")
+        # Both may hear of it at different times, so how many messages come before it is open; that
+        # presence overtakes them is the mailbox's test.
+        heard = [next_event(two)]
+        while heard[-1] != gone:
+            heard.append(next_event(two))
+        assert isinstance(heard[0], PeerUp)
+        assert len(heard) <= 2 + 4
 
     def test_presence_carries_the_incarnation(self, harness: Harness) -> None:
         one = harness.node("one")
