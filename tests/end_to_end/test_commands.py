@@ -270,7 +270,7 @@ def test_watch_prints_answers_until_it_is_interrupted(
     assert frames == sorted(set(frames))
     expected = {
         *("frame", "answer", "probabilities", "node", "state", "nodes"),
-        *("age_ms", "accuracy", "fallback", "waited", "exit", "model"),
+        *("age_ms", "accuracy", "fallback", "waited", "exit", "model", "early"),
     }
     assert all(set(answer) == expected for answer in answers)
     assert {answer["node"] for answer in answers} == {"cloud"}
