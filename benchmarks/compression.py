@@ -30,7 +30,12 @@ from .cameras import SURVIVABILITIES, cameras
 KEPT = Path("build/compression")
 #: More zeros than FC-32 needs: its depthwise kernels, biases and structure stay as they are.
 MOBILE_ROWS = ("float32", "int8", "pruned:0.8+clustered:16+int8", "pruned:0.9+clustered:16+int8")
-ROWS = ("float32", "int8", "pruned:0.8+clustered:16+int8")
+ROWS = (
+    "float32",
+    "int8",
+    "pruned:0.6+clustered:16+int8",
+    "pruned:0.8+clustered:16+int8",
+)
 
 
 def main(seeds: int = 3, split: str = "train_dir", test: str = "test_dir") -> None:
