@@ -1,4 +1,4 @@
-"""Bytes and accuracy of compressed bundles on the real cameras, and sizes of a cut MobileNetV2.
+"""Bytes and accuracy of compressed bundles on the real cameras, and of a cut MobileNetV2.
 
 Trained and compressed on train_dir with `ddnn train`'s defaults and those of `Compression`;
 reported on test_dir, which chose nothing. Models and figures are kept in build/compression/, so
@@ -17,19 +17,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from ddnn_tf import Topology, datasets, partition, train
+from ddnn_tf import Topology, datasets, train
 from edge_runtime.files import new_file
 from export import Compression, export_bundle
 from export.costs import costs
 from export.litert import convert
 from export.split import KerasRunner
-from tests.models import lively, scenes
 
+from . import mobile as mobilenet
 from .cameras import SURVIVABILITIES, cameras
 
 KEPT = Path("build/compression")
-#: More zeros than FC-32 needs: its depthwise kernels, biases and structure stay as they are.
-MOBILE_ROWS = ("float32", "int8", "pruned:0.8+clustered:16+int8", "pruned:0.9+clustered:16+int8")
+MOBILE_ROWS = ("float32", "int8", "pruned:0.8+clustered:16+int8")
 ROWS = (
     "float32",
     "int8",
@@ -113,28 +112,36 @@ def overhead() -> None:
             )
 
 
-def mobile(steps: int = 20) -> None:
-    """Sizes of MobileNetV2 cut in three; with random weights, so that accuracy says nothing."""
-    network = keras.applications.MobileNetV2(
-        (96, 96, 3), alpha=0.35, weights=None, classes=3, classifier_activation=None
-    )
-    cut = partition(lively(network), ("edge", "fog", "cloud")).model
-    [sensor] = cut.topology.sensors
-    pictures = {sensor.name: scenes(sensor.shape, 32)}
-    print("  MobileNetV2, alpha 0.35, 96x96, cut in three, random weights")
+def mobile(steps: int = 200, seed: int = 0) -> None:
+    """MobileNetV2 on the mobile topology, skips and dropout: sizes, and changes of accuracy."""
+    if mobilenet.folder() is None:
+        print("  skipped MobileNetV2: no cameras; DDNN_DATA=FOLDER says where they are")
+        return
+    print(f"  MobileNetV2, alpha 0.35, 96x96, the mobile topology, seed {seed}")
+    model: Any = None
     whole = 0
     for row in MOBILE_ROWS:
-        with tempfile.TemporaryDirectory(prefix="ddnn-") as folder:
-            bundle = Path(folder) / "bundle"
-            how = replace(Compression.parse(row), steps=steps, batch_size=16)
-            export_bundle(cut, bundle, pictures, compression=how)
-            told = costs(bundle).to_dict()
+        path = KEPT / f"mobile-{seed}-{steps}-{row}.json".replace(":", "-")
+        if not path.is_file():
+            model = model or mobilenet.trained(mobilenet.VARIANTS["skips + dropout"], seed)
+            how = replace(Compression.parse(row), steps=steps, batch_size=32)
+            with tempfile.TemporaryDirectory(prefix="ddnn-") as temporary:
+                bundle = Path(temporary) / "bundle"
+                export_bundle(model, bundle, mobilenet.views("train").inputs, compression=how)
+                runner = KerasRunner(model, model.topology)
+                told = costs(bundle, runner, mobilenet.views("test")).to_dict()
+            with new_file(path) as file:
+                file.write_text(json.dumps(told))
+        told = json.loads(path.read_text())
         raw, packed = (_total(told, kind) for kind in ("raw_bytes", "zstd_bytes"))
         whole = whole or raw
         print(
             f"  {row:<30} .tflite {raw:>9,} ({100 * raw / whole:.1f} %), "
             f"zstd {packed:>9,} ({100 * packed / whole:.1f} %)"
         )
+        for change in ("accuracy_change", "balanced_change"):
+            points = " / ".join(f"{100 * told[change]['raw'][s]:+.2f}" for s in SURVIVABILITIES)
+            print(f"    {change.partition('_')[0]:<9} {points}", flush=True)
 
 
 def _trained(seed: int, split: str, data: Any) -> Any:

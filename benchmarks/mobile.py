@@ -198,7 +198,7 @@ def gains(
 
 def main(seeds: int = 3) -> None:
     """Train what has not been trained yet, and print the table."""
-    if _folder() is None:
+    if folder() is None:
         print("  skipped: no cameras; DDNN_DATA=FOLDER says where they are")
         return
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -225,17 +225,18 @@ def _norms(model: keras.Model) -> list[Any]:
     return [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
 
 
-def _folder() -> Path | None:
-    folder = Path(os.environ.get("DDNN_DATA", "../shared/data")) / "epfl_multiclass"
-    return folder if folder.is_dir() else None
+def folder() -> Path | None:
+    """Where the raw pictures of the cameras are."""
+    found = Path(os.environ.get("DDNN_DATA", "../shared/data")) / "epfl_multiclass"
+    return found if found.is_dir() else None
 
 
 @cache
 def _cameras() -> Dataset:
-    folder = _folder()
-    if folder is None:
+    found = folder()
+    if found is None:
         raise FileNotFoundError("no cameras; DDNN_DATA=FOLDER says where they are")
-    return datasets.load(folder, size=SIZE)
+    return datasets.load(found, size=SIZE)
 
 
 def _save(model: keras.Model, path: Path) -> None:
