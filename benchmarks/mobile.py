@@ -41,12 +41,13 @@ SHAPE = (SIZE, SIZE, 3)
 #: What the bytes 0 and 255 stand for in a MobileNetV2.
 BYTES = (-1.0, 1.0)
 
-#: Of the whole model, and of what comes after the cut.
+#: Of the whole model, and of what comes after the cut. The latter was chosen on
+#: time-backward:validation, with seed 0, beside 6 epochs at 5e-4.
 WHOLE = Recipe(
     epochs=16, batch_size=32, learning_rate=2e-3, balance=0.5, shift=8, zoom=0.15, mirror=True
 )
 REST = Recipe(
-    epochs=6, batch_size=32, learning_rate=5e-4, balance=0.5, shift=8, zoom=0.15, mirror=True
+    epochs=14, batch_size=32, learning_rate=3e-4, balance=0.5, shift=8, zoom=0.15, mirror=True
 )
 
 
