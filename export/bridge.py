@@ -163,8 +163,10 @@ def _layer(section: keras.Model, operation: Any, name: str, old: Any) -> Any:
         for key, value in operation.get_config().items()
         if not key.endswith(_DROPPED) and renamed.get(key, key) in taken
     }
+    # Frozen in an earlier training it is free to learn in this one; the tools find no weights else.
+    own = {"dtype": operation.compute_dtype, "name": name, "trainable": True}
     try:
-        return known.from_config({**config, "dtype": operation.compute_dtype, "name": name})
+        return known.from_config({**config, **own})
     except (TypeError, ValueError) as error:
         said = " ".join(str(error).split())
         raise foreign(section, operation, f"cannot be made in tf_keras ({said})") from error

@@ -90,6 +90,20 @@ def same(model: Any) -> None:
     assert np.ptp(expected, axis=0).max() > 1e-2  # it would show if inputs did not matter
 
 
+def test_what_was_frozen_may_learn_again() -> None:
+    # As the first node of a cut model, whose parts above it alone were trained on.
+    model = section(FLAT, layers.Dense(5))
+    model.trainable = False
+    found = twin(model, probe(model))
+    dense = found.model.layers[-1]
+    assert len(dense.trainable_weights) == 2
+    dense.set_weights([w + 1 for w in dense.get_weights()])
+    before = model.layers[-1].get_weights()
+    found.read_back(found.model)
+    after = model.layers[-1].get_weights()
+    assert all(np.array_equal(b, a + 1) for a, b in zip(before, after, strict=True))
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_layer_computes_the_same(kind: str) -> None:
     shape, layer = LAYERS[kind]
