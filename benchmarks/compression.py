@@ -118,12 +118,14 @@ def mobile(steps: int = 200, seed: int = 0) -> None:
         print("  skipped MobileNetV2: no cameras; DDNN_DATA=FOLDER says where they are")
         return
     print(f"  MobileNetV2, alpha 0.35, 96x96, the mobile topology, seed {seed}")
+    variant = mobilenet.VARIANTS["skips + dropout"]
+    name = mobilenet.kept(variant, seed).stem
     model: Any = None
     whole = 0
     for row in MOBILE_ROWS:
-        path = KEPT / f"mobile-{seed}-{steps}-{row}.json".replace(":", "-")
+        path = KEPT / f"mobile-{name}-{steps}-{row}.json".replace(":", "-")
         if not path.is_file():
-            model = model or mobilenet.trained(mobilenet.VARIANTS["skips + dropout"], seed)
+            model = model or mobilenet.trained(variant, seed)
             how = replace(Compression.parse(row), steps=steps, batch_size=32)
             with tempfile.TemporaryDirectory(prefix="ddnn-") as temporary:
                 bundle = Path(temporary) / "bundle"

@@ -127,9 +127,14 @@ def cut(variant: Variant, seed: int) -> Any:
     ).model
 
 
+def kept(variant: Variant, seed: int) -> Path:
+    """Where the cut model is after it was trained on."""
+    return RESULTS / f"{_key([asdict(WHOLE), asdict(REST), asdict(variant)], seed)}.keras"
+
+
 def trained(variant: Variant, seed: int) -> Any:
     """The cut model after it was trained on; from an earlier run, or now."""
-    path = RESULTS / f"{_key([asdict(WHOLE), asdict(REST), asdict(variant)], seed)}.keras"
+    path = kept(variant, seed)
     if path.is_file():
         return load_model(path)
     model = cut(variant, seed)
