@@ -191,6 +191,9 @@ import os, signal, sys
 from ddnn_tf.cli import app
 import keras
 
+# A shell's background job is started deaf to it, and so are those that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def interrupting(bar, description, epochs):
     def end(epoch, logs):
         if epoch == 2:
