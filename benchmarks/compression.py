@@ -28,7 +28,12 @@ from . import mobile as mobilenet
 from .cameras import SURVIVABILITIES, cameras
 
 KEPT = Path("build/compression")
-MOBILE_ROWS = ("float32", "int8", "pruned:0.8+clustered:16+int8")
+MOBILE_ROWS = (
+    "float32",
+    "int8",
+    "pruned:0.8+clustered:16+int8",
+    "pruned:0.95+clustered:8+int8",
+)
 ROWS = (
     "float32",
     "int8",
