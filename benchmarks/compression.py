@@ -32,6 +32,7 @@ MOBILE_ROWS = (
     "float32",
     "int8",
     "pruned:0.8+clustered:16+int8",
+    "pruned:0.9+clustered:8+int8",
     "pruned:0.95+clustered:8+int8",
 )
 ROWS = (
