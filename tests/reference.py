@@ -4,15 +4,21 @@ A set of names stands for what works; everything else of a topology has failed.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.reliability import Reliability, Runner, evaluate
+from edge_runtime.survival import Survival
 from edge_runtime.topology import Link, Node, Sensor, Topology
+from tests.strategies import samples
 
 Array = NDArray[Any]
+Sections = TypeVar("Sections", bound=Runner)
+CLASSES = ("car", "person", "bus")
+PRIOR = (0.5, 0.3, 0.2)
 
 
 def small_topology(**changes: Any) -> Topology:
@@ -217,3 +223,31 @@ def sure(
         )
 
     return {n for n in topology.order if early(n)}, {n for n in topology.order if passes(n)}
+
+
+def measured(
+    sections: Callable[[Topology, int], Sections],
+    topology: Topology,
+    survival: Survival,
+    count: int = 12,
+    seed: int = 0,
+    *,
+    labels: Array | None = None,
+    **options: Any,
+) -> tuple[Reliability, Sections, dict[str, Array], Array]:
+    """What `evaluate` finds of random sections and data, in the survivability `s`, and these."""
+    runner = sections(topology, seed)
+    inputs = samples(topology, count, seed)
+    if labels is None:
+        labels = np.random.default_rng(seed).integers(0, len(CLASSES), count)
+    found = evaluate(
+        topology,
+        runner,
+        inputs,
+        labels,
+        class_names=CLASSES,
+        prior=PRIOR,
+        survivabilities={"s": survival},
+        **options,
+    )
+    return found, runner, inputs, labels

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,12 @@ from edge_runtime.answering import ANSWERERS, Answerer
 from edge_runtime.choice import highest_first
 from edge_runtime.early import entropy
 from edge_runtime.errors import InputError
-from edge_runtime.reliability import Reliability, evaluate
 from edge_runtime.topology import Topology
 from tests import reference
 from tests.reference import DenseSections, chain_topology, small_topology
-from tests.strategies import samples, survivabilities, topologies
+from tests.strategies import survivabilities, topologies
 
 Array = NDArray[Any]
-CLASSES = ("car", "person", "bus")
-PRIOR = (0.5, 0.3, 0.2)
 
 
 class Sure(DenseSections):
@@ -41,22 +39,7 @@ def softmax(x: Array) -> Array:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def measured(
-    topology: Topology, survival: Any, count: int, seed: int, **options: Any
-) -> tuple[Reliability, Sure, dict[str, Array], Array]:
-    runner, inputs = Sure(topology, seed), samples(topology, count, seed)
-    labels = np.random.default_rng(seed).integers(0, len(CLASSES), count)
-    found = evaluate(
-        topology,
-        runner,
-        inputs,
-        labels,
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={"s": survival},
-        **options,
-    )
-    return found, runner, inputs, labels
+measured = partial(reference.measured, Sure)
 
 
 def brute_force(

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -19,15 +20,13 @@ from edge_runtime.reliability import (
     fallback_answer,
     reachability_bound,
 )
-from edge_runtime.survival import Share, Survival
+from edge_runtime.survival import Share
 from edge_runtime.topology import Group, Topology
 from tests import reference
-from tests.reference import DenseSections, small_topology
+from tests.reference import CLASSES, PRIOR, DenseSections, small_topology
 from tests.strategies import grouped, samples, survivabilities, topologies
 
 Array = NDArray[Any]
-CLASSES = ("car", "person", "bus")
-PRIOR = (0.5, 0.3, 0.2)
 
 
 class Poster32:
@@ -117,30 +116,7 @@ def any_answer(
     return np.stack(rows)
 
 
-def measured(
-    topology: Topology,
-    survival: Survival,
-    *,
-    seed: int = 0,
-    count: int = 12,
-    labels: Array | None = None,
-    **options: Any,
-) -> tuple[Reliability, DenseSections, dict[str, Array], Array]:
-    runner = DenseSections(topology, seed)
-    inputs = samples(topology, count, seed)
-    if labels is None:
-        labels = np.random.default_rng(seed).integers(0, len(CLASSES), count)
-    found = evaluate(
-        topology,
-        runner,
-        inputs,
-        labels,
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={"s": survival},
-        **options,
-    )
-    return found, runner, inputs, labels
+measured = partial(reference.measured, DenseSections)
 
 
 # -- exact evaluation --------------------------------------------------------------------------

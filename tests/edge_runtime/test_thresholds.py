@@ -10,8 +10,8 @@ from edge_runtime.errors import InputError
 from edge_runtime.reliability import evaluate
 from edge_runtime.thresholds import Goal, Point, Thresholds, find_thresholds, lines
 from edge_runtime.topology import Topology
-from tests.edge_runtime.test_early import CLASSES, PRIOR, Sure
-from tests.reference import chain_topology
+from tests.edge_runtime.test_early import Sure
+from tests.reference import CLASSES, PRIOR, chain_topology
 from tests.strategies import samples, survivabilities, topologies
 
 CHAIN = chain_topology().with_exits()
