@@ -41,14 +41,16 @@ class Chooser:
     Not thread-safe; all times are integer nanoseconds of one monotonic clock, handed in. An exit
     is waited for from its first answer in time on, until its process goes or it misses two frames
     in a row. An exit that heard nothing says so by an answer marked as fallback; that is no
-    answer, but it is not waited for any more.
+    answer, but it is not waited for any more. Once `most_open` frames are open, the oldest is not
+    waited for any longer: its answer is taken with what has come, so that none is lost.
 
     `ranking`: all nodes that can answer, preferred ones first, see `choice.candidates`; without it,
     whoever answers is taken for an exit, in the order of names, which will do for the policies
     that compare states and confidence alone. `early`: depth of the nodes that may answer early, the
     higher ones first; they are listened to even where `ranking` does not hold them. At most
-    `most_open` frames are held, and `most_closed` ids remembered. `model`: the only one whose
-    answers are considered, by what `Answer.model` says of it; without it, any.
+    `most_open` frames are held, and `most_closed` ids remembered: ask `ready` after every `take`,
+    or the oldest is closed without an answer. `model`: the only one whose answers are considered,
+    by what `Answer.model` says of it; without it, any.
 
     Raises `InputError` for a policy that needs a ranking and has none.
     """
@@ -131,13 +133,12 @@ class Chooser:
         come, here or where it was computed.
         """
         for frame, found in sorted(self._open.items(), key=lambda item: item[1].captured):
-            if now >= self._due(found):
+            due = now >= self._due(found)
+            if due or len(self._open) >= self._most_open:
                 self._close(frame)
                 missing = self._missing(found)
-                for node in missing:
-                    self._misses[node] += 1
-                    if self._misses[node] >= PATIENCE:
-                        self.gone(node)
+                if due:  # else they had no chance
+                    self._miss(missing)
                 answer = self._choose(found.answers)
                 if answer is not None:
                     return msgspec.structs.replace(
@@ -160,6 +161,12 @@ class Chooser:
     def _due(self, found: _Open) -> int:
         complete = not self._missing(found) and self._choose(found.answers) is not None
         return found.captured if complete else found.captured + self._wait
+
+    def _miss(self, nodes: set[str]) -> None:
+        for node in nodes:
+            self._misses[node] += 1
+            if self._misses[node] >= PATIENCE:
+                self.gone(node)
 
     def _missing(self, found: _Open) -> set[str]:
         """Who is waited for and has not spoken; of a frame answered early, those who could better.

@@ -199,6 +199,19 @@ def test_memory_is_bounded() -> None:
         assert found.closed_frames <= 5
 
 
+def test_the_oldest_frame_makes_room_by_being_answered() -> None:
+    found = warm(most_open=3)
+    for frame in (1, 2):
+        found.take(said(frame, "left"), frame)
+        assert found.ready(frame) is None, "right is waited for"
+    found.take(said(3, "left"), 3)
+    answer = found.ready(3)
+    assert answer is not None
+    assert (answer.frame, answer.node, answer.waited) == (1, "left", True)
+    assert found.ready(3) is None
+    assert "right" in found.expected, "it had no chance, and is not blamed"
+
+
 #: `left` and `right` may answer early, and `top` may not.
 EARLY = {"right": 1, "left": 1}
 
