@@ -2,6 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,20 @@ from edge_runtime.node import Answer
 from edge_runtime.simulate import Bundle
 from edge_runtime.thresholds import write_thresholds
 from tests.commands import Deployed, call, deploy_small
-from tests.end_to_end.live import LIMIT, command, live, until
+from tests.end_to_end.live import LIMIT, Live, command, live, until
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     return deploy_small(tmp_path_factory.mktemp("exits"), "--exits", "all")
+
+
+@pytest.fixture(scope="module")
+def sure(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """`left` is sure of all, so that what happens does not depend on how well it was trained."""
+    bundle = Path(shutil.copytree(deployed.bundle, tmp_path_factory.mktemp("sure") / "bundle"))
+    write_thresholds(bundle, {"left": 1.0})
+    return replace(deployed, bundle=bundle)
 
 
 def up(bundle: Path, data: Path, record: Path, *plan: str) -> Any:
@@ -51,41 +62,62 @@ def test_exits_answer_while_the_output_node_is_dead(deployed: Deployed, tmp_path
     assert {"left", "right"} & set(found["exits"])
 
 
-def test_a_node_that_is_sure_spares_the_bytes_above_it(deployed: Deployed, tmp_path: Path) -> None:
-    bundle = Path(shutil.copytree(deployed.bundle, tmp_path / "bundle"))
-    # It is sure of all, so that what happens does not depend on how well it was trained.
-    write_thresholds(bundle, {"left": 1.0})
+def test_a_node_that_is_sure_spares_the_bytes_above_it(sure: Deployed, tmp_path: Path) -> None:
     plan = ("--early", "--fail", "left@2s")
-    found = up(bundle, deployed.test, tmp_path / "record", *plan)
+    found = up(sure.bundle, sure.test, tmp_path / "record", *plan)
     assert set(found["exits"]) == {"left", "top"}
     assert found["exits"]["left"] >= 15 / 40
-    message = sum(int(np.prod(spec.shape)) * 4 for spec in read_bundle(bundle)[1]["right"].sent)
+    message = sum(
+        int(np.prod(spec.shape)) * 4 for spec in read_bundle(sure.bundle)[1]["right"].sent
+    )
     assert found["payload_bytes"] == message, "the right node's alone"
+
+
+@contextmanager
+def watched(
+    deployment: Live, *options: str | Path
+) -> Iterator[tuple[Callable[[], Answer], list[Answer]]]:
+    """`watch` beside a deployment: what reads its next answer, and all that were read."""
+    said: list[Answer] = []
+    with command("watch", "--deployment", deployment.nodes.path, *options) as process:
+
+        def read() -> Answer:
+            assert process.stdout is not None
+            said.append(msgspec.json.decode(process.stdout.readline(), type=Answer))
+            return said[-1]
+
+        yield read, said
+    frames = [answer.frame for answer in said]
+    assert frames == list(range(frames[0], frames[0] + len(frames))), "one answer a frame"
+    assert not any(answer.fallback for answer in said)
+    # Each says what it is worth in its own state, by the bundle's table of its exit.
+    assert all(answer.accuracy is not None for answer in said)
 
 
 def test_watch_takes_one_answer_a_frame_of_any_exit(deployed: Deployed, tmp_path: Path) -> None:
     nodes = partial(LocalDeployment, answer="any")
     with live(deployed, tmp_path / "nodes", nodes=nodes) as deployment:
-        file = deployment.nodes.path
-        arguments = ("--deployment", file, "--answer", "any", "--bundle", deployed.bundle)
-        with command("watch", *arguments) as watch:
-            said: list[Answer] = []
-
-            def read() -> Answer:
-                assert watch.stdout is not None
-                said.append(msgspec.json.decode(watch.stdout.readline(), type=Answer))
-                return said[-1]
-
+        options = ("--answer", "any", "--bundle", deployed.bundle)
+        with watched(deployment, *options) as (read, said):
             # It may be linked to the exits before it is to the output node.
             until(lambda: read().node == "top", "an answer of the output node")
             deployment.nodes.kill("top")
             until(lambda: read().node != "top", "an answer of an exit")
             after = [read() for _ in range(10)]
         replay = Replay(Bundle(deployed.bundle), deployment.samples.inputs, answer="any")
-    frames = [answer.frame for answer in said]
-    assert frames == list(range(frames[0], frames[0] + len(frames))), "one answer a frame"
     assert {answer.node for answer in after} <= {"left", "right"}
-    assert not any(answer.fallback for answer in said)
     assert replay.count(said) == (len(said), 0)
-    # Each says what it is worth in its own state, by the bundle's table of that exit.
-    assert all(answer.accuracy is not None for answer in said)
+
+
+def test_watch_takes_early_answers(sure: Deployed, tmp_path: Path) -> None:
+    nodes = partial(LocalDeployment, early=True)
+    with live(sure, tmp_path / "nodes", nodes=nodes) as deployment:
+        with watched(deployment, "--early", "--bundle", sure.bundle) as (read, said):
+            until(lambda: read().early, "an early answer")
+            deployment.nodes.kill("left")
+            until(lambda: read().node == "top", "an answer of the output node")
+            after = [read() for _ in range(10)]
+        replay = Replay(Bundle(sure.bundle), deployment.samples.inputs, early=True)
+    assert {(answer.node, answer.early) for answer in said} == {("left", True), ("top", False)}
+    assert {answer.node for answer in after} == {"top"}
+    assert replay.count(said) == (len(said), 0)
