@@ -24,6 +24,8 @@ the order in which files were listed.
 `npz:train`, `npz:validation`, `npz:test`
     For data without frames or subjects: per class, 70 %, 15 % and 15 % of its samples, mixed by
     position (`_mixed`), so that neither a sorted nor a periodic file biases a part.
+`…:train+validation`, of each of these but the folders'
+    Both, to train on once more when all is chosen; for a folder that is `train_dir`.
 `all`
     Everything.
 """
@@ -50,7 +52,7 @@ _TIME: dict[str, dict[str, tuple[int | None, int | None]]] = {
     "time-backward": {"train": (143, None), "validation": (118, 136), "test": (None, 111)},
 }
 _FRAME = {"train": (1, 2, 4), "validation": (3,), "test": (0,)}
-_PARTS = ("train", "validation", "test")
+_PARTS = ("train", "validation", "test", "train+validation")
 
 Rows = NDArray[np.intp]
 
@@ -93,11 +95,11 @@ def split_names(table: Table) -> tuple[str, ...]:
 
 def training_split(name: str, table: Table) -> str:
     """The split a model is trained on where `name` is used; its frequencies are the prior."""
-    family, _, _ = name.partition(":")
+    family, _, part = name.partition(":")
     if family.endswith("_dir"):
         folders = _folder_names(table)
         return "train_dir" if "train_dir" in folders else family
-    return name if family == "all" else f"{family}:train"
+    return name if family == "all" or part == "train+validation" else f"{family}:train"
 
 
 def rows_of(name: str, table: Table) -> Rows:
@@ -109,27 +111,30 @@ def rows_of(name: str, table: Table) -> Rows:
     names = split_names(table)
     if name not in names:
         raise InputError(f"there is no split '{name}': this data has {', '.join(names)}")
-    family, _, part = name.partition(":")
-    if family == "all":
-        rows = np.arange(len(table.labels))
-    elif family == "npz":
-        rows = _npz_rows(table.labels, part)
-    elif family == "subject":
-        assert table.subjects is not None  # split_names offers it only then
-        rows = np.flatnonzero(np.isin(table.subjects, _subjects(table.subjects, part)))
-    elif family in _TIME:
-        rows = np.flatnonzero(_in_time(table, *_TIME[family][part]))
-    elif family == "frame":
-        assert table.frames is not None  # split_names offers it only then
-        rows = np.flatnonzero(np.isin(table.frames % 5, _FRAME[part]))
-    else:
-        rows = _folder_rows(table, family, part)
+    family, _, parts = name.partition(":")
+    rows = np.sort(np.concatenate([_rows(family, part, table) for part in parts.split("+")]))
     if rows.size == 0:
         raise InputError(
             f"split '{name}' is empty: none of the {len(table.labels)} samples belongs to it. "
             f"Choose another of {', '.join(names)}"
         )
     return rows
+
+
+def _rows(family: str, part: str, table: Table) -> Rows:
+    if family == "all":
+        return np.arange(len(table.labels))
+    if family == "npz":
+        return _npz_rows(table.labels, part)
+    if family == "subject":
+        assert table.subjects is not None  # split_names offers it only then
+        return np.flatnonzero(np.isin(table.subjects, _subjects(table.subjects, part)))
+    if family in _TIME:
+        return np.flatnonzero(_in_time(table, *_TIME[family][part]))
+    if family == "frame":
+        assert table.frames is not None  # split_names offers it only then
+        return np.flatnonzero(np.isin(table.frames % 5, _FRAME[part]))
+    return _folder_rows(table, family, part)
 
 
 def _folder_names(table: Table) -> list[str]:

@@ -30,7 +30,8 @@ def test_npz(crops: Path, tmp_path: Path) -> None:
     folder.samples.save_npz(tmp_path / "a.npz")
     data = load(tmp_path / "a.npz")
     assert (data.visible == folder.visible).all()
-    assert data.split_names == ("npz:train", "npz:validation", "npz:test", "all")
+    both = "npz:train+validation"
+    assert data.split_names == ("npz:train", "npz:validation", "npz:test", both, "all")
     assert len(data.split("all").samples) == len(data) == len(folder)
     names = [data.train.name, data.validation.name, data.test.name]
     assert names == ["npz:train", "npz:validation", "npz:test"]

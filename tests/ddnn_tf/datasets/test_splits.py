@@ -27,6 +27,14 @@ def test_time_splits_of_the_epfl_sequence() -> None:
     assert frames_of("time-backward:test") == list(range(1, 112))
 
 
+@pytest.mark.parametrize("family", ["time", "time-backward", "frame"])
+def test_two_parts_may_be_trained_on_once_all_is_chosen(family: str) -> None:
+    both = frames_of(f"{family}:train+validation")
+    parts = [frames_of(f"{family}:{part}") for part in ("train", "validation", "test")]
+    assert both == sorted(parts[0] + parts[1])
+    assert not set(both) & set(parts[2])
+
+
 @given(st.integers(0, 1000), st.integers(20, 3000))
 def test_time_splits_scale_with_the_sequence(start: int, length: int) -> None:
     frames = np.arange(start, start + length)
@@ -94,6 +102,7 @@ def test_names_offered() -> None:
         "npz:train",
         "npz:validation",
         "npz:test",
+        "npz:train+validation",
         "all",
     )
     folders = Table(np.zeros(2, np.int64), folders=np.array(["test_dir", "holdout_dir"]))
@@ -123,4 +132,5 @@ def test_what_a_split_is_trained_on() -> None:
     folders = Table(np.zeros(2, np.int64), folders=np.array(["test_dir", "train_dir"]))
     assert training_split("test_dir", folders) == "train_dir"
     assert training_split("time:test", SEQUENCE) == "time:train"
+    assert training_split("time:train+validation", SEQUENCE) == "time:train+validation"
     assert training_split("all", SEQUENCE) == "all"
