@@ -10,12 +10,15 @@ __all__ = ["Presence"]
 class Presence:
     """Tokens seen, turned into events: at most one incarnation of a node is up at a time.
 
-    For a moment two tokens of one node may be alive: that of a process that was cut off without a
-    word lives on for a lease. The newest number is the one reported.
+    Two tokens of one node may be alive: that of a process that was cut off without a word lives on
+    for a lease, and somebody may claim a name that is taken. The first one seen keeps the name
+    until its token goes, and then the lowest number left, as in `Tenure`: who claims a name cannot
+    silence who holds it.
     """
 
     def __init__(self) -> None:
         self._tokens: dict[str, set[int]] = {}
+        self._holders: dict[str, int] = {}
 
     def tokens(self, node: str) -> frozenset[int]:
         """All incarnations of a node whose tokens are alive."""
@@ -23,32 +26,30 @@ class Presence:
 
     def clear(self) -> list[PeerUp | PeerDown]:
         """All tokens went; the events that follow from it."""
-        pairs = [(node, number) for node, tokens in self._tokens.items() for number in tokens]
-        # From below, so that no other of the same node comes up for a moment.
-        return [event for pair in sorted(pairs) for event in self.down(*pair)]
+        events: list[PeerUp | PeerDown] = [PeerDown(*one) for one in sorted(self._holders.items())]
+        self._tokens.clear()
+        self._holders.clear()
+        return events
 
     def up(self, node: str, incarnation: int) -> list[PeerUp | PeerDown]:
         """A token appeared; the events that follow from it."""
-        tokens = self._tokens.setdefault(node, set())
-        before = max(tokens, default=None)
-        tokens.add(incarnation)
-        return _change(node, before, max(tokens))
+        self._tokens.setdefault(node, set()).add(incarnation)
+        if node in self._holders:
+            return []
+        self._holders[node] = incarnation
+        return [PeerUp(node, incarnation)]
 
     def down(self, node: str, incarnation: int) -> list[PeerUp | PeerDown]:
         """A token went; the events that follow from it."""
         tokens = self._tokens.get(node, set())
-        before = max(tokens, default=None)
         tokens.discard(incarnation)
         if not tokens:
             self._tokens.pop(node, None)
-        return _change(node, before, max(tokens, default=None))
-
-
-def _change(node: str, before: int | None, after: int | None) -> list[PeerUp | PeerDown]:
-    events: list[PeerUp | PeerDown] = []
-    if before != after:
-        if before is not None:
-            events.append(PeerDown(node, before))
-        if after is not None:
-            events.append(PeerUp(node, after))
-    return events
+        if self._holders.get(node) != incarnation:
+            return []
+        del self._holders[node]
+        events: list[PeerUp | PeerDown] = [PeerDown(node, incarnation)]
+        if tokens:
+            self._holders[node] = min(tokens)
+            events.append(PeerUp(node, self._holders[node]))
+        return events

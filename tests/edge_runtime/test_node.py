@@ -6,8 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge_runtime.answering import state_keys
 from edge_runtime.clock import SECOND
 from edge_runtime.errors import InputError
+from edge_runtime.failures import mask_without, output_states
 from edge_runtime.node import MOST_EVENTS, Answer, Node, Notice
 from edge_runtime.topology import Link, Topology
 from edge_runtime.topology import Node as Place
@@ -234,6 +236,30 @@ def test_a_restarted_node_is_heard_again(poster: Nodes) -> None:
     assert answers[-1].state == poster.state()
     assert all(truthful(poster, answer) for answer in answers)
     assert len({answer.frame for answer in answers}) == len(answers)
+
+
+@pytest.mark.parametrize("topology", [POSTER, "poster-edge-skip"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_survives_answers_as_the_simulation_of_a_bundle_says(topology: str, seed: int) -> None:
+    nodes = Nodes(Topology.load(topology))
+    rng, number = random.Random(seed), 1
+    for _ in range(3):
+        down = rng.sample(nodes.topology.order[:-1], rng.randrange(1, 5))
+        for name in down:
+            nodes.kill(name)
+        nodes.frame(number)
+        answers = nodes.frame(number + 1)
+        # `Bundle.answer` computes this state, as `truth` does, for any mask of a trace.
+        states = output_states(nodes.topology, mask_without(nodes.topology, down)[None])
+        [state], _ = state_keys(states)
+        # Where nothing gets through, the output node may not even learn that there is a frame.
+        wanted = [f"{state:x}"] if state else []
+        assert [a.state for a in answers if not a.fallback] == wanted
+        assert all(truthful(nodes, a) for a in answers if not a.fallback)
+        for name in down:
+            nodes.start(name)
+        nodes.frame(number + 2)
+        number += 3
 
 
 @pytest.mark.parametrize(

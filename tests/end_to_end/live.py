@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -184,6 +184,23 @@ class Live:
 
     def log(self, node: str) -> str:
         return self.nodes.log(node).read_text()
+
+
+def check(
+    record: Record, verdict: Verdict, *, least: int = 20, crashes: Sequence[str] = ()
+) -> None:
+    """What holds whatever happens."""
+    assert (verdict.agreement, verdict.mixed_frames, verdict.duplicates) == (1.0, 0, 0)
+    assert verdict.crashes == tuple(crashes)
+    assert verdict.answerable == verdict.frames >= least
+    assert verdict.unanswered <= 0.01 * verdict.answerable
+    assert len(record.answers) >= 0.99 * verdict.frames
+
+
+def check_logs(deployment: Live) -> None:
+    """No node met an error that it did not know."""
+    for node in deployment.topology.order:
+        assert "Traceback" not in deployment.log(node)
 
 
 @contextmanager

@@ -16,11 +16,10 @@ import pytest
 from edge_runtime.deployment_file import Deployment
 from edge_runtime.live.deployment import LocalDeployment
 from edge_runtime.live.replay import Replay
-from edge_runtime.live.run import Configuration, Listing, Record
-from edge_runtime.live.verdict import Verdict
+from edge_runtime.live.run import Configuration, Listing
 from edge_runtime.simulate import Bundle
 from tests.commands import Deployed
-from tests.end_to_end.live import Companion, Live, command, live
+from tests.end_to_end.live import Companion, Live, check, check_logs, command, live
 
 HOUR = 3600
 
@@ -57,20 +56,6 @@ def settled(request: pytest.FixtureRequest) -> None:
     """Each test begins with a deployment in which nothing fails."""
     if "deployment" in request.fixturenames:
         request.getfixturevalue("deployment").settle()
-
-
-def check(record: Record, verdict: Verdict, *, least: int = 20) -> None:
-    """What holds whatever happens."""
-    assert (verdict.agreement, verdict.mixed_frames, verdict.duplicates) == (1.0, 0, 0)
-    assert verdict.crashes == ()
-    assert verdict.answerable == verdict.frames >= least
-    assert verdict.unanswered <= 0.01 * verdict.answerable
-    assert len(record.answers) >= 0.99 * verdict.frames
-
-
-def check_logs(deployment: Live) -> None:
-    for node in deployment.topology.order:
-        assert "Traceback" not in deployment.log(node)
 
 
 # -- slow readers ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Topology
 from edge_runtime.trace import FailureTrace
 from tests.commands import Deployed
-from tests.end_to_end.live import DEADLINE_MS, FPS, Live, live
+from tests.end_to_end.live import FPS, Live, live
 
 Tour = tuple[Live, Record, Verdict, tuple[Configuration, ...]]
 
@@ -142,4 +142,3 @@ def test_encoded_messages_agree_too(it: Deployed, encoding: str, tmp_path: Path)
     # 11 links of 32 numbers when all are up.
     assert 0 < verdict.payload_bytes <= 11 * 32 * (1 if encoding == "int8" else 2)
     assert verdict.latency_ms["p50"] is not None
-    assert verdict.latency_ms["p50"] < DEADLINE_MS

