@@ -92,8 +92,9 @@ def test_no_fault_breaks_an_invariant(first: int) -> None:
     # Most frames are, or the claim below would be an empty one.
     assert total["answerable"] > 0.7 * total["frames"]
     assert total["unanswered"] <= 0.01 * total["answerable"]
-    # About half of the seeds run with exits on every node, and more frames can be answered then.
-    assert total["answerable_by_any"] > 0.3 * total["frames"]
+    # About half of the seeds run with exits on every node, of fifty now and then only a third, and
+    # more frames can be answered then.
+    assert total["answerable_by_any"] > 0.15 * total["frames"]
     assert total["untaken"] <= 0.01 * total["answerable_by_any"]
 
 
