@@ -12,8 +12,9 @@ from tensorflow.lite.python import schema_py_generated as schema
 from edge_runtime.interpreter import LiteRTSection
 from edge_runtime.manifest import Quantization
 from export import litert
+from export.flatbuffer import ALIGNMENT
 from export.litert import convert
-from export.trim import ALIGNMENT, trimmed
+from export.trim import trimmed
 from tests.models import randomised
 
 INPUTS = {"cam": (8, 8, 3), "edge": (8,)}
