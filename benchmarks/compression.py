@@ -31,16 +31,26 @@ KEPT = Path("build/compression")
 MOBILE_ROWS = (
     "float32",
     "int8",
+    "int8+coarse",
+    "qat",
     "pruned:0.8+clustered:16+int8",
+    "pruned:0.8+clustered:16+int8+coarse",
+    "pruned:0.8+clustered:16+qat",
     "pruned:0.9+clustered:8+int8",
     "pruned:0.95+clustered:8+int8",
 )
 ROWS = (
     "float32",
     "int8",
+    "int8+coarse",
+    "qat",
     "pruned:0.6+clustered:16+int8",
+    "pruned:0.6+clustered:16+int8+coarse",
+    "pruned:0.6+clustered:16+qat",
     "pruned:0.8+clustered:16+int8",
 )
+#: Steps of each stage where `qat` is among them, whose ranges move slowly.
+QAT_STEPS = 2000
 
 
 def main(seeds: int = 3, split: str = "train_dir", test: str = "test_dir") -> None:
@@ -69,7 +79,7 @@ def bundles(seed: int, split: str, test: str) -> dict[str, Any]:
             with tempfile.TemporaryDirectory(prefix="ddnn-") as temporary:
                 bundle = Path(temporary) / "bundle"
                 inputs = data.split(split).inputs
-                export_bundle(model, bundle, inputs, compression=Compression.parse(row))
+                export_bundle(model, bundle, inputs, compression=_parsed(row))
                 told = costs(bundle, runner, data.split(test)).to_dict()
             with new_file(path) as file:
                 file.write_text(json.dumps(told))
@@ -132,7 +142,7 @@ def mobile(steps: int = 200, seed: int = 0) -> None:
         path = KEPT / f"mobile-{name}-{steps}-{row}.json".replace(":", "-")
         if not path.is_file():
             model = model or mobilenet.trained(variant, seed)
-            how = replace(Compression.parse(row), steps=steps, batch_size=32)
+            how = replace(_parsed(row, steps), batch_size=32)
             with tempfile.TemporaryDirectory(prefix="ddnn-") as temporary:
                 bundle = Path(temporary) / "bundle"
                 export_bundle(model, bundle, mobilenet.views("train").inputs, compression=how)
@@ -164,6 +174,11 @@ def _trained(seed: int, split: str, data: Any) -> Any:
         with new_file(path) as temporary:
             model.save(temporary)
     return keras.models.load_model(path)
+
+
+def _parsed(row: str, steps: int = Compression.steps) -> Compression:
+    found = Compression.parse(row)
+    return replace(found, steps=QAT_STEPS if found.qat else steps)
 
 
 def _total(one: Mapping[str, Any], kind: str) -> int:

@@ -198,7 +198,7 @@ def export_bundle(
     masks = failure_masks(topology, survivabilities, samples, np.random.default_rng(seed))
     choice = {node: steps[0] for node, steps in rungs.items()}
     made: dict[str, bytes] = {}
-    if limits or any(one.learns for one in choice.values()):
+    if limits or any(one.learns or one.coarse for one in choice.values()):
         small = compress_model(
             model,
             topology,

@@ -27,6 +27,7 @@ from edge_runtime.topology import Topology
 from .artifact import REPRESENTATIVE
 from .bridge import QUANTIZED, foreign, legacy, twin
 from .calibration import spaced
+from .coarse import coarsened
 from .compression import Compression, Stored
 from .litert import convert, convert_saved
 from .packing import stored_bytes
@@ -156,6 +157,8 @@ class _Attempts:
             if artifact is None:
                 some = spaced(self._inputs, REPRESENTATIVE)
                 artifact = convert(section, rung.quantize, representative=some, exit=self._exit)
+            if rung.coarse:
+                artifact = coarsened(artifact)
             self._made[rung] = artifact, section.get_weights()
         artifact, weights = self._made[rung]
         section.set_weights(weights)

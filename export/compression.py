@@ -40,6 +40,8 @@ class Compression:
         qat: learn with weights and activations rounded to int8 in every step, and take the ranges
             so learned; sparsity and clusters are kept.
         quantize: how the artifact stores and computes; `int8` where `qat` is asked for.
+        coarse: in int8, one scale for each kernel in place of one for each of its channels, but for
+            depthwise convolutions.
         steps: of learning, for each of pruning, clustering and quantisation.
         batch_size: samples a step.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
@@ -49,6 +51,7 @@ class Compression:
     clusters: int = 0
     qat: bool = False
     quantize: Quantization = "none"
+    coarse: bool = False
     steps: int = 500
     batch_size: int = 128
     learning_rate: float = 1e-3
@@ -68,6 +71,8 @@ class Compression:
             raise InputError(
                 f"quantisation-aware training is for int8, got quantize={self.quantize!r}"
             )
+        if self.coarse and self.quantize != "int8":
+            raise InputError(f"coarse scales are for int8, got quantize={self.quantize!r}")
         for name in ("steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"expected {name} of at least 1, got {getattr(self, name)}")
@@ -84,11 +89,12 @@ class Compression:
         parts += [f"clustered:{self.clusters}"] if self.clusters else []
         parts += ["qat"] if self.qat else []
         parts += [] if self.quantize == "none" and parts else [self.quantize]
+        parts += ["coarse"] if self.coarse else []
         return "+".join("float32" if part == "none" else part for part in parts)
 
     @classmethod
     def parse(cls, text: str) -> Compression:
-        """Read what `str` writes: `pruned:0.8+clustered:16+int8`, `float16`, `qat`."""
+        """Read what `str` writes: `pruned:0.8+clustered:16+int8`, `float16`, `int8+coarse`."""
         found: dict[str, object] = {}
         for part in text.split("+"):
             word, _, number = part.strip().partition(":")
@@ -101,6 +107,8 @@ class Compression:
                     raise ValueError
                 elif word == "qat":
                     found |= {"qat": True, "quantize": "int8"}
+                elif word == "coarse":
+                    found["coarse"] = True
                 elif word == "float32":
                     found["quantize"] = "none"
                 elif word in get_args(Quantization):
@@ -110,8 +118,8 @@ class Compression:
             except ValueError:
                 raise InputError(
                     f"cannot read {part.strip()!r} in the compression {text!r}; expected "
-                    "pruned:SHARE, clustered:NUMBER, qat, float32, float16, dynamic or int8, "
-                    "joined by +"
+                    "pruned:SHARE, clustered:NUMBER, qat, float32, float16, dynamic, int8 or "
+                    "coarse, joined by +"
                 ) from None
         return cls(**found)  # type: ignore[arg-type]
 
@@ -121,6 +129,7 @@ LADDER: tuple[Compression, ...] = (
     Compression(),
     Compression(quantize="float16"),
     Compression(quantize="int8"),
+    Compression(quantize="int8", coarse=True),
     Compression(clusters=16, quantize="int8"),
     *(Compression(sparsity=s, clusters=16, quantize="int8") for s in (0.5, 0.7, 0.8, 0.9)),
 )

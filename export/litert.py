@@ -22,6 +22,7 @@ from edge_runtime.manifest import Quantization
 from edge_runtime.quiet import quiet
 
 from . import saved_model
+from .trim import trimmed
 
 __all__ = ["convert", "convert_saved"]
 
@@ -88,15 +89,14 @@ def convert(
         with quiet(), warnings.catch_warnings(action="ignore"):
             try:
                 if exit:
-                    path.write_bytes(_convert_both(section, Path(folder) / "1", options))
-                else:
-                    section.export(path, format="litert", verbose=False, **options)
+                    return _convert_both(section, Path(folder) / "1", options)
+                section.export(path, format="litert", verbose=False, **options)
             except ConverterError as error:
                 raise InputError(
                     f"section {section.name!r} cannot be converted with LiteRT's built-in "
                     f"operations alone: {str(error).splitlines()[0]}; use other layers there"
                 ) from error
-        return path.read_bytes()
+        return trimmed(path.read_bytes())
 
 
 def _in_blocks(section: keras.Model) -> keras.Model:
@@ -140,8 +140,7 @@ def convert_saved(folder: Path, signatures: Sequence[str], options: Mapping[str,
                 setattr(converter.target_spec, key, choice)
         else:
             setattr(converter, name, value)
-    content: bytes = converter.convert()
-    return content
+    return trimmed(converter.convert())
 
 
 def _one_by_one(inputs: Mapping[str, Array], signatures: Sequence[str] = ()) -> Any:

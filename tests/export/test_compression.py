@@ -17,12 +17,13 @@ POSTER = Topology.load("poster-residual")
     clusters=st.sampled_from([0, 3, 16, 256]),
     quantize=st.sampled_from(["none", "float16", "dynamic", "int8"]),
     qat=st.booleans(),
+    coarse=st.booleans(),
 )
 def test_what_is_written_reads_as_itself(
-    sparsity: float, clusters: int, quantize: str, qat: bool
+    sparsity: float, clusters: int, quantize: str, qat: bool, coarse: bool
 ) -> None:
-    kind = "int8" if qat else quantize
-    one = Compression(sparsity=sparsity, clusters=clusters, qat=qat, quantize=kind)  # type: ignore[arg-type]
+    kind = "int8" if qat or coarse else quantize
+    one = Compression(sparsity, clusters, qat, kind, coarse)  # type: ignore[arg-type]
     assert Compression.parse(str(one)) == one
 
 
@@ -33,6 +34,7 @@ def test_what_is_written_reads_as_itself(
         (lambda: Compression(clusters=1), "clusters from 2 to 256, got 1"),
         (lambda: Compression(sparsity=0.5, clusters=2), "clusters from 3 to 256, got 2"),
         (lambda: Compression(qat=True), "quantisation-aware training is for int8, got"),
+        (lambda: Compression(coarse=True), "coarse scales are for int8, got quantize='none'"),
         (lambda: Compression(quantize="int4"), "unknown quantization 'int4'"),  # type: ignore[arg-type]
         (lambda: Compression(steps=0), "steps of at least 1, got 0"),
         (lambda: Compression(learning_rate=0), "learning_rate above 0, got 0"),
@@ -78,7 +80,12 @@ def test_a_node_has_a_compression_or_a_budget() -> None:
 
 
 def test_only_packed_artifacts_are_pruned_for_a_budget() -> None:
-    assert [str(rung) for rung in ladder("raw")] == ["float32", "float16", "int8"]
+    assert [str(rung) for rung in ladder("raw")] == [
+        "float32",
+        "float16",
+        "int8",
+        "int8+coarse",
+    ]
     assert ladder("zstd") == LADDER
     assert LADDER[: len(ladder("raw"))] == ladder("raw")
 
