@@ -96,6 +96,7 @@ PUBLIC = {
         "check_node",
         "load_section",
         "read_golden",
+        "smoothed",
     ],
     "edge_runtime.survival": [
         "Share",
