@@ -15,6 +15,7 @@ NAMES = (
     "partition",
     "accuracy",
     "splits",
+    "boxes",
     "mobile",
     "early",
     "ablation",

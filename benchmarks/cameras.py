@@ -15,7 +15,8 @@ import keras
 import numpy as np
 
 from ddnn_tf import Convolutional, Recipe, Topology, datasets, expected_accuracy, learn_views, train
-from ddnn_tf.datasets import Batches, Dataset
+from ddnn_tf.datasets import Batches, Dataset, with_boxes
+from ddnn_tf.datasets.boxes import Boxes
 from ddnn_tf.searches.runs import ROUNDING
 from edge_runtime.files import new_file
 from edge_runtime.reliability import reachability_bound
@@ -64,6 +65,7 @@ class Setting:
     all else by `rest`, or None where each camera's does.
     `rare`: how often each sample of the rarest class stands in the training data.
     `size`, `margins`: of the views cut from whole pictures; the poster's crops are as they are.
+    `boxes`: whether the size of each view's box is seen, beside its pixels or alone.
     """
 
     form: Form = "epfl_multiclass"
@@ -76,10 +78,11 @@ class Setting:
     views: Recipe | Literal["shared"] | None = VIEWS
     rest: Recipe = REST
     rare: int = 1
+    boxes: Boxes | None = None
 
     def data(self, split: str) -> Batches:
         """A split of the cameras."""
-        return _cameras(self.form, self.size, self.margins).split(split)
+        return _cameras(self.form, self.size, self.margins, self.boxes).split(split)
 
     def taught(self) -> Batches:
         """What it is trained on."""
@@ -91,8 +94,10 @@ class Setting:
 
     def graph(self) -> Topology:
         """The topology, for views of this size."""
-        shapes = {name: x.shape[1:] for name, x in self.data(self.split).inputs.items()}
-        return Topology.load(self.topology).with_sensors(shapes, "uint8")
+        cameras = Topology.load(self.topology)
+        shape = self.size, self.size, 3 * len(self.margins)
+        sized = cameras.with_sensors({s.name: shape for s in cameras.sensors}, "uint8")
+        return with_boxes(sized, self.boxes) if self.boxes else sized
 
 
 def cameras() -> Path | None:
@@ -172,14 +177,20 @@ def _save(model: keras.Model, path: Path) -> None:
 
 
 @cache
-def _cameras(form: Form, size: int, margins: tuple[float, ...]) -> Dataset:
+def _cameras(
+    form: Form, size: int, margins: tuple[float, ...], boxes: Boxes | None = None
+) -> Dataset:
     folder = cameras()
     if folder is None:
         raise FileNotFoundError("no cameras; DDNN_DATA=FOLDER says where they are")
-    whole: dict[str, Any] = {"size": size, "margin": margins} if form != "mvmc" else {}
+    whole: dict[str, Any] = {}
+    if form != "mvmc":
+        whole = {"size": size, "margin": margins, "boxes": boxes}
     return datasets.load(folder / form, **whole)
 
 
 def _key(what: Any, seed: int) -> str:
     plain = asdict(what) if isinstance(what, Setting) else what
+    if isinstance(what, Setting) and what.boxes is None:
+        del plain["boxes"]  # what was kept before there were any is still of this setting
     return sha256(json.dumps([plain, seed]).encode()).hexdigest()[:12]

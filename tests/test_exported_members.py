@@ -49,6 +49,7 @@ PUBLIC = {
         "read_npz",
         "read_raw",
         "read_street",
+        "with_boxes",
         "write_street",
     ],
     "edge_runtime.failures": [
