@@ -16,6 +16,7 @@ NAMES = (
     "accuracy",
     "splits",
     "boxes",
+    "smoothing",
     "mobile",
     "early",
     "ablation",

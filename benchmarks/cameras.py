@@ -17,6 +17,7 @@ import numpy as np
 from ddnn_tf import Convolutional, Recipe, Topology, datasets, expected_accuracy, learn_views, train
 from ddnn_tf.datasets import Batches, Dataset, with_boxes
 from ddnn_tf.datasets.boxes import Boxes
+from ddnn_tf.datasets.splits import Table, rows_of
 from ddnn_tf.searches.runs import ROUNDING
 from edge_runtime.files import new_file
 from edge_runtime.reliability import reachability_bound
@@ -32,6 +33,7 @@ __all__ = [
     "cameras",
     "figures",
     "spreads",
+    "trained",
 ]
 
 SURVIVABILITIES = ("high", "medium", "low")
@@ -84,6 +86,16 @@ class Setting:
         """A split of the cameras."""
         return _cameras(self.form, self.size, self.margins, self.boxes).split(split)
 
+    def table(self, split: str) -> Table:
+        """Class, object and frame of each sample of a split."""
+        table = _cameras(self.form, self.size, self.margins, self.boxes).table
+        rows = rows_of(split, table)
+        return Table(
+            labels=table.labels[rows],
+            objects=None if table.objects is None else table.objects[rows],
+            frames=None if table.frames is None else table.frames[rows],
+        )
+
     def taught(self) -> Batches:
         """What it is trained on."""
         data = self.data(self.split)
@@ -112,7 +124,7 @@ def figures(
     """What `expected_accuracy` finds on a split, from an earlier run or from training now."""
     path = kept / f"{_key(setting, seed)}-{on.replace(':', '-')}-{messages}.json"
     if not path.is_file():
-        model = _trained(setting, seed, kept)
+        model = trained(setting, seed, kept)
         found = expected_accuracy(model, setting.data(on), SURVIVABILITIES, messages=messages)
         for name, best in bound(setting, on).items():
             if found.expected_accuracy(name) > best + ROUNDING:
@@ -138,7 +150,8 @@ def spreads(found: Sequence[Mapping[str, Any]], figure: str) -> str:
     return " / ".join(f"{np.mean(c):.2f} ± {(max(c) - min(c)) / 2:.2f}" for c in columns)
 
 
-def _trained(setting: Setting, seed: int, kept: Path) -> Any:
+def trained(setting: Setting, seed: int, kept: Path) -> Any:
+    """A setting's model, from an earlier run or from training now."""
     path = kept / f"{_key(setting, seed)}.keras"
     if path.is_file():
         return keras.models.load_model(path)

@@ -32,7 +32,7 @@ from .dataset import Dataset
 from .pictures import Box, crop, cut_size, read_picture
 from .splits import Table
 
-__all__ = ["BOXES", "PICTURES", "is_raw", "read_raw"]
+__all__ = ["BOXES", "PICTURES", "is_raw", "listed_boxes", "read_raw"]
 
 FORM = "raw"
 PICTURES = "multiclass_ground_truth_images"
@@ -92,7 +92,7 @@ def read_raw(
         raise InputError(f"margin must be a number of at least 1, or several; came {margin}")
     pictures = _listed_pictures(root)
     cameras = sorted(pictures)
-    listed = _listed_boxes(root, set(cameras))
+    listed = listed_boxes(root, set(cameras))
     class_names = tuple(sorted({key[0] for key in listed}))
     events: Counter[str] = Counter()
     keys = _with_pictures(listed, pictures, events)
@@ -188,7 +188,11 @@ def _listed_pictures(root: Path) -> dict[int, dict[int, Path]]:
     return pictures
 
 
-def _listed_boxes(root: Path, cameras: set[int]) -> dict[_Key, _Views]:
+def listed_boxes(root: Path, cameras: set[int]) -> dict[_Key, _Views]:
+    """The boxes of every (class, frame, object), by camera, as they stand in the files.
+
+    Raises `InputError` for files that are not of the form, or of another camera than these.
+    """
     boxes: dict[_Key, _Views] = defaultdict(dict)
     for folder in _visible_entries(root / BOXES):
         match = _CLASS.fullmatch(folder.name)
