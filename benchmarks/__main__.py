@@ -15,6 +15,8 @@ NAMES = (
     "partition",
     "accuracy",
     "splits",
+    "boxes",
+    "smoothing",
     "mobile",
     "early",
     "ablation",

@@ -15,7 +15,9 @@ import keras
 import numpy as np
 
 from ddnn_tf import Convolutional, Recipe, Topology, datasets, expected_accuracy, learn_views, train
-from ddnn_tf.datasets import Batches, Dataset
+from ddnn_tf.datasets import Batches, Dataset, with_boxes
+from ddnn_tf.datasets.boxes import Boxes
+from ddnn_tf.datasets.splits import Table, rows_of
 from ddnn_tf.searches.runs import ROUNDING
 from edge_runtime.files import new_file
 from edge_runtime.reliability import reachability_bound
@@ -31,6 +33,7 @@ __all__ = [
     "cameras",
     "figures",
     "spreads",
+    "trained",
 ]
 
 SURVIVABILITIES = ("high", "medium", "low")
@@ -64,6 +67,7 @@ class Setting:
     all else by `rest`, or None where each camera's does.
     `rare`: how often each sample of the rarest class stands in the training data.
     `size`, `margins`: of the views cut from whole pictures; the poster's crops are as they are.
+    `boxes`: whether the size of each view's box is seen, beside its pixels or alone.
     """
 
     form: Form = "epfl_multiclass"
@@ -76,10 +80,21 @@ class Setting:
     views: Recipe | Literal["shared"] | None = VIEWS
     rest: Recipe = REST
     rare: int = 1
+    boxes: Boxes | None = None
 
     def data(self, split: str) -> Batches:
         """A split of the cameras."""
-        return _cameras(self.form, self.size, self.margins).split(split)
+        return _cameras(self.form, self.size, self.margins, self.boxes).split(split)
+
+    def table(self, split: str) -> Table:
+        """Class, object and frame of each sample of a split."""
+        table = _cameras(self.form, self.size, self.margins, self.boxes).table
+        rows = rows_of(split, table)
+        return Table(
+            labels=table.labels[rows],
+            objects=None if table.objects is None else table.objects[rows],
+            frames=None if table.frames is None else table.frames[rows],
+        )
 
     def taught(self) -> Batches:
         """What it is trained on."""
@@ -91,8 +106,10 @@ class Setting:
 
     def graph(self) -> Topology:
         """The topology, for views of this size."""
-        shapes = {name: x.shape[1:] for name, x in self.data(self.split).inputs.items()}
-        return Topology.load(self.topology).with_sensors(shapes, "uint8")
+        cameras = Topology.load(self.topology)
+        shape = self.size, self.size, 3 * len(self.margins)
+        sized = cameras.with_sensors({s.name: shape for s in cameras.sensors}, "uint8")
+        return with_boxes(sized, self.boxes) if self.boxes else sized
 
 
 def cameras() -> Path | None:
@@ -107,7 +124,7 @@ def figures(
     """What `expected_accuracy` finds on a split, from an earlier run or from training now."""
     path = kept / f"{_key(setting, seed)}-{on.replace(':', '-')}-{messages}.json"
     if not path.is_file():
-        model = _trained(setting, seed, kept)
+        model = trained(setting, seed, kept)
         found = expected_accuracy(model, setting.data(on), SURVIVABILITIES, messages=messages)
         for name, best in bound(setting, on).items():
             if found.expected_accuracy(name) > best + ROUNDING:
@@ -133,7 +150,8 @@ def spreads(found: Sequence[Mapping[str, Any]], figure: str) -> str:
     return " / ".join(f"{np.mean(c):.2f} ± {(max(c) - min(c)) / 2:.2f}" for c in columns)
 
 
-def _trained(setting: Setting, seed: int, kept: Path) -> Any:
+def trained(setting: Setting, seed: int, kept: Path) -> Any:
+    """A setting's model, from an earlier run or from training now."""
     path = kept / f"{_key(setting, seed)}.keras"
     if path.is_file():
         return keras.models.load_model(path)
@@ -172,14 +190,20 @@ def _save(model: keras.Model, path: Path) -> None:
 
 
 @cache
-def _cameras(form: Form, size: int, margins: tuple[float, ...]) -> Dataset:
+def _cameras(
+    form: Form, size: int, margins: tuple[float, ...], boxes: Boxes | None = None
+) -> Dataset:
     folder = cameras()
     if folder is None:
         raise FileNotFoundError("no cameras; DDNN_DATA=FOLDER says where they are")
-    whole: dict[str, Any] = {"size": size, "margin": margins} if form != "mvmc" else {}
+    whole: dict[str, Any] = {}
+    if form != "mvmc":
+        whole = {"size": size, "margin": margins, "boxes": boxes}
     return datasets.load(folder / form, **whole)
 
 
 def _key(what: Any, seed: int) -> str:
     plain = asdict(what) if isinstance(what, Setting) else what
+    if isinstance(what, Setting) and what.boxes is None:
+        del plain["boxes"]  # what was kept before there were any is still of this setting
     return sha256(json.dumps([plain, seed]).encode()).hexdigest()[:12]

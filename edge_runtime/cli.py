@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,17 +18,20 @@ from numpy.typing import NDArray
 
 from .answering import ANSWERERS, Answerer
 from .choice import POLICIES, Policy
+from .clock import SECOND
 from .errors import InputError
 from .failures import draw, output_states
 from .files import new_file
+from .live.injections import parse_seconds
 from .live.replay import Replay, read_answers
 from .manifest import BUNDLE_FILE, read_bundle
+from .node import Smoothed, check_smoothing
 from .profile import profile, profile_node
 from .reach import reach_probability
 from .reliability import FALLBACKS, Reliability, evaluate
 from .samples import Samples
 from .sampling import LEVEL, sample_configurations
-from .simulate import Answers, Bundle, check_node
+from .simulate import Answers, Bundle, check_node, smoothed
 from .survival import Survival, Uptime
 from .thresholds import Goal, find_thresholds, lines, write_thresholds
 from .topology import Topology
@@ -228,6 +232,27 @@ def add_early(parser: Any) -> None:
     )
 
 
+def add_smooth(parser: Any) -> None:
+    """Add the option that smooths the output node's answers."""
+    parser.add_argument(
+        "--smooth",
+        metavar="TIME",
+        help="also tell what the output node's answers say together, those of so long ago by half, "
+        "as in 500ms; only for frames that show one object",
+    )
+
+
+def half_life(options: argparse.Namespace) -> int | None:
+    """What `--smooth` says, in nanoseconds; None without it."""
+    if options.smooth is None:
+        return None
+    seconds = parse_seconds("--smooth", options.smooth)
+    if not seconds:
+        raise InputError("expected --smooth above 0, as in 500ms; leave it out for none")
+    check_smoothing(seconds, options.answer, early=options.early)
+    return round(seconds * SECOND)
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
     samples = samples_for(bundle.manifest.topology, options.data)
@@ -379,7 +404,10 @@ def _simulate(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"expected --{name} of at least 1, got {value}")
+    if not 0 < options.fps < math.inf:
+        raise InputError(f"expected --fps above 0, got {options.fps}")
     check_sampling(None, options.seed)
+    smooth = half_life(options)
     bundle = Bundle(options.bundle)
     topology = bundle.manifest.topology
     samples = samples_for(topology, options.data)
@@ -402,16 +430,22 @@ def _simulate(options: argparse.Namespace) -> int:
             early=options.early,
         )
         right = answers.classes == samples.labels[frames]
+        together = None
+        if smooth is not None:
+            together = smoothed(answers, bundle.manifest.prior, smooth * options.fps / SECOND)
         if "save_trace" in files:
             trace.save(files["save_trace"])
         if "save_answers" in files:
-            _save_answers(files["save_answers"], bundle, answers, right)
+            _save_answers(files["save_answers"], bundle, answers, right, together)
     result = {
         "frames": len(masks),
         "answered": sum(state != 0 for state in answers.states),
         "changes": len(trace.changes),
         "measured_accuracy": float(right.mean()),
     }
+    if together is not None:
+        told = together.argmax(axis=1) == samples.labels[frames]
+        result["smoothed_accuracy"] = float(told.mean())
     if options.json:
         print_json(result)
     else:
@@ -419,22 +453,32 @@ def _simulate(options: argparse.Namespace) -> int:
             f"{result['frames']} frames, {result['changes']} changes of what had failed, "
             f"{result['answered']} frames answered by the network, the others by the fallback; "
             f"accuracy {100 * float(right.mean()):.2f} %"
+            + ("" if together is None else f", smoothed {100 * result['smoothed_accuracy']:.2f} %")
         )
     return 0
 
 
-def _save_answers(path: Path, bundle: Bundle, answers: Answers, right: NDArray[np.bool_]) -> None:
+def _save_answers(
+    path: Path,
+    bundle: Bundle,
+    answers: Answers,
+    right: NDArray[np.bool_],
+    together: NDArray[np.float64] | None,
+) -> None:
+    names = bundle.manifest.class_names
     with path.open("w", encoding="utf-8") as file:
         for i, state in enumerate(answers.states):
             line = {
                 "frame": i,
-                "answer": bundle.manifest.class_names[answers.classes[i]],
+                "answer": names[answers.classes[i]],
                 "probabilities": [round(float(p), 6) for p in answers.probabilities[i]],
                 "node": answers.nodes[i],
                 "state": f"{state:x}",
                 "fallback": state == 0,
                 "right": bool(right[i]),
             }
+            if together is not None:
+                line["smoothed"] = msgspec.to_builtins(Smoothed.of(together[i], names))
             file.write(json.dumps(line) + "\n")
 
 
@@ -567,6 +611,10 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--save-trace", type=Path, metavar="FILE", help="write the trace drawn")
     add.add_argument("--save-answers", type=Path, metavar="FILE", help="write them, a line each")
     add_answer(add)
+    add_smooth(add)
+    add.add_argument(
+        "--fps", type=float, default=30.0, help="frames a second, for --smooth; default 30"
+    )
     add.add_argument(
         "--answers",
         type=Path,

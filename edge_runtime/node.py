@@ -6,7 +6,7 @@ What is decided when is `gather.py`'s; this only carries it out.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import msgspec
@@ -21,10 +21,20 @@ from .gather import Condition, Dropped, Gather, Ready, TensorSpec, complete
 from .manifest import NodeManifest
 from .process import resident_mb
 from .reliability import fallback_answer
+from .smoothing import Smoother
 from .transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
 from .wire import Encoding, Message, encode, short_fingerprint
 
-__all__ = ["Answer", "Metrics", "Node", "Notice", "Section", "Source"]
+__all__ = [
+    "Answer",
+    "Metrics",
+    "Node",
+    "Notice",
+    "Section",
+    "Smoothed",
+    "Source",
+    "check_smoothing",
+]
 
 Array = NDArray[Any]
 
@@ -64,6 +74,19 @@ class Source(Protocol):
         """Give back what it holds."""
 
 
+class Smoothed(msgspec.Struct, frozen=True):
+    """What a node's answers up to a frame's say together, see `Smoother`."""
+
+    answer: str
+    probabilities: tuple[float, ...]
+
+    @classmethod
+    def of(cls, probabilities: Array, class_names: Sequence[str]) -> Smoothed:
+        """As an answer tells it; `probabilities`: (classes,)."""
+        told = tuple(round(float(p), DIGITS) for p in probabilities)
+        return cls(class_names[int(np.argmax(probabilities))], told)
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What a node that answers makes of a frame; `ddnn-edge watch` prints it as a line of JSON.
 
@@ -73,6 +96,8 @@ class Answer(msgspec.Struct, frozen=True):
     waited for did not come in time. `exit`: whether it is that of an exit, below the output node.
     `model`: the first digits of its fingerprint, hexadecimal.
     `early`: whether it is sure, so that the nodes above were told not to compute the frame.
+    `smoothed`: where the node smooths its answers, what they say together up to this one; all else
+    is of this frame alone. Null for a frame captured before one that was answered already.
     """
 
     frame: int
@@ -88,6 +113,7 @@ class Answer(msgspec.Struct, frozen=True):
     exit: bool = False
     model: str = ""
     early: bool = False
+    smoothed: Smoothed | None = None
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -145,6 +171,8 @@ class Node:
         answer: with `any`, a node that has an exit says what it answers.
         early: whether it answers early where its `node.json` has a threshold; then its exit says
             what it answers in any case.
+        smooth_ns: half-life by which the output node smooths its answers beside giving them as
+            they are, see `Smoother`; None for not at all.
         clock: monotonic nanoseconds.
         wall: wall clock nanoseconds, for people only.
         notice: called with what a person should hear of, and the name of the peer or sensor.
@@ -166,6 +194,7 @@ class Node:
         encoding: Encoding = "raw",
         answer: Answerer = "output",
         early: bool = False,
+        smooth_ns: int | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], int] = time.time_ns,
         notice: Callable[[Notice, str], None] = lambda what, name: None,
@@ -178,6 +207,10 @@ class Node:
         self._frames = frames
         self._encoding = encoding
         self._threshold = (manifest.early or 0.0) if early else 0.0
+        check_smoothing(smooth_ns, answer, early=early)
+        self._smoother = None
+        if smooth_ns is not None and not manifest.outgoing:
+            self._smoother = Smoother(manifest.prior or (), smooth_ns)
         self._exits = manifest.exit and (answer == "any" or self._threshold > 0)
         self._clock, self._wall = clock, wall
         self._notice = notice
@@ -395,12 +428,17 @@ class Node:
         else:
             probabilities = outputs[-1 if manifest.exit else 0][0]
         names = manifest.class_names or ()
+        told = tuple(round(float(p), DIGITS) for p in probabilities)
+        smoothed = None
+        if self._smoother is not None:
+            # From what is told, so that whoever has the answers can find it again.
+            smoothed = self._smoother.add(None if ready.silent else told, ready.captured_ns)
         state = f"{ready.state:x}"
         table = manifest.reliability
         answer = Answer(
             frame=ready.frame,
             answer=names[int(np.argmax(probabilities))],
-            probabilities=tuple(round(float(p), DIGITS) for p in probabilities),
+            probabilities=told,
             node=manifest.node,
             state=state,
             nodes=self._nodes_in(ready.state),
@@ -411,6 +449,7 @@ class Node:
             exit=manifest.exit,
             model=self._fingerprint.hex(),
             early=early,
+            smoothed=None if smoothed is None else Smoothed.of(smoothed, names),
         )
         self._transport.send(ANSWERS, b"", msgspec.json.encode(answer))
         self._answers += 1
@@ -441,6 +480,15 @@ class Node:
 
     def _waited_for(self) -> dict[str, Condition]:
         return {name: self.gather.condition(name) for name in self._peers}
+
+
+def check_smoothing(smooth: float | None, answer: Answerer, *, early: bool) -> None:
+    """`InputError` where answers are to be smoothed that are not the output node's alone."""
+    if smooth is not None and (answer != "output" or early):
+        raise InputError(
+            "only the output node's answers are smoothed: which of several nodes answers changes "
+            "from frame to frame; leave out --smooth, or --answer any and --early"
+        )
 
 
 def _check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answering import Answerer
+from .answering import DIGITS, Answerer
 from .choice import Policy
 from .errors import InputError
 from .failures import Mask
@@ -22,8 +22,17 @@ from .gather import complete
 from .interpreter import LiteRTSection
 from .manifest import GOLDEN_FILE, MODEL_FILE, NodeManifest, read_bundle, read_node
 from .reliability import SectionMemo, fallback_answer
+from .smoothing import Smoother
 
-__all__ = ["Answers", "Bundle", "GoldenCheck", "check_node", "load_section", "read_golden"]
+__all__ = [
+    "Answers",
+    "Bundle",
+    "GoldenCheck",
+    "check_node",
+    "load_section",
+    "read_golden",
+    "smoothed",
+]
 
 Array = NDArray[Any]
 
@@ -114,6 +123,21 @@ class Bundle:
                         nodes[row] = node = answering.nodes[place]
                         answers[row], states[row] = taken.probabilities[k], own[node]
         return Answers(answers, states, nodes)
+
+
+def smoothed(answers: Answers, prior: Sequence[float], half_life: float) -> NDArray[np.float64]:
+    """What the answers up to each frame say together, as the output node says it, see `Smoother`.
+
+    `half_life`: in frames. Returns float64 (frames, classes). The frames are taken for those of one
+    object, in order.
+    """
+    smoother = Smoother(prior, half_life)
+    found = []
+    for frame, (told, state) in enumerate(zip(answers.probabilities, answers.states, strict=True)):
+        belief = smoother.add(np.round(told.astype(np.float64), DIGITS) if state else None, frame)
+        assert belief is not None  # they come in order
+        found.append(belief)
+    return np.stack(found)
 
 
 @dataclass(frozen=True)

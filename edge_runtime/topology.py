@@ -10,7 +10,7 @@ import json
 import keyword
 import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -295,6 +295,37 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
             for s in self.sensors
         )
         return msgspec.structs.replace(self, sensors=sensors)
+
+    def with_readings(self, readings: Mapping[str, Sequence[Sensor]]) -> Topology:
+        """The same topology, with other sensors in place of some, read by the same nodes.
+
+        `readings`: by the name of a sensor, what stands in its place, which may be itself beside
+        others. Raises `InputError` for a name that is no sensor's, and where a sensor to replace or
+        a link from it may fail or is named in a group or a survivability: what is read in one place
+        fails together.
+        """
+        for name in readings:
+            if name not in self.sensor_names:
+                raise InputError(
+                    f"expected a sensor to replace ({', '.join(sorted(self.sensor_names))}), got "
+                    f"{name!r}"
+                )
+            own = {name, *(link.name for link in self.outgoing(name))}
+            named = {*(key for table in self.survivabilities.values() for key in table)}
+            named.update(*(group.elements for group in self.groups))
+            chances = self.survival()[[self.index[element] for element in own]]
+            if own & named or (chances < 1).any():
+                raise InputError(
+                    f"sensor {name!r} may fail, and all that is read there with it; write a "
+                    "topology with the sensors that are wanted and a group of them"
+                )
+        sensors = tuple(x for s in self.sensors for x in readings.get(s.name, (s,)))
+        links: list[Link] = []
+        for link in self.links:
+            new = readings.get(link.source)
+            sources = [link.source] if new is None else [sensor.name for sensor in new]
+            links += [msgspec.structs.replace(link, source=source) for source in sources]
+        return msgspec.structs.replace(self, sensors=sensors, links=tuple(links))
 
     # -- survival --------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bare, deployment, device, hop, presence
+from benchmarks import bare, deployment, device, hop, presence, smoothing
 from benchmarks.__main__ import NAMES, main
 from tests.commands import Deployed
 
@@ -21,6 +21,32 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hops"]) == 2
     assert "unknown: hops; expected evaluation" in capsys.readouterr().err
     assert {"hop", "deployment", "presence", "device"} <= set(NAMES)
+
+
+def test_a_track_ends_where_no_camera_saw_the_box_go_on() -> None:
+    def box(left: float) -> tuple[float, float, float, float]:
+        return left, 0.0, left + 10.0, 20.0
+
+    boxes = {
+        ("car", 1, 0): {0: box(0), 1: box(0)},
+        ("car", 1, 1): {0: box(100)},
+        ("person", 1, 0): {0: box(0)},
+        ("car", 2, 0): {0: box(50), 1: box(9)},  # by camera 1
+        ("car", 2, 1): {0: box(110)},  # beside where it was
+        ("person", 2, 0): {1: box(0)},  # no camera sees both
+        ("car", 5, 0): {1: box(9)},  # as many frames later as may be
+        ("car", 9, 0): {1: box(9)},  # too many
+    }
+    keys = sorted(boxes)
+    tracks = [[keys[i] for i in track] for track in smoothing.tracks_of(keys, boxes)]
+    assert sorted(tracks) == [
+        [("car", 1, 0), ("car", 2, 0), ("car", 5, 0)],
+        [("car", 1, 1)],
+        [("car", 2, 1)],
+        [("car", 9, 0)],
+        [("person", 1, 0)],
+        [("person", 2, 0)],
+    ]
 
 
 def test_a_hop_brings_back_what_was_sent(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,6 +49,7 @@ PUBLIC = {
         "read_npz",
         "read_raw",
         "read_street",
+        "with_boxes",
         "write_street",
     ],
     "edge_runtime.failures": [
@@ -96,6 +97,7 @@ PUBLIC = {
         "check_node",
         "load_section",
         "read_golden",
+        "smoothed",
     ],
     "edge_runtime.survival": [
         "Share",

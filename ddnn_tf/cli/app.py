@@ -332,12 +332,16 @@ def data_export(
     data: DataOption,
     out: Annotated[Path, typer.Option(help="the .npz to write")],
     split: SplitOption = None,
+    topology: Annotated[
+        str | None, typer.Option(help="whose sensors it is for: some read the size of boxes, too")
+    ] = None,
 ) -> None:
     """Write a split to a .npz, which `ddnn-edge` reads."""
     if out.suffix != ".npz":
         raise InputError(f"expected --out to end in .npz, got {out}")
     quiet_tensorflow()
-    samples = split_of(load_data(data), split)
+    graph = None if topology is None else Topology.load(topology)
+    samples = split_of(load_data(data, graph), split)
     samples.samples.save_npz(out)
     say(f"wrote {out}: {len(samples.labels)} samples")
 

@@ -61,11 +61,13 @@ def wanted_survivabilities(text: str, topology: Topology) -> dict[str, Any]:
 
 
 def load_data(data: str, topology: Topology | None = None, *, seed: int = 0) -> Dataset:
-    """Read data and check them against the topology's sensors."""
+    """Read data and check them against the topology's sensors, by which boxes are read or not."""
     from .. import datasets
+    from ..datasets.boxes import boxes_of
 
+    boxes = None if topology is None else boxes_of(topology)
     with console.status(f"reading {data}"):
-        source = datasets.load(data, seed=seed)
+        source = datasets.load(data, seed=seed, boxes=None if data.endswith(".npz") else boxes)
     if topology is not None:
         source.samples.check({s.name: (s.shape, s.dtype) for s in topology.sensors})
     return source

@@ -1,6 +1,7 @@
 """Labelled samples of cameras and other sensors: readers, splits, and a generated street."""
 
 from .batches import Batches
+from .boxes import with_boxes
 from .crops import read_crops
 from .dataset import Dataset
 from .loading import load
@@ -20,5 +21,6 @@ __all__ = [
     "read_npz",
     "read_raw",
     "read_street",
+    "with_boxes",
     "write_street",
 ]

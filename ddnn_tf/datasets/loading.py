@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from edge_runtime.errors import InputError
 
+from .boxes import Boxes
 from .crops import is_crops, read_crops
 from .dataset import Dataset
 from .mhealth import is_mhealth, read_mhealth
@@ -33,6 +35,7 @@ def load(
     batch_size: int = 64,
     size: int | tuple[int, int] | None = None,
     margin: float | Sequence[float] | None = None,
+    boxes: Boxes | None = None,
     scene: int = 0,
     cache: str | os.PathLike[str] | None = None,
     fill_missing: bool | None = None,
@@ -51,6 +54,8 @@ def load(
         size: Height and width of a view, for whole pictures only; 32 by default.
         margin: Width of a view relative to its box, or several, see `read_raw`; for whole pictures
             only; 1 by default.
+        boxes: Whether the size of each view's box is a sensor of its own, `beside` the view or
+            `alone`, see `Boxes`; for whole pictures only.
         scene: Which street to generate.
         cache: Where generated streets are kept; see `read_street`.
         fill_missing: Whether crops may be missing; see `read_crops`.
@@ -60,7 +65,9 @@ def load(
             does not apply to it.
     """
     try:
-        return _load(source, split, seed, batch_size, size, margin, scene, cache, fill_missing)
+        return _load(
+            source, split, seed, batch_size, size, margin, boxes, scene, cache, fill_missing
+        )
     except OSError as error:
         raise InputError(f"cannot read {source}: {error}") from error
 
@@ -72,6 +79,7 @@ def _load(
     batch_size: int,
     size: int | tuple[int, int] | None,
     margin: float | Sequence[float] | None,
+    boxes: Boxes | None,
     scene: int,
     cache: str | os.PathLike[str] | None,
     fill_missing: bool | None,
@@ -81,18 +89,23 @@ def _load(
     if not (street or path.exists()):
         raise InputError(f"there is no {source}: {_FORMS}")
     whole = street or is_raw(path)
-    if not whole and (size is not None or margin is not None):
-        raise InputError(f"{source} holds views as they are: size and margin need whole pictures")
+    if not whole and any(option is not None for option in (size, margin, boxes)):
+        raise InputError(
+            f"{source} holds views as they are: size, margin and boxes need whole pictures"
+        )
+    if boxes not in (None, *get_args(Boxes)):
+        raise InputError(f"expected boxes as one of {', '.join(get_args(Boxes))}; came {boxes!r}")
     shape, wider = 32 if size is None else size, 1.0 if margin is None else margin
     if street:
         return read_street(
             split=split, seed=seed, batch_size=batch_size, size=shape, margin=wider,
-            scene=scene, cache=cache,
+            boxes=boxes, scene=scene, cache=cache,
         )  # fmt: skip
     if whole:
         return read_raw(
-            path, split=split, seed=seed, batch_size=batch_size, size=shape, margin=wider
-        )
+            path, split=split, seed=seed, batch_size=batch_size, size=shape, margin=wider,
+            boxes=boxes,
+        )  # fmt: skip
     if path.suffix == ".npz":
         return read_npz(path, split=split, seed=seed, batch_size=batch_size)
     if is_mhealth(path):

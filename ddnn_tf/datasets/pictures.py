@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 
-__all__ = ["crop", "is_blank", "read_picture"]
+__all__ = ["Box", "crop", "cut_size", "is_blank", "read_picture"]
 
 Box = tuple[float, float, float, float]
 
@@ -71,14 +71,25 @@ def crop(
     return np.concatenate([_cut(picture, box, size, margin) for margin in margins], axis=2)
 
 
-def _cut(
-    picture: NDArray[np.uint8], box: Box, size: tuple[int, int], margin: float
-) -> NDArray[np.uint8]:
+def cut_size(picture: NDArray[np.uint8], box: Box) -> tuple[int, int]:
+    """Height and width in pixels of what `crop` cuts out with margin 1, before it is scaled."""
+    left, top, right, bottom = _edges(picture, box, 1.0)
+    return bottom - top, right - left
+
+
+def _edges(picture: NDArray[np.uint8], box: Box, margin: float) -> tuple[int, int, int, int]:
     height, width = picture.shape[:2]
     xmin, ymin, xmax, ymax = box
     x_more, y_more = (xmax - xmin) * (margin - 1) / 2, (ymax - ymin) * (margin - 1) / 2
     left, top = max(int(xmin - x_more), 0), max(int(ymin - y_more), 0)
     right, bottom = min(int(xmax + x_more), width), min(int(ymax + y_more), height)
+    return left, top, right, bottom
+
+
+def _cut(
+    picture: NDArray[np.uint8], box: Box, size: tuple[int, int], margin: float
+) -> NDArray[np.uint8]:
+    left, top, right, bottom = _edges(picture, box, margin)
     cut = picture[top:bottom, left:right]
     scaled = cv2.resize(cut, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
     return np.asarray(scaled, dtype=np.uint8)

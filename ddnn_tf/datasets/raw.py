@@ -19,17 +19,20 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 
+from .boxes import Boxes, box_name
 from .dataset import Dataset
-from .pictures import Box, crop, read_picture
+from .pictures import Box, crop, cut_size, read_picture
 from .splits import Table
 
-__all__ = ["BOXES", "PICTURES", "is_raw", "read_raw"]
+__all__ = ["BOXES", "PICTURES", "is_raw", "listed_boxes", "read_raw"]
 
 FORM = "raw"
 PICTURES = "multiclass_ground_truth_images"
@@ -56,6 +59,7 @@ def read_raw(
     batch_size: int = 64,
     size: int | tuple[int, int] = 32,
     margin: float | Sequence[float] = 1.0,
+    boxes: Boxes | None = None,
 ) -> Dataset:
     """Read pictures and boxes, and cut out what the boxes hold.
 
@@ -71,6 +75,8 @@ def read_raw(
         margin: How much wider and higher than its box a view is; 1.5 shows half as much again.
             Several give a view the channels of as many cuts, one after another: the object
             itself and what is around it.
+        boxes: Whether the size of each view's box is a sensor of its own, `beside` the view or
+            `alone`, see `Boxes`.
 
     Raises:
         InputError: A folder or file is missing, empty or not of the form, a picture is corrupt
@@ -86,19 +92,20 @@ def read_raw(
         raise InputError(f"margin must be a number of at least 1, or several; came {margin}")
     pictures = _listed_pictures(root)
     cameras = sorted(pictures)
-    boxes = _listed_boxes(root, set(cameras))
-    class_names = tuple(sorted({key[0] for key in boxes}))
+    listed = listed_boxes(root, set(cameras))
+    class_names = tuple(sorted({key[0] for key in listed}))
     events: Counter[str] = Counter()
-    keys = _with_pictures(boxes, pictures, events)
+    keys = _with_pictures(listed, pictures, events)
     if not keys:
         raise InputError(f"{root}: no box belongs to a picture: the frame numbers do not meet")
     shape_of_views = (len(keys), height, width, 3 * len(margins))
     views = {c: np.zeros(shape_of_views, dtype=np.uint8) for c in cameras}
+    sizes = {c: np.zeros((len(keys), 2), dtype=np.float32) for c in cameras}
     visible = np.zeros((len(keys), len(cameras)), dtype=bool)
     for column, camera in enumerate(cameras):
         by_frame: dict[int, list[int]] = defaultdict(list)
         for row, key in enumerate(keys):
-            if camera in boxes[key]:
+            if camera in listed[key]:
                 by_frame[key[1]].append(row)
         shape: tuple[int, ...] | None = None
         for frame, rows in sorted(by_frame.items()):
@@ -111,11 +118,13 @@ def read_raw(
                 )
             shape = picture.shape
             for row in rows:
-                view = crop(picture, boxes[keys[row]][camera], (height, width), margins)
+                box = listed[keys[row]][camera]
+                view = crop(picture, box, (height, width), margins)
                 if view is None:
                     events["views with an empty box"] += 1
                 else:
                     views[camera][row] = view
+                    sizes[camera][row] = np.divide(cut_size(picture, box), shape[:2])
                     visible[row, column] = True
     seen = np.flatnonzero(visible.any(axis=1))
     events["dropped objects no camera sees"] += len(keys) - len(seen)
@@ -125,9 +134,16 @@ def read_raw(
     labels = np.array([class_names.index(key[0]) for key in keys], dtype=np.int64)
     frames = sorted(pictures[cameras[0]])
     events["frames without pictures"] = frames[-1] - frames[0] + 1 - len(frames)
+    inputs: dict[str, NDArray[Any]] = {}
+    for camera in cameras:
+        name = f"cam{camera}"
+        if boxes != "alone":
+            inputs[name] = views[camera][seen]
+        if boxes:
+            inputs[box_name(name)] = sizes[camera][seen]
     return Dataset(
-        samples=Samples({f"cam{c}": views[c][seen] for c in cameras}, labels, class_names),
-        visible=visible[seen],
+        samples=Samples(inputs, labels, class_names),
+        visible=np.repeat(visible[seen], len(inputs) // len(cameras), axis=1),
         table=Table(
             labels=labels,
             objects=np.array([key[2] for key in keys], dtype=np.int64),
@@ -172,7 +188,11 @@ def _listed_pictures(root: Path) -> dict[int, dict[int, Path]]:
     return pictures
 
 
-def _listed_boxes(root: Path, cameras: set[int]) -> dict[_Key, _Views]:
+def listed_boxes(root: Path, cameras: set[int]) -> dict[_Key, _Views]:
+    """The boxes of every (class, frame, object), by camera, as they stand in the files.
+
+    Raises `InputError` for files that are not of the form, or of another camera than these.
+    """
     boxes: dict[_Key, _Views] = defaultdict(dict)
     for folder in _visible_entries(root / BOXES):
         match = _CLASS.fullmatch(folder.name)

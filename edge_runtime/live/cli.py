@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 
 from ..answering import ANSWERERS, Answering
 from ..chooser import Chooser
-from ..cli import add_answer, add_early, check_classes, one_survivability, samples_for
+from ..cli import (
+    add_answer,
+    add_early,
+    add_smooth,
+    check_classes,
+    half_life,
+    one_survivability,
+    samples_for,
+)
 from ..clock import SECOND, FrameClock
 from ..deployment_file import Deployment
 from ..errors import InputError
@@ -102,6 +110,7 @@ def add_commands(command: Callable[[str, Command, str], Any]) -> None:
         help="any: where this node has an exit, say what it answers",
     )
     add_early(add)
+    add_smooth(add)
     add.add_argument(
         "--metrics",
         metavar="[HOST:]PORT",
@@ -117,6 +126,7 @@ def add_commands(command: Callable[[str, Command, str], Any]) -> None:
     _add_deadline(add)
     add.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of messages")
     add_answer(add)
+    add_smooth(add)
     for fault, text in FAULT_HELP.items():
         add.add_argument(
             f"--{fault}", action="append", nargs="+", default=[], metavar="NODE@TIME", help=text
@@ -159,6 +169,7 @@ def _run(options: argparse.Namespace) -> int:
         manifest = read_node(options.node)
         deployment = Deployment.load(options.deployment)
         deadline_ns = deadline(options.deadline, deployment)
+        smooth = half_life(options)
         # Who sees nothing himself numbers no frames, and may start with any clock.
         sees = any(link.sensor for link in manifest.incoming)
         frames = _frame_clock(options.fps, deployment) if sees else None
@@ -181,6 +192,7 @@ def _run(options: argparse.Namespace) -> int:
                 encoding=options.encoding,
                 answer=options.answer,
                 early=options.early,
+                smooth_ns=smooth,
                 notice=tell,
             )
             if address is not None:
@@ -293,6 +305,7 @@ def _up(options: argparse.Namespace) -> int:
     if options.frames is not None and options.frames < 1:
         raise InputError(f"expected --frames of at least 1, got {options.frames}")
     deadline_ns = deadline(options.deadline, None)
+    smooth = half_life(options)
     inputs, labels = _feed(options, bundle)
     replay = Replay(
         bundle,
@@ -328,6 +341,7 @@ def _up(options: argparse.Namespace) -> int:
                 encoding=options.encoding,
                 answer=options.answer,
                 early=options.early,
+                smooth_ns=smooth,
             )
         )
         frames = _frame_clock(options.fps, local.deployment)

@@ -52,6 +52,7 @@ class LocalDeployment:
         deployment: where the nodes are; by default on free loopback ports.
         answer: who answers: the output node, or any node that has an exit.
         early: whether nodes answer early, by the bundle's thresholds.
+        smooth_ns: half-life by which the output node smooths its answers, or None.
 
     Attributes:
         deployment: the same, with frames counted from the moment this was made.
@@ -71,11 +72,13 @@ class LocalDeployment:
         deployment: Deployment | None = None,
         answer: Answerer = "output",
         early: bool = False,
+        smooth_ns: int | None = None,
     ) -> None:
         self.bundle, self.folder = Path(bundle), Path(folder)
         self._manifest, self._nodes = read_bundle(bundle)
         self._options = ["--fps", str(fps), "--deadline", str(deadline_ms), "--encoding", encoding]
         self._options += ["--answer", answer, *(["--early"] if early else [])]
+        self._options += [] if smooth_ns is None else ["--smooth", f"{smooth_ns / 1e6:f}ms"]
         self._sources = {sensor: str(source) for sensor, source in sources.items()}
         self._processes: dict[str, _Process] = {}
         self.folders = {node: self.bundle / "nodes" / node for node in self.nodes}

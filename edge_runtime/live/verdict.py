@@ -31,6 +31,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     answerable: int
     unanswered: int
     measured_accuracy: float | None
+    smoothed_accuracy: float | None
     expected_accuracy: float | None
     interval: tuple[float, float] | None
     agreement: float
@@ -87,6 +88,7 @@ class Judge:
         self._exits: Counter[str] = Counter()
         self._expected = self._least = self._most = self._variance = 0.0
         self._every: _EveryConfiguration | None = None
+        self._smooths = False
 
     def take(self, record: Record) -> None:
         """Judge a record, or the next part of one."""
@@ -142,12 +144,16 @@ class Judge:
                 interval = (max(0.0, expected - spread), min(1.0, expected + spread))
             else:
                 interval = (self._least / frames, self._most / frames)
+        smoothed = None
+        if measured is not None and self._smooths:
+            smoothed = counts["smoothed_right"] / frames
         return Verdict(
             frames=frames,
             answered=counts["answered"],
             answerable=counts["answerable"],
             unanswered=counts["unanswered"],
             measured_accuracy=measured,
+            smoothed_accuracy=smoothed,
             expected_accuracy=expected,
             interval=interval,
             agreement=counts["agreed"] / proved if proved else 1.0,
@@ -179,6 +185,10 @@ class Judge:
             for f in counted
         ]
         self._counts["right"] += int((np.array(answered) == labels[samples]).sum())
+        smoothed = [getattr(record.answers.get(f), "smoothed", None) for f in counted]
+        self._smooths |= any(smoothed)
+        told = [self._names.index(s.answer) if s else fallback for s in smoothed]
+        self._counts["smoothed_right"] += int((np.array(told) == labels[samples]).sum())
         if isinstance(self._plan, Drawing):
             if self._every is None:
                 self._every = _EveryConfiguration(

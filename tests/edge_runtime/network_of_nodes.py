@@ -120,8 +120,10 @@ class Nodes:
         deadline_ns: int = 100 * MS,
         answer: Answerer = "output",
         early: Mapping[str, float] | None = None,
+        smooth_ns: int | None = None,
     ) -> None:
         self.early = early or {}
+        self.smooth_ns = smooth_ns
         self.topology, self.tensors = topology, tensors or {}
         self.encoding, self.deadline_ns, self.answer = encoding, deadline_ns, answer
         self.network = MemoryNetwork(waits=False)
@@ -162,6 +164,7 @@ class Nodes:
             encoding=self.encoding,
             answer=self.answer,
             early=bool(self.early),
+            smooth_ns=self.smooth_ns,
             clock=lambda: self.now,
             wall=lambda: self.wall,
             notice=lambda what, about: self.notices.append((name, what, about)),

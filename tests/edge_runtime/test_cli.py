@@ -18,7 +18,9 @@ from edge_runtime import cli
 from edge_runtime.cli import guarded, main, survivabilities
 from edge_runtime.errors import InputError
 from edge_runtime.files import sha256
+from edge_runtime.manifest import read_bundle
 from edge_runtime.samples import Samples
+from edge_runtime.smoothing import Smoother
 from edge_runtime.trace import FailureTrace
 from tests.commands import CLASSES, Deployed, call, done, files, process, refused
 from tests.reference import small_topology
@@ -486,6 +488,47 @@ def test_each_answer_is_recorded(simulated: tuple[str, ...], tmp_path: Path) -> 
         assert line["fallback"] == (line["state"] == "0")
         assert sum(line["probabilities"]) == pytest.approx(1, abs=1e-5)
         assert line["answer"] == CLASSES[int(np.argmax(line["probabilities"]))]
+
+
+def test_smoothed_answers_stand_beside_the_recorded_ones_and_follow_from_them(
+    simulated: tuple[str, ...], small_deployed: Deployed, tmp_path: Path
+) -> None:
+    (tmp_path / "often.json").write_text('{"top": 0.5, "left": 0.5}')
+    survival = str(tmp_path / "often.json")
+    drawn = (*simulated, "--survival", survival, "--json", "--save-answers")
+    plain = edge(*drawn, tmp_path / "plain").json
+    # Half a second at 4 frames a second are two frames.
+    found = edge(*drawn, tmp_path / "log", "--smooth", "500ms", "--fps", "4").json
+    lines = read(tmp_path / "log")
+    smoother = Smoother(read_bundle(small_deployed.bundle)[0].prior, 2)
+    labels = Samples.load_npz(small_deployed.test).labels
+    right = 0
+    for line, label in zip(lines, labels, strict=True):
+        smoothed = line.pop("smoothed")
+        told = None if line["fallback"] else line["probabilities"]
+        expected = smoother.add(told, line["frame"])
+        assert expected is not None
+        assert smoothed["probabilities"] == pytest.approx(expected, abs=2e-6)
+        assert smoothed["answer"] == CLASSES[int(np.argmax(smoothed["probabilities"]))]
+        right += smoothed["answer"] == CLASSES[label]
+    assert lines == read(tmp_path / "plain")
+    assert found == {**plain, "smoothed_accuracy": pytest.approx(right / len(lines))}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--smooth", "soon"), "--smooth: expected a time such as 5s or 500ms, got 'soon'"),
+        (("--smooth", "0"), "expected --smooth above 0"),
+        (("--smooth", "1s", "--early"), "only the output node's answers are smoothed"),
+        (("--smooth", "1s", "--answer", "any"), "only the output node's answers are smoothed"),
+        (("--smooth", "1s", "--fps", "0"), "expected --fps above 0, got 0.0"),
+    ],
+)
+def test_smoothing_that_cannot_be_is_refused(
+    simulated: tuple[str, ...], options: tuple[str, ...], said: str
+) -> None:
+    assert said in bad(*simulated, "--survival", "low", *options)
 
 
 def test_without_failures_measured_accuracy_is_that_of_all_alive(

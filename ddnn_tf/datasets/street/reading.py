@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_runtime.errors import InputError
 
+from ..boxes import Boxes
 from ..dataset import Dataset
 from ..raw import read_raw
 from .writing import FRAMES, write_street
@@ -32,6 +33,7 @@ def read_street(
     batch_size: int = 64,
     size: int | tuple[int, int] = 32,
     margin: float | Sequence[float] = 1.0,
+    boxes: Boxes | None = None,
     scene: int = 0,
     frames: int = FRAMES,
     cache: str | os.PathLike[str] | None = None,
@@ -44,6 +46,7 @@ def read_street(
         batch_size: As for `read_raw`.
         size: As for `read_raw`.
         margin: As for `read_raw`.
+        boxes: As for `read_raw`.
         scene: The seed of what happens on the street.
         frames: Length of the recording.
         cache: The folder that keeps recordings; `cache_folder()` by default. If that one is not
@@ -69,7 +72,13 @@ def read_street(
                     write_street(folder, seed=scene, frames=frames)
         try:
             data = read_raw(
-                folder, split=split, seed=seed, batch_size=batch_size, size=size, margin=margin
+                folder,
+                split=split,
+                seed=seed,
+                batch_size=batch_size,
+                size=size,
+                margin=margin,
+                boxes=boxes,
             )
         except InputError as error:
             raise InputError(

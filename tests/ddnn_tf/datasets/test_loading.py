@@ -52,5 +52,7 @@ def test_what_is_none_of_the_forms(tmp_path: Path, crops: Path) -> None:
     (tmp_path / "a.csv").write_text("1,2")
     with pytest.raises(InputError, match=r"a\.csv has none of the accepted forms"):
         load(tmp_path / "a.csv")
-    with pytest.raises(InputError, match="holds views as they are: size and margin need whole"):
+    with pytest.raises(
+        InputError, match="holds views as they are: size, margin and boxes need whole"
+    ):
         load(crops, size=48)

@@ -59,6 +59,29 @@ def test_margin_widens_about_the_centre(write_raw: WriteRaw) -> None:
     assert (read_raw(root, size=6).visible == data.visible).all()
 
 
+def test_the_size_of_a_box_is_that_of_what_is_seen_of_it(write_raw: WriteRaw) -> None:
+    root = write_raw(SOME)
+    pixels = read_raw(root, size=6)
+    # By hand, of pictures of 40x60: truncated, and cut off at the border.
+    sizes = {
+        "cam0_box": [[0, 0], [20 / 40, 20 / 60], [30 / 40, 20 / 60], [0, 0]],
+        "cam1_box": [[40 / 40, 25 / 60], [0, 0], [20 / 40, 15 / 60], [20 / 40, 20 / 60]],
+    }
+    for margin in (1.0, 1.5):
+        both = read_raw(root, size=6, margin=margin, boxes="beside")
+        assert both.sensors == ("cam0", "cam0_box", "cam1", "cam1_box")
+        for name, expected in sizes.items():
+            found = both.samples.inputs[name]
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found, np.array(expected, np.float32))
+    assert (both.visible == pixels.visible.repeat(2, axis=1)).all()
+    alone = read_raw(root, boxes="alone")
+    assert alone.sensors == ("cam0_box", "cam1_box")
+    assert (alone.visible == pixels.visible).all()
+    for name in alone.sensors:
+        assert (alone.samples.inputs[name] == both.samples.inputs[name]).all()
+
+
 @pytest.mark.parametrize(
     "box", ["0 0 0 0", "26.6e1 23 26.5e1 54", "10 20 10.9 30", "-36 -18 -37 -20", "60 0 80 9"]
 )

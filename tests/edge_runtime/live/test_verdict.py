@@ -13,7 +13,7 @@ from edge_runtime.failures import enumerate_configurations, mask_without, output
 from edge_runtime.live.replay import Replay, read_answers
 from edge_runtime.live.run import Configuration, Drawing, Listing, Phase, Record, check_survival
 from edge_runtime.live.verdict import Judge, Verdict, judge
-from edge_runtime.node import Answer
+from edge_runtime.node import Answer, Smoothed
 from edge_runtime.reliability import evaluate
 from edge_runtime.samples import Samples
 from edge_runtime.simulate import Bundle
@@ -103,6 +103,19 @@ def test_a_run_without_a_fault(run: Record, replay: Replay, samples: Samples) ->
     assert found.transition_frames == 3
     assert found.measured_accuracy == found.expected_accuracy
     assert found.interval == pytest.approx((found.measured_accuracy, found.measured_accuracy))
+
+
+def test_smoothed_answers_are_counted_apart(run: Record, replay: Replay, samples: Samples) -> None:
+    plain = judged(run, replay, samples, Listing(()))
+    assert plain.smoothed_accuracy is None
+    wrong = run.counted[:5]
+    for frame, answer in run.answers.items():
+        place = (int(samples.labels[frame % len(samples)]) + (frame in wrong)) % 3
+        smoothed = Smoothed(samples.class_names[place], (0.5, 0.5))
+        run.answers[frame] = msgspec.structs.replace(answer, smoothed=smoothed)
+    found = judged(run, replay, samples, Listing(()))
+    assert found.smoothed_accuracy == pytest.approx(1 - 5 / len(run.counted))
+    assert msgspec.structs.replace(found, smoothed_accuracy=None) == plain
 
 
 @pytest.mark.parametrize("plan", [Listing(()), Drawing("low")])
