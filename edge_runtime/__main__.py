@@ -1,7 +1,15 @@
 """`python -m edge_runtime` is `ddnn-edge`, where no script is installed."""
 
-import sys
-
 from .cli import main
+from .process import end_with
 
-sys.exit(main())
+__all__ = ["program"]
+
+
+def program() -> None:
+    """Run the command of this process's arguments, and end the process with its exit code."""
+    end_with(main)
+
+
+if __name__ == "__main__":
+    program()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def guarded(program: str, command: Callable[[], int]) -> int:
-    """Run a command; what the user can mend becomes one line and exit code 2."""
+    """Run a command; what the user can mend becomes one line and exit code 2.
+
+    One whose reader goes away, as `head` does, ends well.
+    """
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr)
@@ -67,6 +71,12 @@ def guarded(program: str, command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Whoever read the lines has enough; Python must not try to flush the rest.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return 0
 
 
 def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]:
@@ -544,10 +554,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
+    def command(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        text: str,
+        json: str = "print one JSON object",
+    ) -> Any:
         found = commands.add_parser(name, help=text, description=text)
         found.set_defaults(command=run)
-        found.add_argument("--json", action="store_true", help="print one JSON object")
+        found.add_argument("--json", action="store_true", help=json)
         return found
 
     add = command("evaluate", _evaluate, "Expected accuracy of a bundle over all failures.")
@@ -629,7 +644,3 @@ def _parser() -> argparse.ArgumentParser:
 
     add_commands(command)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

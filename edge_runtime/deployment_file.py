@@ -210,6 +210,11 @@ class Deployment(
 
 
 def _convert(plain: Any, where: str) -> Deployment:
+    if isinstance(plain, dict) and "fingerprint" in plain:
+        raise InputError(
+            f"{where}: is a model's manifest (it has a fingerprint, at $.fingerprint); expected a "
+            "deployment.json"
+        )
     schema = plain.get("schema") if isinstance(plain, dict) else None
     if schema != SCHEMA:
         raise InputError(

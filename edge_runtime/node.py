@@ -71,7 +71,7 @@ class Source(Protocol):
         """The view of a frame, without a batch axis; None where there is none. Does not wait."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Let it give back what it holds. Does not wait, and may be called again."""
 
 
 class Smoothed(msgspec.Struct, frozen=True):

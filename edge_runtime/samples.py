@@ -193,10 +193,14 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         # Opened here: np.load leaves a file open that it cannot make sense of.
         with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+            start = file.read(len(np.lib.format.MAGIC_PREFIX))
+            if start == np.lib.format.MAGIC_PREFIX:
                 raise InputError(f"{path} is a single .npy array: expected an .npz with {_CONTENT}")
-            with archive:
+            # What is no archive numpy takes for Python objects, and says how to load those.
+            if start[:2] != b"PK":
+                raise zipfile.BadZipFile("no archive")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
     except InputError:
         raise

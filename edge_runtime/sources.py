@@ -6,13 +6,14 @@ blue. Scaling is the artifact's. Nothing is detected: whatever the region shows 
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -23,7 +24,7 @@ from .errors import InputError
 from .gather import TensorSpec
 from .node import Source
 
-__all__ = ["Region", "open_source", "parse_region"]
+__all__ = ["Region", "close_sources", "open_source", "parse_region"]
 
 Array = NDArray[Any]
 
@@ -35,6 +36,9 @@ MOST_KEPT = 512 << 20
 RETRY_S = 1.0
 #: Seconds after which the newest picture of a camera is no view of the present any more.
 STALE_S = 1.0
+#: Seconds that all cameras and videos together have to end. One that waits for a picture cannot be
+#: woken, and a stream that stalls waits for half a minute; its thread then ends with the process.
+CLOSE_S = 0.3
 
 
 class Region(NamedTuple):
@@ -80,8 +84,12 @@ def open_source(
     *,
     loop: bool = True,
     capture: Callable[[str], Capture] | None = None,
+    unfit: Callable[[str], None] = lambda why: None,
 ) -> Source:
     """Open what `spec` names and see that it fits the sensor.
+
+    A camera or a stream is opened by its own thread, and counts as ended until it is there: it may
+    be plugged in later, and one that does not answer keeps nobody waiting.
 
     Args:
         spec: `/dev/video0`, a stream's address such as `rtsp://…`, a folder, an `.npz`, or any
@@ -91,14 +99,19 @@ def open_source(
         region: the part of each picture to use; the whole by default.
         loop: start again after the last sample, picture or frame of a video.
         capture: what opens a camera or a video; OpenCV by default.
+        unfit: called by its thread, once, with why a camera's pictures are of no use.
 
     Raises:
-        InputError: it is not there, cannot be read, or cannot give such views.
+        InputError: a file or a folder is not there, cannot be read, or cannot give such views; the
+            sensor takes no pictures; OpenCV is missing.
     """
     path = Path(spec)
     fit = _Fit(sensor, view, region)
     if "://" in spec or _is_device(path):
-        return _Camera(spec, fit, capture or _open_cv2)
+        fit.check(spec)
+        if capture is None:
+            _cv2()  # so that it is said at once where that is missing
+        return _Camera(spec, fit, capture or _open_cv2, unfit=unfit)
     if path.is_dir():
         return _Series(_pictures(path, fit), loop)
     if not path.is_file():
@@ -111,20 +124,36 @@ def open_source(
     return _Camera(spec, fit, capture or _open_cv2, video=True, loop=loop)
 
 
+def close_sources(sources: Iterable[Source], wait_s: float = CLOSE_S) -> None:
+    """Close all of them, and give those that threads read `wait_s` seconds in all to end."""
+    sources = tuple(sources)
+    for source in sources:
+        source.close()
+    end = time.monotonic() + wait_s
+    for source in sources:
+        if isinstance(source, _Camera):
+            source.join(max(0.0, end - time.monotonic()))
+
+
 class _Fit:
     """Turns pictures into views of a sensor."""
 
     def __init__(self, sensor: str, view: TensorSpec, region: Region | None) -> None:
         self.sensor, self.view, self.region = sensor, view, region
 
-    def picture(self, picture: Array, where: str) -> Array:
-        """The view of a picture, (height, width, 3), uint8, red first."""
+    def check(self, where: str) -> None:
+        """`InputError` for a sensor to which no picture fits."""
         shape = self.view.shape
         if self.view.dtype != "uint8" or len(shape) != 3 or shape[2] != 3:
             raise InputError(
                 f"sensor {self.sensor!r} wants {self.view.dtype} {list(shape)}, which no picture "
                 f"gives ({where}); its source must be an .npz"
             )
+
+    def picture(self, picture: Array, where: str) -> Array:
+        """The view of a picture, (height, width, 3), uint8, red first."""
+        self.check(where)
+        shape = self.view.shape
         if self.region is not None:
             x, y, width, height = self.region
             if y + height > picture.shape[0] or x + width > picture.shape[1]:
@@ -175,19 +204,22 @@ class _Camera:
         *,
         video: bool = False,
         loop: bool = True,
+        unfit: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._spec, self._fit, self._open = spec, fit, capture
         self._video, self._loop = video, loop
+        self._unfit, self._fits = unfit, True
         self._newest: tuple[Array, float] | None = None
         self._closing = threading.Event()
-        self.ended = False
-        opened = self._attempt()
-        if opened is None:
-            what = "a video" if video else "a camera"
-            raise InputError(
-                f"--source {fit.sensor}={spec}: cannot be read as {what}; expected a camera such "
-                "as /dev/video0, a video, a folder of pictures, or an .npz"
-            )
+        opened = None
+        if video:
+            opened = self._attempt()
+            if opened is None:
+                raise InputError(
+                    f"--source {fit.sensor}={spec}: cannot be read as a video; expected a camera "
+                    "such as /dev/video0, a video, a folder of pictures, or an .npz"
+                )
+        self.ended = opened is None
         self._thread = threading.Thread(
             target=self._keep, args=(opened,), name=f"source {fit.sensor}", daemon=True
         )
@@ -203,7 +235,10 @@ class _Camera:
     def close(self) -> None:
         """As in `Source`."""
         self._closing.set()
-        self._thread.join(timeout=STALE_S)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread, once it was told to end."""
+        self._thread.join(timeout_s)
 
     def _attempt(self) -> Capture | None:
         """Open it, with a first picture; None where that fails."""
@@ -227,26 +262,37 @@ class _Camera:
         self._newest = view, time.monotonic()
 
     def _keep(self, capture: Capture | None) -> None:
+        """Follow it, and open it again and again while it is away."""
         while not self._closing.is_set():
-            if capture is not None:
+            if capture is None:
+                with self._fitting():
+                    capture = self._attempt()
+                self.ended = capture is None
+            else:
                 # A camera may change to smaller pictures, which the region does not fit.
-                with suppress(InputError):
+                with self._fitting():
                     self._follow(capture)
                 capture.release()
                 capture = None
-            if self._closing.is_set() or (self._video and not self._loop):
-                self.ended = True
-                return
-            if not self._video:
-                # Away, perhaps unplugged; it may come back.
-                self.ended = True
-                if self._closing.wait(RETRY_S):
-                    return
-            with suppress(InputError):
-                capture = self._attempt()
-            self.ended = capture is None
-            if capture is None and self._video and self._closing.wait(RETRY_S):
-                return
+                if self._video and not self._loop:
+                    break
+                # A camera is away, perhaps unplugged; a video begins again.
+                self.ended = not self._video
+            if self.ended:
+                self._closing.wait(RETRY_S)
+        self.ended = True
+        if capture is not None:
+            capture.release()
+
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        """Go on where pictures do not fit, and say it once."""
+        try:
+            yield
+        except InputError as error:
+            if self._fits:
+                self._fits = False
+                self._unfit(str(error))
 
     def _follow(self, capture: Capture) -> None:
         """Keep the newest picture until there is none."""
@@ -276,13 +322,18 @@ def _is_device(path: Path) -> bool:
 def _array(path: Path, fit: _Fit) -> Array:
     name, view = fit.sensor, fit.view
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if name not in archive:
-                raise InputError(
-                    f"--source {name}={path}: it holds no array {name!r}, but "
-                    f"{', '.join(sorted(archive.files)) or 'nothing'}"
-                )
-            views: Array = archive[name]
+        with path.open("rb") as file:
+            # What is no archive numpy takes for Python objects, and says how to load those.
+            if file.read(2) != b"PK":
+                raise InputError(f"--source {name}={path}: is no .npz archive")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                if name not in archive:
+                    raise InputError(
+                        f"--source {name}={path}: it holds no array {name!r}, but "
+                        f"{', '.join(sorted(archive.files)) or 'nothing'}"
+                    )
+                views: Array = archive[name]
     except InputError:
         raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
@@ -334,6 +385,9 @@ def _open_cv2(spec: str) -> Capture:
 
 
 def _cv2() -> Any:
+    # Read once, when it is loaded. Libraries below it print what went wrong; we say it ourselves.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         import cv2
     except ModuleNotFoundError as error:

@@ -115,7 +115,7 @@ def test_wheel_carries_licence_and_commands(wheel: Path) -> None:
     assert "LICENSE" in texts
     assert "License-Expression: Apache-2.0" in metadata
     assert "ddnn = ddnn_tf.cli:main" in scripts
-    assert "ddnn-edge = edge_runtime.cli:main" in scripts
+    assert "ddnn-edge = edge_runtime.__main__:program" in scripts
 
 
 @pytest.mark.parametrize("name", ["tensorflow", "keras", "tf_keras", "cv2", "yaml"])

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -37,11 +37,11 @@ from ..files import new_file
 from ..interruption import interruptible
 from ..manifest import BundleManifest, NodeManifest, read_bundle, read_node
 from ..metrics import MetricsServer, parse_address
-from ..node import Answer, Node, Notice, Section, Source
+from ..node import Answer, Node, Section, Source
 from ..simulate import Bundle, load_section
-from ..sources import Region, open_source, parse_region
+from ..sources import Region, close_sources, open_source, parse_region
 from ..topology import Topology
-from ..transport.base import ANSWERS, METRICS, Event, PeerDown, Received
+from ..transport.base import ANSWERS, METRICS, Event, PeerDown, PeerUp, Received, Transport
 from ..transport.zenoh import ZenohTransport
 from ..wire import Encoding, short_fingerprint
 from .deployment import LocalDeployment
@@ -51,12 +51,15 @@ from .monitor import open_monitor
 from .observer import Observer
 from .replay import Replay
 from .run import Drawing, LiveRun, Record, check_survival
+from .teller import Teller
 from .verdict import Judge
 
 __all__ = ["add_commands"]
 
 #: From capture to answer, where nothing else is said.
 DEADLINE_MS = 100.0
+#: Nanoseconds after which `watch` says that it sees nobody; a link takes less.
+ALONE_NS = 3 * SECOND // 2
 
 FAULT_HELP: Mapping[Fault, str] = {
     "fail": "kill the node, as in fog4@5s (SIGKILL)",
@@ -64,24 +67,18 @@ FAULT_HELP: Mapping[Fault, str] = {
     "restore": "start it again, or let it go on",
 }
 
-Command = Callable[[argparse.Namespace], int]
 
-#: How a person reads a node's notices, and where it serves its metrics.
-SAYS: Mapping[Notice | Literal["metrics"], str] = {
-    "up": "{} is there",
-    "down": "{} is gone",
-    "refused": "{} runs another model; what it sends is refused",
-    "ended": "{} has no source any more",
-    "returned": "{} has its source again",
-    "unnamed": "cut off; the others do not see this node",
-    "named": "ready",
-    "metrics": "metrics at {}",
-}
+def add_commands(command: Callable[..., Any]) -> None:
+    """Add these commands to a parser.
 
-
-def add_commands(command: Callable[[str, Command, str], Any]) -> None:
-    """Add these commands to a parser; `command` adds one with its name, action and help."""
-    add = command("run", _run, "Run one node of a deployment.")
+    `command` adds one with its name, its action, its help and that of `--json`.
+    """
+    add = command(
+        "run",
+        _run,
+        "Run one node of a deployment.",
+        "print what it says as JSON, one object a line",
+    )
     add.add_argument("node", type=Path, metavar="NODE_DIR")
     add.add_argument("--deployment", type=Path, required=True, metavar="FILE")
     add.add_argument(
@@ -140,11 +137,16 @@ def add_commands(command: Callable[[str, Command, str], Any]) -> None:
         "--record", type=Path, metavar="DIR", help="write trace.jsonl, answers.jsonl and logs"
     )
 
-    add = command("watch", _watch, "Print a deployment's answers as JSON lines until interrupted.")
+    # What it prints is JSON anyway; the option changes nothing.
+    text = "Print a deployment's answers as JSON lines until interrupted."
+    add = command("watch", _watch, text, argparse.SUPPRESS)
     add.add_argument("--deployment", type=Path, required=True, metavar="FILE")
     add_answer(add)
     add.add_argument(
         "--bundle", type=Path, metavar="BUNDLE", help="whose nodes these are; some policies need it"
+    )
+    add.add_argument(
+        "--routed", action="store_true", help="through a router, where the nodes are out of reach"
     )
 
 
@@ -174,11 +176,12 @@ def _run(options: argparse.Namespace) -> int:
         sees = any(link.sensor for link in manifest.incoming)
         frames = _frame_clock(options.fps, deployment) if sees else None
         section = _section(options, manifest)
-        sources = _sources(options, manifest)
-        for source in sources.values():
-            stack.callback(source.close)
+        tell = Teller(manifest.node, as_json=options.json)
+        stack.callback(tell.close)
+        sources = _sources(options, manifest, tell)
+        # Once the node has told them to close, and given up its name.
+        stack.callback(close_sources, sources.values())
         config = deployment.transport(manifest.node, _peers(manifest))
-        tell = _teller(manifest.node, options.json)
         with ZenohTransport(config, manifest.node) as transport:
             node = Node(
                 manifest,
@@ -235,7 +238,9 @@ def _section(options: argparse.Namespace, manifest: NodeManifest) -> Section:
     return SavedModelSection(options.node, manifest)
 
 
-def _sources(options: argparse.Namespace, manifest: NodeManifest) -> dict[str, Source]:
+def _sources(
+    options: argparse.Namespace, manifest: NodeManifest, tell: Teller
+) -> dict[str, Source]:
     specs = _by_sensor(options.source, "source", manifest)
     regions = {
         sensor: parse_region(text)
@@ -252,10 +257,11 @@ def _sources(options: argparse.Namespace, manifest: NodeManifest) -> dict[str, S
     try:
         for sensor, spec in specs.items():
             region: Region | None = regions.get(sensor)
-            sources[sensor] = open_source(spec, sensor, manifest.inputs[sensor], region)
+            sources[sensor] = open_source(
+                spec, sensor, manifest.inputs[sensor], region, unfit=partial(tell, "unfit")
+            )
     except BaseException:
-        for source in sources.values():
-            source.close()
+        close_sources(sources.values())
         raise
     return sources
 
@@ -272,19 +278,6 @@ def _by_sensor(words: list[str], option: str, manifest: NodeManifest) -> dict[st
             )
         found[sensor] = value
     return found
-
-
-def _teller(node: str, as_json: bool) -> Callable[[Notice | Literal["metrics"], str], None]:
-    """Prints a node's notices, a line each."""
-
-    def tell(what: Notice | Literal["metrics"], name: str) -> None:
-        if as_json:
-            line = json.dumps({"node": node, "event": what, "name": name})
-        else:
-            line = f"{node}: {SAYS[what].format(name)}"
-        print(line, flush=True)
-
-    return tell
 
 
 def _end_with(parent: int) -> None:
@@ -433,22 +426,49 @@ def _write_record(folder: Path, record: Record) -> None:
 def _watch(options: argparse.Namespace) -> int:
     deployment = Deployment.load(options.deployment)
     chooser = _chooser(options, deployment)
+    config = deployment.observer(routed=options.routed)
     with (
         interruptible() as interruption,
-        ZenohTransport(deployment.observer(), topics=[ANSWERS]) as transport,
+        ZenohTransport(config, topics=[ANSWERS]) as transport,
     ):
         interruption.calls(transport.wake)
-        try:
-            while interruption.code is None:
-                due = chooser.next_wakeup() if chooser is not None else None
-                now = time.monotonic_ns()
-                event = transport.receive(None if due is None else max(0, due - now) / SECOND)
-                for line in _lines(event, chooser):
-                    print(line, flush=True)
-        except BrokenPipeError:
-            # Whoever read the lines has enough; Python must not try to flush the rest.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+        def nobody() -> None:
+            print(
+                f"ddnn-edge: no node of deployment {deployment.name!r} is there yet; waiting",
+                file=sys.stderr,
+                flush=True,
+            )
+
+        for line in watched(transport, chooser, lambda: interruption.code is not None, nobody):
+            print(line, flush=True)
     return interruption.code or 0
+
+
+def watched(
+    transport: Transport,
+    chooser: Chooser | None,
+    stopped: Callable[[], bool],
+    nobody: Callable[[], None],
+    clock: Callable[[], int] = time.monotonic_ns,
+) -> Iterator[str]:
+    """The answers that a deployment gives, as lines, until `stopped`.
+
+    `nobody` is called once if no node is seen for `ALONE_NS`; `clock`: monotonic nanoseconds.
+    """
+    alone: int | None = clock() + ALONE_NS
+    while not stopped():
+        due = [] if alone is None else [alone]
+        if chooser is not None and (wakeup := chooser.next_wakeup()) is not None:
+            due.append(wakeup)
+        event = transport.receive(max(0, min(due) - clock()) / SECOND if due else None)
+        now = clock()
+        if isinstance(event, PeerUp | Received):
+            alone = None
+        elif alone is not None and now >= alone:
+            alone = None
+            nobody()
+        yield from _lines(event, chooser, now)
 
 
 def _chooser(options: argparse.Namespace, deployment: Deployment) -> Chooser | None:
@@ -476,9 +496,8 @@ def chooser_of(manifest: BundleManifest, answering: Answering, deadline_ns: int)
     )
 
 
-def _lines(event: Event | None, chooser: Chooser | None) -> Iterator[str]:
+def _lines(event: Event | None, chooser: Chooser | None, now: int) -> Iterator[str]:
     """The answers to print once an event has come, or the time is up."""
-    now = time.monotonic_ns()
     if isinstance(event, Received):
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             said = msgspec.json.decode(event.payload, type=Answer)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -676,6 +677,18 @@ def test_a_warning_is_one_line_on_stderr() -> None:
     said = call(lambda _: guarded("ddnn-edge", warning))
     assert (said.code, said.out) == (0, "")
     assert said.err == "ddnn-edge: warning: a residual link skips nothing\n"
+
+
+def test_a_reader_that_has_enough_ends_a_command_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def printing() -> int:
+        print("a line", flush=True)
+        raise AssertionError("nobody reads it")
+
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert guarded("ddnn-edge", printing) == 0
 
 
 def test_ctrl_c_exits_130_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,14 @@ def test_an_observer_calls_everybody(tmp_path: Path) -> None:
     assert alone.observer() == alone.observer(routed=True)
 
 
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_models_manifest_is_told_from_it(tmp_path: Path, schema: int) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"schema": schema, "fingerprint": "ab", "nodes": {}}))
+    with pytest.raises(InputError, match=r"is a model's manifest.*; expected a deployment\.json"):
+        Deployment.load(path)
+
+
 def test_all_on_one_host_by_default() -> None:
     deployment = Deployment.on_one_host(["edge1", "cloud"])
     assert [p.listen for p in deployment.nodes.values()] == [

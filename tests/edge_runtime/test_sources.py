@@ -1,4 +1,6 @@
 import builtins
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,8 @@ from edge_runtime import sources
 from edge_runtime.errors import InputError
 from edge_runtime.gather import TensorSpec
 from edge_runtime.node import Source
-from edge_runtime.sources import Region, open_source, parse_region
+from edge_runtime.process import environment
+from edge_runtime.sources import Region, close_sources, open_source, parse_region
 
 Array = NDArray[Any]
 
@@ -110,10 +113,16 @@ def test_an_array_that_does_not_fit(
     assert message in refused(str(npz), sensor, view, region)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no archive"])
-def test_a_damaged_npz(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "x.npz").write_bytes(content)
+def test_a_damaged_npz(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 cut off")
     assert "x.npz: cannot be read" in refused(str(tmp_path / "x.npz"), "cam0", PICTURE)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x93NUMPY"])
+def test_what_is_no_npz_is_called_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.npz").write_bytes(content)
+    message = refused(str(tmp_path / "x.npz"), "cam0", PICTURE)
+    assert message.endswith("x.npz: is no .npz archive")
 
 
 def test_what_is_not_there() -> None:
@@ -246,8 +255,9 @@ class FakeCamera:
     def __init__(self) -> None:
         self.there, self.red, self.size = True, 10, (4, 4)
         self.given = 0
-        self.next = threading.Event()
         self.released = 0
+        self.hung, self.hangs = threading.Event(), threading.Event()
+        self.hung.set()
         self.delay = 0.002
 
     def __call__(self, spec: str) -> "FakeCamera":
@@ -259,6 +269,9 @@ class FakeCamera:
 
     def read(self) -> tuple[bool, Array | None]:
         threading.Event().wait(self.delay)
+        if not self.hung.is_set():
+            self.hangs.set()
+            assert self.hung.wait(LIMIT)
         if not self.there:
             return False, None
         self.given += 1
@@ -280,8 +293,9 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> FakeCamera:
 @pytest.fixture
 def source(camera: FakeCamera) -> Iterator[Source]:
     found = open_source("/dev/video7", "cam0", PICTURE, capture=camera)
+    assert until(lambda: not found.ended)
     yield found
-    found.close()
+    close_sources([found], LIMIT)
 
 
 def red_of(source: Source) -> int | None:
@@ -318,41 +332,128 @@ def test_a_camera_that_hangs_gives_no_old_picture(
 
 
 def test_a_camera_that_returns_with_smaller_pictures_stays_away(camera: FakeCamera) -> None:
-    source = open_source("/dev/video7", "cam0", PICTURE, Region(2, 2, 2, 2), capture=camera)
+    why: list[str] = []
+    region = Region(2, 2, 2, 2)
+    source = open_source("/dev/video7", "cam0", PICTURE, region, capture=camera, unfit=why.append)
     try:
+        assert until(lambda: not source.ended)
         camera.there = False
         assert until(lambda: source.ended)
         camera.size, camera.there = (3, 3), True
         given = camera.given
         assert until(lambda: camera.given > given + 3)
         assert source.ended
+        # Once, not with every attempt.
+        assert len(why) == 1
+        assert "reaches past the picture of 3x3 pixels" in why[0]
         camera.size = (4, 4)
         assert until(lambda: not source.ended)
     finally:
-        source.close()
+        close_sources([source], LIMIT)
 
 
 def test_a_camera_whose_pictures_shrink_while_it_runs_has_ended(camera: FakeCamera) -> None:
     source = open_source("/dev/video7", "cam0", PICTURE, Region(2, 2, 2, 2), capture=camera)
     try:
+        assert until(lambda: not source.ended)
         camera.size = (3, 3)
         assert until(lambda: source.ended)
         camera.size = (4, 4)
         assert until(lambda: not source.ended)
     finally:
-        source.close()
+        close_sources([source], LIMIT)
 
 
-def test_a_camera_that_is_not_there(camera: FakeCamera) -> None:
+def test_a_camera_that_is_not_there_has_ended_until_it_is(camera: FakeCamera) -> None:
     camera.there = False
-    message = refused("/dev/video7", "cam0", PICTURE, capture=camera)
-    assert "cam0=/dev/video7: cannot be read as a camera" in message
+    source = open_source("/dev/video7", "cam0", PICTURE, capture=camera)
+    try:
+        assert source.ended
+        assert until(lambda: camera.released >= 2)  # tried again, and nothing left open
+        assert source.ended
+        camera.there = True
+        assert until(lambda: not source.ended)
+        assert red_of(source) == 10
+    finally:
+        close_sources([source], LIMIT)
+
+
+def test_a_camera_that_does_not_answer_keeps_nobody_waiting(
+    camera: FakeCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def join(thread: threading.Thread, timeout: float | None = None) -> None:
+        raise AssertionError("closing waits")
+
+    camera.hung.clear()
+    source = open_source("/dev/video7", "cam0", PICTURE, capture=camera)
+    assert camera.hangs.wait(LIMIT)
+    assert source.ended
+    assert source.read(0) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "join", join)
+        source.close()
+        source.close()
+    camera.hung.set()
+    close_sources([source], LIMIT)
     assert camera.released == 1
 
 
-def test_the_real_opencv_finds_no_such_camera(capfd: pytest.CaptureFixture[str]) -> None:
-    assert "cannot be read as a camera" in refused("/dev/video987", "cam0", PICTURE)
-    assert capfd.readouterr().err == ""
+def test_sources_are_all_told_to_close_before_any_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cameras = [FakeCamera(), FakeCamera()]
+    found = [open_source("/dev/video7", "cam0", PICTURE, capture=camera) for camera in cameras]
+    done: list[str] = []
+    for name in ("close", "join"):
+        real = getattr(sources._Camera, name)
+
+        def noted(*arguments: Any, name: str = name, real: Any = real) -> None:
+            done.append(name)
+            real(*arguments)
+
+        monkeypatch.setattr(sources._Camera, name, noted)
+    close_sources(found, LIMIT)
+    assert done == ["close", "close", "join", "join"]
+
+
+def test_a_sensor_that_no_picture_fits_is_refused_at_once(camera: FakeCamera) -> None:
+    message = refused("/dev/video7", "mic", VECTOR, capture=camera)
+    assert "its source must be an .npz" in message
+
+
+def test_a_camera_needs_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert 'pip install "ddnn-tf[camera]"' in refused("/dev/video987", "cam0", PICTURE)
+
+
+OPEN = """
+import sys
+from edge_runtime.errors import InputError
+from edge_runtime.gather import TensorSpec
+from edge_runtime.sources import _open_cv2, open_source
+
+try:
+    open_source(sys.argv[1], "cam0", TensorSpec((4, 4, 3), "uint8"))
+except InputError:
+    print("refused")
+for camera in ("/dev/video987", "http://127.0.0.1:9/"):
+    print(_open_cv2(camera).isOpened())
+"""
+
+
+def test_nobody_but_us_says_what_cannot_be_opened(tmp_path: Path) -> None:
+    """In a process of its own, since OpenCV reads once whether it may print."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(bytes.fromhex("00000018667479706d703432") + b"cut off" * 9)
+    ran = subprocess.run(
+        [sys.executable, "-c", OPEN, str(clip)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+        timeout=LIMIT,
+    )
+    assert (ran.stdout.split(), ran.stderr) == (["refused", "False", "False"], "")
 
 
 # -- regions ---------------------------------------------------------------------------------------

@@ -220,9 +220,8 @@ def live(it: Deployed, folder: Path, *, start: bool = True, **options: Any) -> I
 def command(*arguments: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """`ddnn-edge` in a process of its own, which is ended if it has not."""
     words = [sys.executable, "-m", "edge_runtime", *(os.fspath(a) for a in arguments)]
-    process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    process = subprocess.Popen(words, **options)
     try:
         yield process
     finally:

@@ -215,6 +215,31 @@ def test_a_node_can_be_ended_before_it_is_ready(it: Deployed, tmp_path: Path) ->
         assert (fog2.returncode, err) == (0, "")
 
 
+def test_a_node_goes_on_without_its_output_and_a_camera(it: Deployed, tmp_path: Path) -> None:
+    Deployment.on_one_host(it.topology.order, first_port=None).save(tmp_path / "d.json")
+    where = ("--deployment", tmp_path / "d.json", "--json")
+    nodes = it.bundle / "nodes"
+    sources = ("--source", "cam0=/dev/video987", "--source", f"cam1={it.test}")
+    # The lines of one go to a pipe that nobody reads.
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with (
+        command("run", nodes / "fog2", *where, stdout=theirs) as fog2,
+        command("run", nodes / "edge1", *where, *sources) as edge1,
+    ):
+        os.close(theirs)
+        assert edge1.stdout is not None
+        told = (json.loads(line) for line in iter(edge1.stdout.readline, ""))
+        wanted = {("named", "edge1"), ("ended", "cam0"), ("up", "fog2")}
+        while wanted:  # in whatever order, and so fog2 has had two lines to write
+            said = next(told)
+            wanted.discard((said["event"], said["name"]))
+        for process in (edge1, fog2):
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=LIMIT)
+            assert (process.returncode, err) == (0, "")
+
+
 def test_run_serves_metrics(it: Deployed, tmp_path: Path) -> None:
     Deployment.on_one_host(it.topology.order, first_port=None).save(tmp_path / "d.json")
     where = ("--deployment", tmp_path / "d.json")
@@ -257,6 +282,7 @@ def test_run_serves_metrics(it: Deployed, tmp_path: Path) -> None:
 def test_watch_prints_answers_until_it_is_interrupted(
     it: Deployed, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
+    alone = "ddnn-edge: no node of deployment 'local' is there yet; waiting\n"
     with (
         live(it, tmp_path) as deployment,
         command("watch", "--deployment", deployment.nodes.path) as watch,
@@ -265,12 +291,13 @@ def test_watch_prints_answers_until_it_is_interrupted(
         answers = [json.loads(watch.stdout.readline()) for _ in range(5)]
         watch.send_signal(number)
         _, err = watch.communicate(timeout=LIMIT)
-        assert (watch.returncode, err) == (code, "")
+        # On a busy machine it may wait for the first.
+        assert (watch.returncode, err) in ((code, ""), (code, alone))
     frames = [answer["frame"] for answer in answers]
     assert frames == sorted(set(frames))
     expected = {
         *("frame", "answer", "probabilities", "node", "state", "nodes"),
-        *("age_ms", "accuracy", "fallback", "waited", "exit", "model", "early"),
+        *("age_ms", "accuracy", "fallback", "waited", "exit", "model", "early", "smoothed"),
     }
     assert all(set(answer) == expected for answer in answers)
     assert {answer["node"] for answer in answers} == {"cloud"}

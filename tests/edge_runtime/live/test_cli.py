@@ -2,13 +2,18 @@
 
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
 
 from edge_runtime.cli import main
+from edge_runtime.clock import SECOND
 from edge_runtime.deployment_file import Deployment
+from edge_runtime.live.cli import ALONE_NS, watched
+from edge_runtime.transport.base import ANSWERS, Event, PeerUp, Received, Transport
 from tests.commands import Deployed, call, done, refused
+from tests.edge_runtime.live.test_observer import answer
 
 bad = partial(refused, main)
 
@@ -146,6 +151,64 @@ def test_watch_needs_the_bundle_to_know_who_may_answer_early(
     assert "this bundle has no thresholds" in bad(*arguments)
     up = ("up", small_deployed.bundle, "--data", small_deployed.test, "--early")
     assert "choose them with `ddnn-edge exits`" in bad(*up)
+
+
+def test_watch_needs_routers_to_watch_through(tmp_path: Path) -> None:
+    file = tmp_path / "deployment.json"
+    Deployment.on_one_host(["left", "right", "top"]).save(file)
+    assert "has no routers (at $.routers)" in bad("watch", "--deployment", file, "--routed")
+
+
+class Quiet:
+    """A transport to which nothing comes but what the test says; its clock is the test's, too."""
+
+    def __init__(self, *events: Event | None) -> None:
+        self.events = list(events)
+        self.now = 0
+        self.waits: list[float | None] = []
+
+    def receive(self, timeout_s: float | None) -> Event | None:
+        self.waits.append(timeout_s)
+        event = self.events.pop(0)
+        if event is None and timeout_s is not None:
+            self.now += int(timeout_s * SECOND)
+        return event
+
+    def watch(self) -> tuple[list[str], int]:
+        """The lines that `watch` prints, and how often it says that nobody is there."""
+        alone: list[None] = []
+        lines = watched(
+            cast(Transport, self),
+            None,
+            lambda: not self.events,
+            lambda: alone.append(None),
+            lambda: self.now,
+        )
+        return list(lines), len(alone)
+
+
+def test_watch_says_once_that_nobody_is_there() -> None:
+    quiet = Quiet(None, None, None)
+    assert quiet.watch() == ([], 1)
+    assert quiet.waits == [ALONE_NS / SECOND, None, None]
+
+
+def test_watch_says_nothing_where_somebody_is_there() -> None:
+    said = msgspec.json.encode(answer(7))
+    quiet = Quiet(PeerUp("top", 1), None, Received("top", ANSWERS, b"", said), None)
+    assert quiet.watch() == ([said.decode()], 0)
+    assert quiet.waits[1:] == [None, None, None]
+
+
+def test_help_says_what_json_is(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for command in ("run", "watch", "evaluate"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        told[command] = capsys.readouterr().out
+    assert "one object a line" in told["run"]
+    assert "--json" not in told["watch"]
+    assert "print one JSON object" in told["evaluate"]
 
 
 def test_answers_that_their_state_does_not_give_are_found(
