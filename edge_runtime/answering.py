@@ -33,7 +33,7 @@ Array = NDArray[Any]
 Answerer = Literal["output", "any"]
 ANSWERERS: tuple[Answerer, ...] = get_args(Answerer)
 
-#: Digits of the probabilities in an answer, by which early ones are compared.
+#: Digits of the probabilities in an answer, by which answers are compared.
 DIGITS = 6
 
 
@@ -143,13 +143,14 @@ class Answering:
         if not chosen:
             return np.zeros((memo.samples, 1)), np.full(memo.samples, -1)
         answers = np.stack([memo.answer(states[node], node) for node in chosen])
-        which = answers.max(axis=2).argmax(axis=0)
+        # As answers tell it: of two that are sure to all their digits the first is taken.
+        which = confidence(answers).argmax(axis=0)
         taken = np.take_along_axis(answers, which[None, :, None], axis=0)[0]
         return taken, np.array([self.nodes.index(node) for node in chosen])[which]
 
 
 def confidence(probabilities: Array) -> NDArray[np.float64]:
-    """Greatest probability of each sample, as an answer tells it; shape (samples,)."""
+    """Greatest of the probabilities along the last axis, as an answer tells it."""
     return np.asarray(np.round(probabilities.max(axis=-1).astype(np.float64), DIGITS))
 
 

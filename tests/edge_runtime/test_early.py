@@ -86,7 +86,9 @@ def taken(
     early: set[str],
     answer: Answerer,
 ) -> str | None:
-    states = reference.exit_states(topology, up)
+    everybody = reference.exit_states(topology, up)
+    # Of equals, the first.
+    states = {n: everybody[n] for n in highest_first(topology) if n in everybody}
 
     def confidence(node: str) -> float:
         own = reference.answer(topology, runner, one, up, node)
