@@ -13,6 +13,7 @@ NAMES = (
     "deployment",
     "presence",
     "partition",
+    "placement",
     "accuracy",
     "splits",
     "boxes",
