@@ -228,17 +228,31 @@ class Exits(keras.layers.Layer):
 
     Args:
         topology: a `Topology` with exits, or its plain form.
-        weight: of each exit's loss; the output node's weighs 1.
+        weight: of the exits' losses, of all alike or by node; the output node's weighs 1.
     """
 
     def __init__(
-        self, topology: Topology | Mapping[str, Any], weight: float = 0.5, **kwargs: Any
+        self,
+        topology: Topology | Mapping[str, Any],
+        weight: float | Mapping[str, float] = 0.5,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.topology = topology if isinstance(topology, Topology) else Topology.from_dict(topology)
-        if not 0 <= weight < float("inf"):
-            raise InputError(f"expected a weight of the exits' loss of at least 0, got {weight}")
-        self.weight = weight
+        exits = self.topology.exits
+        self.weights_of = dict(
+            weight if isinstance(weight, Mapping) else dict.fromkeys(exits, weight)
+        )
+        if set(self.weights_of) != set(exits):
+            raise InputError(
+                f"expected a weight of the loss of each exit ({', '.join(exits)}), got those of "
+                f"{', '.join(self.weights_of) or 'none'}"
+            )
+        for node, own in self.weights_of.items():
+            if not 0 <= own < float("inf"):
+                raise InputError(
+                    f"expected a weight of the exits' loss of at least 0, got {own} for {node!r}"
+                )
         # Each replica of `tf.distribute` runs in a thread of its own.
         self._pass = threading.local()
 
@@ -250,22 +264,23 @@ class Exits(keras.layers.Layer):
         delivers: Any,
         training: bool | None = None,
     ) -> Any:
-        if training and self.weight:
+        if training and any(self.weights_of.values()):
             t = self.topology
             heard = []
             for node in t.exits:
                 columns = np.array([t.bits[link.name] for link in t.incoming(node)])
                 anything = ops.max(ops.take(delivers, columns, axis=1), axis=1)
                 heard.append(works[:, t.index[node]] * anything)
-            self._pass.taken = list(zip(probabilities, heard, strict=True))
+            weights = [self.weights_of[node] for node in t.exits]
+            self._pass.taken = list(zip(probabilities, heard, weights, strict=True))
         return inputs
 
-    def taken(self) -> list[tuple[Any, Any]]:
-        """Of the last pass in training, once: each exit's probabilities, and for which samples.
+    def taken(self) -> list[tuple[Any, Any, float]]:
+        """Of the last pass in training, once: each exit's probabilities, for which samples, weight.
 
         (batch, classes), and (batch,) of 1 where the node was alive and heard something, else 0.
         """
-        found: list[tuple[Any, Any]] = getattr(self._pass, "taken", [])
+        found: list[tuple[Any, Any, float]] = getattr(self._pass, "taken", [])
         self._pass.taken = []
         return found
 
@@ -273,7 +288,7 @@ class Exits(keras.layers.Layer):
         return keras.KerasTensor(inputs.shape, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"topology": self.topology.to_dict(), "weight": self.weight}
+        own = {"topology": self.topology.to_dict(), "weight": self.weights_of}
         return {**super().get_config(), **own}
 
 

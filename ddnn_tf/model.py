@@ -107,9 +107,9 @@ class ResilientModel(keras.Model):
             return total
         layer = self.get_layer(EXITS)
         own = ExitLoss(loss)
-        for probabilities, heard in layer.taken():
+        for probabilities, heard, weight in layer.taken():
             weights = heard if sample_weight is None else heard * ops.cast(sample_weight, "float32")
-            total = total + layer.weight * own(y, probabilities, weights)
+            total = total + weight * own(y, probabilities, weights)
         return total
 
     def simulate(
@@ -155,7 +155,7 @@ def build(
     dropout: Sequence[Survival] | None = None,
     merge_weights: Mapping[str, float] | None = None,
     multiplex: bool = False,
-    exit_weight: float = 0.5,
+    exit_weight: float | Mapping[str, float] = 0.5,
     seed: int | None = None,
 ) -> ResilientModel:
     """Build a Keras model from a topology and the sections of its nodes.
@@ -173,7 +173,7 @@ def build(
         multiplex: whether sections hear a residual link only where the primary links that it goes
             round do not deliver, in training and at inference alike; else they hear all links.
             Link-present flags, where a section asks for them, tell of every link all the same.
-        exit_weight: of each exit's loss in training, where the topology has exits; the output
+        exit_weight: of the exits' losses in training, of all alike or by node; the output
             node's weighs 1.
         seed: of the failures drawn in training.
 

@@ -68,7 +68,7 @@ class Recipe:
         shift, gain, mirror, zoom: variation of images, see `Augmented`. Unless `mirror` is said,
             all are mirrored but for `fc32` sections: there every pixel has weights of its own, and
             half of what these could learn would go into the other side.
-        exit_weight: of each exit's loss, where the topology has exits; the output node's weighs 1.
+        exit_weight: of the exits' losses, of all alike or by node; the output node's weighs 1.
         auxiliary, distil: weights of further losses, see `Lessons`.
         average: the weights are in the end a moving average with this momentum over the steps.
         variations: of every view that an encoder, where one is given, encodes beforehand.
@@ -83,7 +83,7 @@ class Recipe:
     shift: int = 3
     gain: float = 0.3
     mirror: bool | None = None
-    exit_weight: float = 0.5
+    exit_weight: float | Mapping[str, float] = 0.5
     zoom: float = 0.0
     auxiliary: float = 0.0
     distil: float = 0.0
@@ -99,7 +99,7 @@ class Recipe:
         for name in ("balance", "gain", "zoom"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"expected {name} from 0 to 1, got {getattr(self, name)}")
-        for name in ("weight_decay", "exit_weight", "auxiliary", "distil"):
+        for name in ("weight_decay", "auxiliary", "distil"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"expected {name} of at least 0, got {getattr(self, name)}")
         if not 0 <= self.average < 1:

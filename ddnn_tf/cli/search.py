@@ -180,9 +180,9 @@ def rates(
 
 
 def plan(
-    data: DataOption,
     goal: Annotated[float, typer.Option(help="expected accuracy, such as 0.95")],
     survival: Annotated[str, typer.Option(help="one preset, or a .json of probabilities")],
+    data: DataOption = "street",
     topology: TopologyOption = "poster-residual",
     model: Annotated[
         Path | None, typer.Option(help="a .keras file: what it stays below its bound is added")

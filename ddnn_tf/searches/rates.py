@@ -127,10 +127,11 @@ class RateSearch:
         return found
 
     def __str__(self) -> str:
-        lines = [f"{len(self.trials)} trials at {self.survivability}, chosen on {self.validation}:"]
+        trials = f"{len(self.trials)} trials at {self.survivability}, chosen on {self.validation}"
+        lines = [f"{trials}; above or below the true rates:"]
         for group, factor in self.factors.items():
             side = "above" if factor > 1 else "below" if factor < 1 else "at"
-            lines.append(f"  {group:<12} fails {factor:.2f} times as often in training: {side} it")
+            lines.append(f"  {group:<12} fails {factor:.2f} times as often in training: {side}")
         for which, name in (("best", "these"), ("truth", "true")) if self.best else ():
             balanced = self.test_accuracy(which, balanced=True)
             lines.append(
@@ -209,18 +210,20 @@ def search_rates(
 
     description = {
         **template.describe(),
+        "data": runs.fingerprint,
         "report": [choose],
         "per": per,
         "seeds": list(seeds),
         "highest": highest,
     }
-    study = _study(storage, description, template.seed, dict.fromkeys(groups, 1.0))
-    _work(study, trials, highest, score, progress)
+    truth = dict.fromkeys(groups, 1.0)
+    study = _study(storage, description, template.seed, truth)
+    _work(study, trials, highest, truth, score, progress)
     finished = sorted(_finished(study), key=lambda t: (-t.value, t.number))
     ranked = tuple((dict(t.params), float(t.value)) for t in finished)
     reported: dict[str, list[Measured]] = {"best": [], "truth": []}
     total = len(reported) * len(final_seeds)
-    for which, factors in (("best", ranked[0][0]), ("truth", dict.fromkeys(groups, 1.0))):
+    for which, factors in (("best", ranked[0][0]), ("truth", truth)):
         for seed in final_seeds:
             progress("report", sum(map(len, reported.values())), total)
             again = run(factors, seed, train=final or template.train, report=(report,))
@@ -242,13 +245,21 @@ def _work(
     study: optuna.Study,
     trials: int,
     highest: Mapping[str, float],
+    truth: Mapping[str, float],
     score: Callable[[Mapping[str, float]], float],
     progress: Callable[[str, int, int], None],
 ) -> None:
-    """Take part in a study until it has enough finished trials."""
+    """Take part in a study until it has enough finished trials, one of them at the true rates."""
     from optuna.trial import TrialState
 
-    while (done := len(_finished(study))) < trials:
+    while True:
+        finished = _finished(study)
+        done = len(finished)
+        if done >= trials:
+            if any(trial.params == truth for trial in finished):
+                break
+            # Whoever was to score it was killed.
+            study.enqueue_trial(dict(truth))
         progress("trials", done, trials)
         trial = study.ask()
         try:
@@ -304,8 +315,8 @@ def _study(
         ) from error
     if found not in (None, text):
         raise InputError(
-            f"{storage} holds another search: other data splits, topology, survivability, seeds or "
-            "recipe; search in the same way, or name another storage"
+            f"{storage} holds another search: other data, splits, topology, survivability, seeds "
+            "or recipe; search in the same way, or name another storage"
         )
     return study
 

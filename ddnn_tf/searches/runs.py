@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 
 from edge_runtime.errors import InputError
@@ -167,7 +168,7 @@ class Runs:
 
     def path(self, run: Run, suffix: str) -> Path:
         """Where the folder keeps a run: its name tells people what, and the rest which exactly."""
-        whole = json.dumps([self._fingerprint, run.describe()], sort_keys=True)
+        whole = json.dumps([self.fingerprint, run.describe()], sort_keys=True)
         name = f"{run.topology.name}-{run.method}-{run.sections}-seed{run.seed}"
         return self.folder / f"{name}-{sha256(whole.encode())[:12]}{suffix}"
 
@@ -192,7 +193,7 @@ class Runs:
         )
 
     @cached_property
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
         """Of the data: a folder of runs must not answer for other pictures."""
         samples, table = self.data.samples, self.data.table
         rows = [x for x in (table.folders, table.objects, table.frames) if x is not None]
@@ -287,4 +288,4 @@ def spread_of(values: Iterable[float]) -> Spread:
 
 
 def _plain(survival: Survival) -> Any:
-    return dict(survival) if isinstance(survival, Mapping) else survival
+    return msgspec.to_builtins(dict(survival) if isinstance(survival, Mapping) else survival)

@@ -87,14 +87,20 @@ def test_an_exit_of_another_shape_is_refused() -> None:
         build(EXITS, wrong, classes=CLASSES)
     with pytest.raises(InputError, match="exits' loss of at least 0, got -1"):
         build(EXITS, flagged, classes=CLASSES, exit_weight=-1)
+    with pytest.raises(InputError, match=r"loss of each exit \(left, right\), got those of middle"):
+        build(EXITS, flagged, classes=CLASSES, exit_weight={"middle": 1})
     # A model that knows nothing of exits cannot be cut along a topology that has some.
     with pytest.raises(InputError, match="sub-model 'left' has an exit: expected what it sends"):
         split(build(small_topology(), flagged, classes=CLASSES), EXITS)
 
 
-@pytest.mark.parametrize("one_hot", [False, True])
-def test_the_joint_loss_counts_an_exit_where_its_node_is_alive_and_hears(one_hot: bool) -> None:
-    model: Any = randomised(build(EXITS, flagged, classes=CLASSES, exit_weight=0.25))
+@pytest.mark.parametrize(
+    ("one_hot", "weight"), [(False, 0.25), (True, 0.25), (False, {"right": 0.75, "left": 0.25})]
+)
+def test_the_joint_loss_counts_an_exit_where_its_node_is_alive_and_hears(
+    one_hot: bool, weight: float | dict[str, float]
+) -> None:
+    model: Any = randomised(build(EXITS, flagged, classes=CLASSES, exit_weight=weight))
     model.compile("sgd", "categorical_crossentropy" if one_hot else LOSS)
     rng = np.random.default_rng(0)
     inputs, labels = samples(EXITS, 60), rng.integers(0, 3, 60)
@@ -115,7 +121,8 @@ def test_the_joint_loss_counts_an_exit_where_its_node_is_alive_and_hears(one_hot
         for node in EXITS.exits:
             answer = reference.answer(EXITS, runner, sample, up, node)
             if answer is not None:
-                expected += 0.25 * weights[i] * -np.log(answer[0, labels[i]]) / 60
+                own = weight[node] if isinstance(weight, dict) else weight
+                expected += own * weights[i] * -np.log(answer[0, labels[i]]) / 60
     assert joint == pytest.approx(expected, rel=1e-4)
     assert joint > output
 
@@ -143,7 +150,7 @@ def test_exits_learn_with_the_model_and_come_back_with_it(tmp_path: Path) -> Non
     again: Any = keras.models.load_model(tmp_path / "model.keras")
     assert isinstance(again, ResilientModel)
     assert again.topology == EXITS
-    assert again.get_layer("ddnn__exits").weight == 0.75
+    assert again.get_layer("ddnn__exits").weights_of == dict.fromkeys(EXITS.exits, 0.75)
     same = expected_accuracy(again, data, ["low"], answer="any")
     assert same.accuracies == pytest.approx(anyone.accuracies)
     again.fit(data.inputs, data.labels, epochs=1, verbose=0)

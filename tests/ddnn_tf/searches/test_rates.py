@@ -12,6 +12,7 @@ from ddnn_tf.names import RatesPer
 from ddnn_tf.searches.rates import RateSearch, rate_groups, scaled_survival, search_rates
 from ddnn_tf.searches.runs import Measured, Run
 from edge_runtime.errors import InputError
+from edge_runtime.survival import Uptime
 from edge_runtime.topology import Group
 from tests.conftest import ROOT
 from tests.reference import chain_topology
@@ -22,8 +23,11 @@ CHAIN = chain_topology()
 class Trainings:
     """Stands for `Runs`: a model is best where left fails as truly, and right never."""
 
-    def __init__(self, interrupt: Callable[[int], None] = lambda count: None) -> None:
+    def __init__(
+        self, interrupt: Callable[[int], None] = lambda count: None, fingerprint: str = "0"
+    ) -> None:
         self.runs: list[Run] = []
+        self.fingerprint = fingerprint
         self._interrupt = interrupt
 
     def measured(self, run: Run) -> Measured:
@@ -128,6 +132,35 @@ def test_a_storage_holds_one_search(tmp_path: Path) -> None:
     search(Trainings(), tmp_path / "rates", trials=1)
     with pytest.raises(InputError, match="holds another search"):
         search(Trainings(), tmp_path / "rates", per="tier")
+    with pytest.raises(InputError, match="other data, splits"):
+        search(Trainings(fingerprint="1"), tmp_path / "rates")
+
+
+def test_the_true_rates_are_scored_though_their_first_trial_was_interrupted(tmp_path: Path) -> None:
+    def interrupt(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(Trainings(interrupt), tmp_path / "rates", trials=2)
+    found = search(Trainings(), tmp_path / "rates", trials=2)
+    truth = dict.fromkeys(found.groups, 1.0)
+    assert [factors for factors, _ in found.trials].count(truth) == 1
+    assert len(found.trials) == 3
+
+
+def test_survival_may_be_given_by_times(tmp_path: Path) -> None:
+    true: dict[str, float | Uptime] = {"left": Uptime(mtbf=900, mttr=100), "right": 0.8}
+    template = Run(CHAIN, "train", ("validation", "test"), {"own": true})
+    found = search_rates(
+        Trainings(),  # type: ignore[arg-type]
+        template,
+        per="node",
+        trials=1,
+        storage=tmp_path / "rates",
+        final_seeds=(),
+    )
+    assert set(found.groups) == {"left", "right"}
+    assert template.describe()["survival"]["own"]["left"] == {"mtbf": 900, "mttr": 100}
 
 
 @pytest.mark.parametrize("storage", ["nodriver://here/db", "postgresql://nobody@127.0.0.1:1/x"])
