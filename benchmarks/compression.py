@@ -37,6 +37,7 @@ MOBILE_ROWS = (
     "pruned:0.8+clustered:16+int8+coarse",
     "pruned:0.8+clustered:16+qat",
     "pruned:0.9+clustered:8+int8",
+    "pruned:0.9+clustered:8+int8+coarse",
     "pruned:0.95+clustered:8+int8",
 )
 ROWS = (
@@ -45,12 +46,11 @@ ROWS = (
     "int8+coarse",
     "qat",
     "pruned:0.6+clustered:16+int8",
-    "pruned:0.6+clustered:16+int8+coarse",
     "pruned:0.6+clustered:16+qat",
     "pruned:0.8+clustered:16+int8",
 )
 #: Steps of each stage where `qat` is among them, whose ranges move slowly.
-QAT_STEPS = 2000
+QAT_STEPS = 1000
 
 
 def main(seeds: int = 3, split: str = "train_dir", test: str = "test_dir") -> None:
@@ -79,7 +79,7 @@ def bundles(seed: int, split: str, test: str) -> dict[str, Any]:
             with tempfile.TemporaryDirectory(prefix="ddnn-") as temporary:
                 bundle = Path(temporary) / "bundle"
                 inputs = data.split(split).inputs
-                export_bundle(model, bundle, inputs, compression=_parsed(row))
+                export_bundle(model, bundle, inputs, compression=_with_steps(row))
                 told = costs(bundle, runner, data.split(test)).to_dict()
             with new_file(path) as file:
                 file.write_text(json.dumps(told))
@@ -142,7 +142,7 @@ def mobile(steps: int = 200, seed: int = 0) -> None:
         path = KEPT / f"mobile-{name}-{steps}-{row}.json".replace(":", "-")
         if not path.is_file():
             model = model or mobilenet.trained(variant, seed)
-            how = replace(_parsed(row, steps), batch_size=32)
+            how = replace(Compression.parse(row), steps=steps, batch_size=32)
             with tempfile.TemporaryDirectory(prefix="ddnn-") as temporary:
                 bundle = Path(temporary) / "bundle"
                 export_bundle(model, bundle, mobilenet.views("train").inputs, compression=how)
@@ -176,9 +176,9 @@ def _trained(seed: int, split: str, data: Any) -> Any:
     return keras.models.load_model(path)
 
 
-def _parsed(row: str, steps: int = Compression.steps) -> Compression:
+def _with_steps(row: str) -> Compression:
     found = Compression.parse(row)
-    return replace(found, steps=QAT_STEPS if found.qat else steps)
+    return replace(found, steps=QAT_STEPS) if found.qat else found
 
 
 def _total(one: Mapping[str, Any], kind: str) -> int:
