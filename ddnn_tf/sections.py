@@ -396,15 +396,16 @@ _LAYERS: Mapping[int, Callable[[int, str], keras.Layer]] = {
 def _visible(view: Tensor) -> Tensor:
     """1 where anything of a view differs from zero, else 0: float32 (batch, 1)."""
     x = layers.Rescaling(1.0, dtype="float32")(view)
-    # Bytes are whole numbers; floats may be negative, and small: hence the square and the factor.
+    # Bytes are whole numbers; floats may be negative, and small: hence the factor. Not the square,
+    # which int8 artifacts round to zero where other values are much larger.
     signed = view.dtype != "uint8"
-    x = layers.Multiply()([x, x]) if signed else x
+    x = layers.Maximum()([x, layers.Rescaling(-1.0)(x)]) if signed else x
     if len(x.shape) == 4:
         x = layers.GlobalMaxPooling2D()(x)
     elif len(x.shape) == 3:
         x = layers.GlobalMaxPooling1D()(x)
     x = layers.GlobalMaxPooling1D()(layers.Reshape((x.shape[-1], 1))(x))
-    return layers.ReLU(max_value=1.0)(layers.Rescaling(1e12 if signed else 1.0)(x))
+    return layers.ReLU(max_value=1.0)(layers.Rescaling(1e6 if signed else 1.0)(x))
 
 
 #: The sets that `build` and the command line know by name; called, each gives a new set.

@@ -7,6 +7,8 @@ import pytest
 from ddnn_tf.model import build
 from ddnn_tf.sections import (
     SECTIONS,
+    VIEW,
+    Convolutional,
     bypassed,
     concatenate,
     standardised,
@@ -15,7 +17,9 @@ from ddnn_tf.sections import (
 )
 from edge_runtime.errors import InputError
 from edge_runtime.failures import mask_without
+from edge_runtime.interpreter import LiteRTSection
 from edge_runtime.topology import Link, Node, Sensor, Topology
+from export.litert import convert
 from tests.models import randomised
 from tests.reference import small_topology
 from tests.strategies import samples
@@ -235,6 +239,15 @@ def test_a_blank_view_of_any_kind_is_not_visible(mixed: Topology, sensor: str) -
     ]
     assert [0, 1] in [bit.tolist() for bit in found]
     assert sum(bit.sum() for bit in found) == 1
+
+
+def test_a_small_view_is_visible_in_an_int8_artifact_too() -> None:
+    encoder = Convolutional().encoder((2,), "float32")
+    visible = keras.Model(encoder.inputs, encoder.layers[-1].output[:, -1:], name="seen")
+    sizes = np.array([[0, 0], [0.03, -0.05], [0.8, 0.6]], np.float32)
+    artifact = convert(visible, "int8", representative={VIEW: sizes})
+    [found] = LiteRTSection(artifact)({VIEW: sizes})
+    np.testing.assert_allclose(found[:, 0], [0, 1, 1], atol=0.01)
 
 
 def test_floats_in_any_unit_are_brought_to_one_scale() -> None:
