@@ -15,6 +15,7 @@ setup(
         "ddnn_tf.datasets.street",
         "ddnn_tf.searches",
         "edge_runtime",
+        "edge_runtime.exits",
         "edge_runtime.live",
         "edge_runtime.transport",
         "export",

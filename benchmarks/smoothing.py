@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.datasets.pictures import Box
 from ddnn_tf.datasets.raw import listed_boxes
-from edge_runtime.answering import state_keys
+from edge_runtime.exits.answering import state_keys
 from edge_runtime.failures import draw, output_states
 from edge_runtime.reliability import SectionMemo, fallback_answer
 from edge_runtime.smoothing import Smoother

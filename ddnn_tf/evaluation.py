@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edge_runtime.choice import Policy
+from edge_runtime.exits.choice import Policy
 from edge_runtime.failures import MOST_CONFIGURATIONS
 from edge_runtime.reliability import Answerer, Fallback, Runner, evaluate
 from edge_runtime.rounding import Rounded
@@ -43,7 +43,7 @@ def expected_accuracy(
         survival: presets of the topology by name, or survivabilities by a name of your own.
         fallback: the answer when nothing reaches the output node.
         answer: who answers: the output node, or any node that has an exit.
-        policy: whose answer is taken where several have one, see `edge_runtime.choice`.
+        policy: whose answer is taken where several have one, see `edge_runtime.exits.choice`.
         priority: the order of the policy of that name.
         early: thresholds of normalised entropy below which nodes answer early, by node.
         messages: how nodes send to each other, see `edge_runtime.wire`.

@@ -17,10 +17,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .answering import ANSWERERS, Answerer
-from .choice import POLICIES, Policy
 from .clock import SECOND
 from .errors import InputError
+from .exits.answering import ANSWERERS, Answerer
+from .exits.choice import POLICIES, Policy
+from .exits.thresholds import Goal, find_thresholds, lines, write_thresholds
 from .failures import draw, output_states
 from .files import new_file
 from .live.injections import parse_seconds
@@ -34,7 +35,6 @@ from .samples import Samples
 from .sampling import LEVEL, sample_configurations
 from .simulate import Answers, Bundle, check_node, smoothed
 from .survival import Survival, Uptime
-from .thresholds import Goal, find_thresholds, lines, write_thresholds
 from .topology import Topology
 from .trace import FailureTrace, complete_uptimes
 from .wire import Encoding

@@ -20,10 +20,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from .answering import Answerer, Answering
-from .choice import Policy
-from .early import check_thresholds
 from .errors import InputError
+from .exits.answering import Answerer, Answering
+from .exits.choice import Policy
+from .exits.early import check_thresholds
 from .files import read_checked
 from .gather import TensorSpec
 from .topology import Topology

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .answering import DIGITS, Answerer
 from .clock import SECOND, FrameClock
-from .early import entropy
 from .errors import InputError
+from .exits.answering import DIGITS, Answerer
+from .exits.early import entropy
 from .gather import Condition, Dropped, Gather, Ready, TensorSpec, complete
 from .manifest import NodeManifest
 from .process import resident_mb

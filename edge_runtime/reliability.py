@@ -16,10 +16,10 @@ from typing import Any, Literal, Protocol, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .answering import Answerer, Answering, state_keys
-from .choice import Policy, highest_first
-from .early import senders
 from .errors import InputError
+from .exits.answering import Answerer, Answering, state_keys
+from .exits.choice import Policy, highest_first
+from .exits.early import senders
 from .failure_model import working
 from .failures import (
     MOST_CONFIGURATIONS,
@@ -531,7 +531,7 @@ def evaluate(
     `prior`: training frequency of each class. `answer`: who answers; with `any`, `policy` says
     whose answer is taken, and `priority` is the order of that policy, as
     `Reliability.priority` gives it for validation data. `early`: the thresholds of normalised
-    entropy below which nodes answer early, see `early.py`; by default none does.
+    entropy below which nodes answer early, see `exits/early.py`; by default none does.
 
     Exact up to `limit` configurations. Above it, or where `samples` says how many, configurations
     are sampled from `seed`, and every estimate has an interval. Raises `InputError` for data that

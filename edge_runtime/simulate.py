@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answering import DIGITS, Answerer
-from .choice import Policy
 from .errors import InputError
+from .exits.answering import DIGITS, Answerer
+from .exits.choice import Policy
 from .failures import Mask
 from .files import read_checked
 from .gather import complete

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.answering import state_keys
+from edge_runtime.exits.answering import state_keys
 from edge_runtime.failures import Configurations, Mask, output_states
 from edge_runtime.reliability import Runner, SectionMemo
 from edge_runtime.topology import Topology

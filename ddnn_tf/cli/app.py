@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_runtime.choice import Policy
 from edge_runtime.cli import (
     check_classes,
     check_sampling,
@@ -20,6 +19,7 @@ from edge_runtime.cli import (
     survivabilities,
 )
 from edge_runtime.errors import InputError
+from edge_runtime.exits.choice import Policy
 from edge_runtime.files import new_file
 from edge_runtime.manifest import BUNDLE_FILE, Quantization
 from edge_runtime.reliability import Answerer, Fallback

@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.answering import state_keys
 from edge_runtime.errors import InputError
+from edge_runtime.exits.answering import state_keys
 from edge_runtime.failures import enumerate_configurations, output_states
 from edge_runtime.reliability import Fallback, reachability_bound
 from edge_runtime.topology import TIERS, Link, Survival, Topology, detour

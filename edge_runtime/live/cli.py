@@ -19,8 +19,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answering import ANSWERERS, Answering
-from ..chooser import Chooser
 from ..cli import (
     add_answer,
     add_early,
@@ -33,6 +31,8 @@ from ..cli import (
 from ..clock import SECOND, FrameClock
 from ..deployment_file import Deployment
 from ..errors import InputError
+from ..exits.answering import ANSWERERS, Answering
+from ..exits.chooser import Chooser
 from ..files import new_file
 from ..interruption import interruptible
 from ..manifest import BundleManifest, NodeManifest, read_bundle, read_node

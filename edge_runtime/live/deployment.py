@@ -14,9 +14,9 @@ from typing import Literal, Self
 
 import msgspec
 
-from ..answering import Answerer
 from ..deployment_file import Deployment
 from ..errors import InputError
+from ..exits.answering import Answerer
 from ..manifest import read_bundle
 from ..process import command, environment
 from ..wire import Encoding

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from ..chooser import Chooser
+from ..exits.chooser import Chooser
 from ..node import Answer, Metrics
 from ..topology import Topology
 from ..transport.base import ANSWERS, METRICS, Event, PeerUp, Received

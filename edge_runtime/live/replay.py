@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answering import Answerer, Taken
-from ..choice import Policy
 from ..errors import InputError
+from ..exits.answering import Answerer, Taken
+from ..exits.choice import Policy
 from ..node import Answer
 from ..reliability import SectionMemo, fallback_answer
 from ..simulate import Bundle

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from edge_runtime.choice import Policy, highest_first
-from edge_runtime.chooser import WAIT, Chooser
+from edge_runtime.exits.choice import Policy, highest_first
+from edge_runtime.exits.chooser import WAIT, Chooser
 from edge_runtime.live.observer import Observer
 from edge_runtime.node import Answer
 from edge_runtime.topology import Topology

@@ -29,10 +29,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.answering import state_keys
-from edge_runtime.choice import Policy
-from edge_runtime.chooser import Chooser
 from edge_runtime.clock import FrameClock
+from edge_runtime.exits.answering import state_keys
+from edge_runtime.exits.choice import Policy
+from edge_runtime.exits.chooser import Chooser
 from edge_runtime.failures import output_states
 from edge_runtime.gather import PRESENT, Gather, Ready, TensorSpec, complete
 from edge_runtime.manifest import IncomingLink

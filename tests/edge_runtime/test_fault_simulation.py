@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.choice import POLICIES
-from edge_runtime.chooser import Chooser, Refused
+from edge_runtime.exits.choice import POLICIES
+from edge_runtime.exits.chooser import Chooser, Refused
 from edge_runtime.gather import Dropped, Gather, Ready
 from edge_runtime.node import Answer
 from edge_runtime.topology import Topology

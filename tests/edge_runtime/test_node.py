@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.answering import state_keys
 from edge_runtime.clock import SECOND
 from edge_runtime.errors import InputError
+from edge_runtime.exits.answering import state_keys
 from edge_runtime.failures import mask_without, output_states
 from edge_runtime.node import MOST_EVENTS, Answer, Node, Notice
 from edge_runtime.topology import Link, Topology

@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.choice import POLICIES, Policy, highest_first
 from edge_runtime.errors import InputError
+from edge_runtime.exits.choice import POLICIES, Policy, highest_first
 from edge_runtime.reliability import (
     Fallback,
     Reliability,

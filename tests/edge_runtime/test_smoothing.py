@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.answering import Answerer
 from edge_runtime.errors import InputError
+from edge_runtime.exits.answering import Answerer
 from edge_runtime.node import Answer
 from edge_runtime.smoothing import Smoother
 from tests.edge_runtime.network_of_nodes import MS, Nodes

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from edge_runtime.cli import main
+from edge_runtime.exits.thresholds import write_thresholds
 from edge_runtime.live.deployment import LocalDeployment
 from edge_runtime.live.replay import Replay
 from edge_runtime.manifest import read_bundle
 from edge_runtime.node import Answer
 from edge_runtime.simulate import Bundle
-from edge_runtime.thresholds import write_thresholds
 from tests.commands import Deployed, call, deploy_small
 from tests.end_to_end.live import LIMIT, Live, command, live, until
 

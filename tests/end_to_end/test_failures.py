@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime.answering import state_keys
+from edge_runtime.exits.answering import state_keys
 from edge_runtime.failures import mask_without, output_states
 from edge_runtime.live.replay import Replay
 from edge_runtime.live.run import Configuration, Listing, Record

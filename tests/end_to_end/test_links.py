@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from edge_runtime.answering import state_keys
+from edge_runtime.exits.answering import state_keys
 from edge_runtime.failures import mask_without, output_states
 from edge_runtime.live.run import Configuration, Listing, Record
 from edge_runtime.live.verdict import Verdict

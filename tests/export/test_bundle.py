@@ -15,8 +15,8 @@ import edge_runtime.simulate
 import export.artifact
 import export.bundle
 from ddnn_tf.model import build
-from edge_runtime.answering import state_keys
 from edge_runtime.errors import InputError
+from edge_runtime.exits.answering import state_keys
 from edge_runtime.failures import draw, enumerate_configurations, mask_without, output_states
 from edge_runtime.files import sha256
 from edge_runtime.interpreter import LiteRTSection

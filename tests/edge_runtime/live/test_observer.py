@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from edge_runtime.chooser import Chooser
+from edge_runtime.exits.chooser import Chooser
 from edge_runtime.gather import Condition
 from edge_runtime.live.observer import Observer
 from edge_runtime.node import Answer, Metrics

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_runtime.chooser import Chooser
 from edge_runtime.clock import SECOND, FrameClock
+from edge_runtime.exits.chooser import Chooser
 from edge_runtime.live.observer import Observer
 from edge_runtime.live.run import LiveRun, Phase, Record, time_down
 from edge_runtime.transport.base import ANSWERS, METRICS, Event, PeerUp, Received

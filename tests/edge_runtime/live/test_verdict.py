@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.answering import state_keys
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.errors import InputError
+from edge_runtime.exits.answering import state_keys
 from edge_runtime.failures import enumerate_configurations, mask_without, output_states
 from edge_runtime.live.replay import Replay, read_answers
 from edge_runtime.live.run import Configuration, Drawing, Listing, Phase, Record, check_survival

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.choice import candidates, highest_first
+from edge_runtime.exits.choice import candidates, highest_first
 from edge_runtime.topology import Topology
 from tests.strategies import topologies
 

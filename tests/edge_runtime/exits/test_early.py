@@ -8,10 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.answering import ANSWERERS, Answerer
-from edge_runtime.choice import highest_first
-from edge_runtime.early import entropy
 from edge_runtime.errors import InputError
+from edge_runtime.exits.answering import ANSWERERS, Answerer
+from edge_runtime.exits.choice import highest_first
+from edge_runtime.exits.early import entropy
 from edge_runtime.topology import Topology
 from tests import reference
 from tests.reference import DenseSections, chain_topology, small_topology

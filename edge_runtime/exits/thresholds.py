@@ -12,16 +12,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+from ..failures import MOST_CONFIGURATIONS
+from ..files import new_folder, sha256
+from ..manifest import BUNDLE_FILE, NODE_FILE, encode, read_bundle
+from ..reliability import Fallback, Runner, SectionMemo, check_data, fallback_answer
+from ..sampling import find_configurations
+from ..topology import Survival, Topology
 from .answering import Answerer, Answering, confidence, first_early
 from .choice import Policy
 from .early import cascade, entropy
-from .errors import InputError
-from .failures import MOST_CONFIGURATIONS
-from .files import new_folder, sha256
-from .manifest import BUNDLE_FILE, NODE_FILE, encode, read_bundle
-from .reliability import Fallback, Runner, SectionMemo, check_data, fallback_answer
-from .sampling import find_configurations
-from .topology import Survival, Topology
 
 __all__ = ["Goal", "Point", "Thresholds", "find_thresholds", "lines", "write_thresholds"]
 

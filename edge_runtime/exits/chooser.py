@@ -12,10 +12,10 @@ from typing import Literal
 
 import msgspec
 
+from ..errors import InputError
+from ..gather import PATIENCE
+from ..node import Answer
 from .choice import Policy, candidates
-from .errors import InputError
-from .gather import PATIENCE
-from .node import Answer
 
 __all__ = ["Chooser", "Refused"]
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
-from .failures import Mask, deliveries
-from .topology import Topology
+from ..errors import InputError
+from ..failures import Mask, deliveries
+from ..topology import Topology
 
 __all__ = ["Cascade", "cascade", "check_thresholds", "entropy", "senders"]
 

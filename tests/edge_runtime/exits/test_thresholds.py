@@ -5,12 +5,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.answering import ANSWERERS, Answerer
 from edge_runtime.errors import InputError
+from edge_runtime.exits.answering import ANSWERERS, Answerer
+from edge_runtime.exits.thresholds import Goal, Point, Thresholds, find_thresholds, lines
 from edge_runtime.reliability import evaluate
-from edge_runtime.thresholds import Goal, Point, Thresholds, find_thresholds, lines
 from edge_runtime.topology import Topology
-from tests.edge_runtime.test_early import Sure
+from tests.edge_runtime.exits.test_early import Sure
 from tests.reference import CLASSES, PRIOR, chain_topology
 from tests.strategies import samples, survivabilities, topologies
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from .topology import TIERS, Topology
+from ..topology import TIERS, Topology
 
 __all__ = ["POLICIES", "Policy", "candidates", "highest_first"]
 

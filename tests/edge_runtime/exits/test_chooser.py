@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.chooser import Chooser
 from edge_runtime.errors import InputError
+from edge_runtime.exits.chooser import Chooser
 from edge_runtime.node import Answer
 
 MS = 1_000_000

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.answering import ANSWERERS, Answerer, Answering
-from edge_runtime.chooser import Chooser
 from edge_runtime.errors import InputError
+from edge_runtime.exits.answering import ANSWERERS, Answerer, Answering
+from edge_runtime.exits.chooser import Chooser
 from edge_runtime.failures import mask_without
 from edge_runtime.node import Answer, Node
 from edge_runtime.reliability import SectionMemo

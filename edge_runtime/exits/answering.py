@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+from ..failures import Mask, output_states
+from ..topology import Topology
 from .choice import Policy, candidates, highest_first
 from .early import cascade, check_thresholds, entropy
-from .errors import InputError
-from .failures import Mask, output_states
-from .topology import Topology
 
 if TYPE_CHECKING:
-    from .reliability import SectionMemo
+    from ..reliability import SectionMemo
 
 __all__ = [
     "ANSWERERS",
