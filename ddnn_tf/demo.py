@@ -6,7 +6,6 @@ import json
 import platform
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from edge_runtime.errors import InputError
 from edge_runtime.files import new_file
+from edge_runtime.process import command, environment
 from edge_runtime.simulate import check_node
 from edge_runtime.topology import Topology
 from export import ExportReport, export_bundle
@@ -140,12 +140,9 @@ def _check(bundle: Path, exported: ExportReport, console: Console) -> None:
 
 def _edge(name: str, out: Path, *options: str) -> dict[str, Any]:
     """A command of `ddnn-edge` on the demo's bundle and its test data."""
-    command = [name, str(out / "bundle"), "--data", str(out / "test.npz"), "--json", *options]
+    arguments = [name, str(out / "bundle"), "--data", str(out / "test.npz"), "--json", *options]
     done = subprocess.run(
-        [sys.executable, "-m", "edge_runtime.cli", *command],
-        capture_output=True,
-        text=True,
-        check=False,
+        command(*arguments), env=environment(), capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise InputError(f"ddnn-edge {name} failed: {done.stderr.strip()}")
