@@ -99,6 +99,10 @@ class Recipe:
         for name in ("balance", "gain", "zoom"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"expected {name} from 0 to 1, got {getattr(self, name)}")
+        weights = self.exit_weight
+        for weight in weights.values() if isinstance(weights, Mapping) else (weights,):
+            if not 0 <= weight < math.inf:
+                raise InputError(f"expected exit_weight of at least 0, got {weight}")
         for name in ("weight_decay", "auxiliary", "distil"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"expected {name} of at least 0, got {getattr(self, name)}")

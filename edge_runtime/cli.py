@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .clock import SECOND
 from .errors import InputError
-from .exits.answering import ANSWERERS, Answerer
+from .exits.answering import ANSWERERS, Answerer, told
 from .exits.choice import POLICIES, Policy
 from .exits.thresholds import Goal, find_thresholds, lines, write_thresholds
 from .failures import draw, output_states
@@ -454,8 +454,8 @@ def _simulate(options: argparse.Namespace) -> int:
         "measured_accuracy": float(right.mean()),
     }
     if together is not None:
-        told = together.argmax(axis=1) == samples.labels[frames]
-        result["smoothed_accuracy"] = float(told.mean())
+        agrees = together.argmax(axis=1) == samples.labels[frames]
+        result["smoothed_accuracy"] = float(agrees.mean())
     if options.json:
         print_json(result)
     else:
@@ -481,7 +481,7 @@ def _save_answers(
             line = {
                 "frame": i,
                 "answer": names[answers.classes[i]],
-                "probabilities": [round(float(p), 6) for p in answers.probabilities[i]],
+                "probabilities": told(answers.probabilities[i]),
                 "node": answers.nodes[i],
                 "state": f"{state:x}",
                 "fallback": state == 0,

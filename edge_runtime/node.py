@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .clock import SECOND, FrameClock
 from .errors import InputError
-from .exits.answering import DIGITS, Answerer
+from .exits.answering import Answerer, told
 from .exits.early import entropy
 from .gather import Condition, Dropped, Gather, Ready, TensorSpec, complete
 from .manifest import NodeManifest
@@ -83,8 +83,7 @@ class Smoothed(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, probabilities: Array, class_names: Sequence[str]) -> Smoothed:
         """As an answer tells it; `probabilities`: (classes,)."""
-        told = tuple(round(float(p), DIGITS) for p in probabilities)
-        return cls(class_names[int(np.argmax(probabilities))], told)
+        return cls(class_names[int(np.argmax(probabilities))], told(probabilities))
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -428,17 +427,17 @@ class Node:
         else:
             probabilities = outputs[-1 if manifest.exit else 0][0]
         names = manifest.class_names or ()
-        told = tuple(round(float(p), DIGITS) for p in probabilities)
+        said = told(probabilities)
         smoothed = None
         if self._smoother is not None:
             # From what is told, so that whoever has the answers can find it again.
-            smoothed = self._smoother.add(None if ready.silent else told, ready.captured_ns)
+            smoothed = self._smoother.add(None if ready.silent else said, ready.captured_ns)
         state = f"{ready.state:x}"
         table = manifest.reliability
         answer = Answer(
             frame=ready.frame,
             answer=names[int(np.argmax(probabilities))],
-            probabilities=told,
+            probabilities=said,
             node=manifest.node,
             state=state,
             nodes=self._nodes_in(ready.state),

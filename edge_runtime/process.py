@@ -28,9 +28,10 @@ def end_with(main: Callable[[], int]) -> NoReturn:
 
     Threads of native libraries outlive what is closed in Python: those in which Zenoh calls back,
     those that wait for a stream in FFmpeg, TensorFlow's. One that reaches for the interpreter while
-    that is being taken down is ended in the midst of native code, and with it now and then the
-    process, by SIGABRT (seen once in 400 runs, on Python 3.11); and to take TensorFlow down takes
-    most of a second. So by now all is closed and written that is to be, and nothing else is done.
+    that is being taken down is ended in the midst of native code, which can end the process by
+    SIGABRT (one in some 400 runs ended so on Python 3.11; that this was why is not proven); and to
+    take TensorFlow down takes most of a second. So by now all is closed and written that is to be,
+    and nothing else is done.
 
     Should `main` fail, Python ends as always, with the traceback.
     """

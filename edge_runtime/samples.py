@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,14 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import InputError
 from .files import new_file
 
-__all__ = ["Samples"]
+__all__ = ["DAMAGED", "NoArchiveError", "Samples", "npz_archive"]
 
 _LABEL = "label"
 _CLASS_NAMES = "class_names"
 _CONTENT = "one uint8 or float array per sensor, 'label' (integers) and 'class_names' (strings)"
 
 # What numpy and zipfile raise for a damaged archive; each was seen by flipping bytes.
-_DAMAGED = (
+DAMAGED = (
     ValueError,
     EOFError,
     KeyError,
@@ -178,6 +178,19 @@ class Samples:
             raise InputError(f"{path}: {error}") from error
 
 
+class NoArchiveError(zipfile.BadZipFile):
+    """Not even the beginning of an `.npz`."""
+
+
+def npz_archive(file: BinaryIO) -> Any:
+    """The `NpzFile` in an open file, to be closed; it and its arrays raise one of `DAMAGED`."""
+    # What is no archive numpy takes for Python objects, and says how to load those.
+    if file.read(2) != b"PK":
+        raise NoArchiveError("no archive")
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
+
+
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     # Not np.savez: it cannot store a sensor called "file", and it writes the time of day,
     # so that equal data would have different hashes.
@@ -196,18 +209,15 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             start = file.read(len(np.lib.format.MAGIC_PREFIX))
             if start == np.lib.format.MAGIC_PREFIX:
                 raise InputError(f"{path} is a single .npy array: expected an .npz with {_CONTENT}")
-            # What is no archive numpy takes for Python objects, and says how to load those.
-            if start[:2] != b"PK":
-                raise zipfile.BadZipFile("no archive")
             file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
+            with npz_archive(file) as archive:
                 return {key: archive[key] for key in archive.files}
     except InputError:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"cannot read {path}: {reason}. Expected an .npz file") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path} is damaged or not an .npz file ({error}): expected {_CONTENT}. "
             "Python objects are not accepted. Write the file again"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .exits.answering import DIGITS, Answerer
+from .exits.answering import Answerer, told
 from .exits.choice import Policy
 from .failures import Mask
 from .files import read_checked
@@ -133,8 +133,8 @@ def smoothed(answers: Answers, prior: Sequence[float], half_life: float) -> NDAr
     """
     smoother = Smoother(prior, half_life)
     found = []
-    for frame, (told, state) in enumerate(zip(answers.probabilities, answers.states, strict=True)):
-        belief = smoother.add(np.round(told.astype(np.float64), DIGITS) if state else None, frame)
+    for frame, (own, state) in enumerate(zip(answers.probabilities, answers.states, strict=True)):
+        belief = smoother.add(told(own) if state else None, frame)
         assert belief is not None  # they come in order
         found.append(belief)
     return np.stack(found)

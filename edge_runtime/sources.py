@@ -10,8 +10,6 @@ import os
 import re
 import threading
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .gather import TensorSpec
 from .node import Source
+from .samples import DAMAGED, NoArchiveError, npz_archive
 
 __all__ = ["Region", "close_sources", "open_source", "parse_region"]
 
@@ -322,21 +321,18 @@ def _is_device(path: Path) -> bool:
 def _array(path: Path, fit: _Fit) -> Array:
     name, view = fit.sensor, fit.view
     try:
-        with path.open("rb") as file:
-            # What is no archive numpy takes for Python objects, and says how to load those.
-            if file.read(2) != b"PK":
-                raise InputError(f"--source {name}={path}: is no .npz archive")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                if name not in archive:
-                    raise InputError(
-                        f"--source {name}={path}: it holds no array {name!r}, but "
-                        f"{', '.join(sorted(archive.files)) or 'nothing'}"
-                    )
-                views: Array = archive[name]
+        with path.open("rb") as file, npz_archive(file) as archive:
+            if name not in archive:
+                raise InputError(
+                    f"--source {name}={path}: it holds no array {name!r}, but "
+                    f"{', '.join(sorted(archive.files)) or 'nothing'}"
+                )
+            views: Array = archive[name]
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except NoArchiveError as error:
+        raise InputError(f"--source {name}={path}: is no .npz archive") from error
+    except (OSError, *DAMAGED) as error:
         raise InputError(f"--source {name}={path}: cannot be read ({error})") from error
     if not len(views):
         raise InputError(f"--source {name}={path}: its array {name!r} is empty")

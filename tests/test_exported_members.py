@@ -84,7 +84,7 @@ PUBLIC = {
         "fallback_answer",
         "reachability_bound",
     ],
-    "edge_runtime.samples": ["Samples"],
+    "edge_runtime.samples": ["DAMAGED", "NoArchiveError", "Samples", "npz_archive"],
     "edge_runtime.sampling": [
         "SampledConfigurations",
         "find_configurations",

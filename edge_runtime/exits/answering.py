@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANSWERERS",
-    "DIGITS",
     "Answerer",
     "Answering",
     "Taken",
     "confidence",
     "first_early",
     "state_keys",
+    "told",
 ]
 
 Array = NDArray[Any]
@@ -152,6 +152,11 @@ class Answering:
 def confidence(probabilities: Array) -> NDArray[np.float64]:
     """Greatest of the probabilities along the last axis, as an answer tells it."""
     return np.asarray(np.round(probabilities.max(axis=-1).astype(np.float64), DIGITS))
+
+
+def told(probabilities: Array) -> tuple[float, ...]:
+    """Probabilities of shape (classes,) as an answer tells them."""
+    return tuple(round(float(p), DIGITS) for p in probabilities)
 
 
 def first_early(

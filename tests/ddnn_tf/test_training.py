@@ -168,6 +168,8 @@ def test_bad_options_are_refused(data: Batches, options: dict[str, Any], said: s
         ({"learning_rate": float("nan")}, "expected a learning_rate above 0, got nan"),
         ({"learning_rate": float("inf")}, "expected a learning_rate above 0, got inf"),
         ({"weight_decay": -1.0}, "expected weight_decay of at least 0, got -1.0"),
+        ({"exit_weight": -1.0}, "expected exit_weight of at least 0, got -1.0"),
+        ({"exit_weight": {"left": -1.0}}, "expected exit_weight of at least 0, got -1.0"),
         ({"auxiliary": -1.0}, "expected auxiliary of at least 0, got -1.0"),
         ({"distil": float("inf")}, "expected distil of at least 0, got inf"),
         ({"average": 1.0}, "expected average from 0 to below 1, got 1.0"),

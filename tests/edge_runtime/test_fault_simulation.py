@@ -94,7 +94,7 @@ def test_no_fault_breaks_an_invariant(first: int) -> None:
     assert total["unanswered"] <= 0.01 * total["answerable"]
     # About half of the seeds run with exits on every node, of fifty now and then only a third, and
     # more frames can be answered then.
-    assert total["answerable_by_any"] > 0.15 * total["frames"]
+    assert total["answerable_by_any"] > 0.25 * total["frames"]
     assert total["untaken"] <= 0.01 * total["answerable_by_any"]
 
 
