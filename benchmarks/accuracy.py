@@ -16,7 +16,7 @@ from pathlib import Path
 from ddnn_tf import Convolutional, Recipe, Topology, datasets
 from ddnn_tf.names import SectionName
 from ddnn_tf.searches.runs import Measured, Run, Runs, spread_of
-from edge_runtime.reliability import Answerer
+from edge_runtime.answers.policies import Answerer
 
 from .cameras import SURVIVABILITIES, Setting, figures, spreads
 

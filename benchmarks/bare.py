@@ -13,14 +13,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.deployment_file import Deployment
-from edge_runtime.manifest import read_bundle
-from edge_runtime.simulate import load_section, read_golden
+from edge_runtime.bundle.manifest import read_bundle
+from edge_runtime.bundle.sections import load_section, read_golden
 from edge_runtime.topology import Topology
 from edge_runtime.transport.config import ZenohConfig
+from edge_runtime.transport.deployment import Deployment
 from edge_runtime.transport.zenoh import zenoh_settings
-
-__all__ = ["BareEcho", "child", "invoke_seconds", "longest_path", "two_places", "until_closed"]
 
 #: Seconds until something that should have come is missed.
 LIMIT = 30.0

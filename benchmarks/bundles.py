@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["exported"]
-
 
 @contextmanager
 def exported(topology: str, sections: Any = "fc32", samples: int = 32) -> Iterator[Path]:

@@ -19,22 +19,9 @@ from ddnn_tf.datasets import Batches, Dataset, with_boxes
 from ddnn_tf.datasets.boxes import Boxes
 from ddnn_tf.datasets.splits import Table, rows_of
 from ddnn_tf.searches.runs import ROUNDING
+from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.files import new_file
-from edge_runtime.reliability import reachability_bound
-from edge_runtime.wire import Encoding
-
-__all__ = [
-    "REST",
-    "SURVIVABILITIES",
-    "TOGETHER",
-    "VIEWS",
-    "Setting",
-    "bound",
-    "cameras",
-    "figures",
-    "spreads",
-    "trained",
-]
+from edge_runtime.transport.wire import Encoding
 
 SURVIVABILITIES = ("high", "medium", "low")
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_runtime.answers.records import Answer, Metrics
 from edge_runtime.clock import SECOND, FrameClock
-from edge_runtime.live.deployment import LocalDeployment
-from edge_runtime.live.feed import golden_views
-from edge_runtime.live.observer import Observer
-from edge_runtime.live.replay import Replay
-from edge_runtime.live.run import LiveRun, Record
-from edge_runtime.live.verdict import Verdict, judge
-from edge_runtime.node import Answer, Metrics
-from edge_runtime.simulate import Bundle
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.testbed.feed import golden_views
+from edge_runtime.testbed.observer import Observer
+from edge_runtime.testbed.processes import LocalDeployment
+from edge_runtime.testbed.replay import Replay
+from edge_runtime.testbed.run import LiveRun, Record
+from edge_runtime.testbed.run_report import Verdict, judge
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, METRICS, Event
 from edge_runtime.transport.zenoh import ZenohTransport

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.deployment_file import Deployment
-from edge_runtime.live.feed import golden_views
-from edge_runtime.simulate import Bundle
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.testbed.feed import golden_views
+from edge_runtime.transport.deployment import Deployment
 
 from .bundles import exported
 
@@ -22,8 +22,8 @@ PROBE = """
 import sys, time
 start = time.perf_counter()
 import numpy as np
-from edge_runtime.manifest import read_node
-from edge_runtime.simulate import load_section
+from edge_runtime.bundle.manifest import read_node
+from edge_runtime.bundle.sections import load_section
 folder = sys.argv[1]
 manifest = read_node(folder)
 section = load_section(folder, manifest)

@@ -16,9 +16,9 @@ from typing import Any
 
 from ddnn_tf import Topology, datasets
 from ddnn_tf.searches.runs import Run, Runs, spread_of
-from edge_runtime.exits.answering import ANSWERERS, Answerer
-from edge_runtime.exits.thresholds import Goal, Thresholds, find_thresholds
-from edge_runtime.reliability import Reliability, evaluate
+from edge_runtime.answers.policies import ANSWERERS, Answerer
+from edge_runtime.evaluation.reliability import Reliability, evaluate
+from edge_runtime.evaluation.thresholds import Goal, Thresholds, find_thresholds
 from export.split import KerasRunner
 
 from .accuracy import TEST

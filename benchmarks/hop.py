@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.gather import Gather, TensorSpec
-from edge_runtime.manifest import IncomingLink, NodeManifest
-from edge_runtime.node import Node
+from edge_runtime.arrays import TensorSpec
+from edge_runtime.bundle.manifest import IncomingLink, NodeManifest
+from edge_runtime.node.assembler import Gather
+from edge_runtime.node.node import Node
 from edge_runtime.transport.base import Received
 from edge_runtime.transport.config import ZenohConfig
+from edge_runtime.transport.wire import Message, decode, encode, short_fingerprint
 from edge_runtime.transport.zenoh import ZenohTransport
-from edge_runtime.wire import Message, decode, encode, short_fingerprint
 
 from .bare import LIMIT, BareEcho, child, invoke_seconds, two_places, until_closed
 from .bundles import exported

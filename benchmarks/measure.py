@@ -6,8 +6,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["interleaved", "report"]
-
 
 def interleaved(
     alternatives: Mapping[str, Callable[[], object]],

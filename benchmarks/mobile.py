@@ -28,8 +28,8 @@ from ddnn_tf.datasets import Batches, Dataset
 from ddnn_tf.names import Merge
 from ddnn_tf.training import class_weights
 from ddnn_tf.views import single_views
+from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.files import new_file
-from edge_runtime.reliability import reachability_bound
 from edge_runtime.samples import Samples
 
 from .cameras import SURVIVABILITIES, spreads

@@ -16,20 +16,18 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from ddnn_tf.cutting.graph import Call, Graph, read_graph
 from ddnn_tf.cutting.partition import Partition, partition
-from edge_runtime.interpreter import LiteRTSection
-from edge_runtime.reliability import named
+from edge_runtime.arrays import Array
+from edge_runtime.bundle.litert import LiteRTSection
+from edge_runtime.bundle.tensors import named
 from edge_runtime.topology import Topology
 from export.litert import convert
 from export.split import split
 from tests.models import lively, scenes
 
 from .measure import interleaved, report
-
-Array = NDArray[Any]
 
 MODELS = ("MobileNetV2", "MobileNetV3Small", "ResNet50", "EfficientNetB0", "DenseNet121")
 NODES = {

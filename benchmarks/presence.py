@@ -22,12 +22,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_runtime.deployment_file import Deployment, Place
-from edge_runtime.live.deployment import LocalDeployment
-from edge_runtime.live.feed import golden_views
-from edge_runtime.node import Metrics
-from edge_runtime.simulate import Bundle
+from edge_runtime.answers.records import Metrics
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.testbed.feed import golden_views
+from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.transport.base import METRICS, PeerDown, PeerUp, Received
+from edge_runtime.transport.deployment import Deployment, Place
 from edge_runtime.transport.zenoh import ZenohTransport
 from tests.edge_runtime.transport.namespaces import ADDRESSES, Cable
 

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from ddnn_tf.datasets.pictures import Box
 from ddnn_tf.datasets.raw import listed_boxes
-from edge_runtime.exits.answering import state_keys
-from edge_runtime.failures import draw, output_states
-from edge_runtime.reliability import SectionMemo, fallback_answer
-from edge_runtime.smoothing import Smoother
+from edge_runtime.answers.fallback import fallback_answer
+from edge_runtime.answers.smoothing import Smoother
+from edge_runtime.evaluation.answering import state_keys
+from edge_runtime.evaluation.cache import SectionMemo
+from edge_runtime.failures.configurations import draw, output_states
+from edge_runtime.failures.trace import FailureTrace, complete_uptimes
 from edge_runtime.topology import Topology
-from edge_runtime.trace import FailureTrace, complete_uptimes
 from export.split import KerasRunner
 
 from .boxes import ON, PIXELS

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from .datasets import Batches
 
-__all__ = ["Augmented", "vary"]
-
 
 class Augmented(keras.utils.PyDataset):
     """The batches of a split, varied, each view its own way.

@@ -14,10 +14,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from edge_runtime.bundle.sections import check_node
 from edge_runtime.errors import InputError
 from edge_runtime.files import new_file
-from edge_runtime.process import command, environment
-from edge_runtime.simulate import check_node
+from edge_runtime.process.launch import command, environment
 from edge_runtime.topology import Topology
 from export import ExportReport, export_bundle
 
@@ -28,8 +28,6 @@ from .names import SectionName
 from .progress import epoch_bar, progress_bar
 from .report import Report, write_report
 from .training import POSTER_METHODS, Recipe, train
-
-__all__ = ["run"]
 
 TOPOLOGY = "poster-residual"
 SURVIVABILITIES = ("high", "medium", "low")

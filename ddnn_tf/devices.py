@@ -16,13 +16,11 @@ from pathlib import Path
 
 import msgspec
 
+from edge_runtime.bundle.manifest import BundleManifest, NodeManifest, read_bundle
 from edge_runtime.errors import InputError
-from edge_runtime.manifest import BundleManifest, NodeManifest, read_bundle
-from edge_runtime.profile import Profile
+from edge_runtime.evaluation.profile import Profile
 
 from .placement import Block, Device, Network, Wire
-
-__all__ = ["read_network"]
 
 SCHEMA = 1
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edge_runtime.exits.choice import Policy
-from edge_runtime.failures import MOST_CONFIGURATIONS
-from edge_runtime.reliability import Answerer, Fallback, Runner, evaluate
-from edge_runtime.rounding import Rounded
+from edge_runtime.answers.fallback import Fallback
+from edge_runtime.answers.policies import Answerer, Policy
+from edge_runtime.evaluation.cache import Runner
+from edge_runtime.evaluation.reliability import evaluate
+from edge_runtime.evaluation.rounding import Rounded
+from edge_runtime.failures.configurations import MOST_CONFIGURATIONS
 from edge_runtime.topology import Survival
-from edge_runtime.wire import Encoding
+from edge_runtime.transport.wire import Encoding
 from export.split import KerasRunner
 
 from .model import ResilientModel
 from .report import Report
-
-__all__ = ["expected_accuracy", "named_survivabilities"]
 
 
 def expected_accuracy(
@@ -43,10 +43,10 @@ def expected_accuracy(
         survival: presets of the topology by name, or survivabilities by a name of your own.
         fallback: the answer when nothing reaches the output node.
         answer: who answers: the output node, or any node that has an exit.
-        policy: whose answer is taken where several have one, see `edge_runtime.exits.choice`.
+        policy: whose answer is taken where several have one, see `edge_runtime.answers.policies`.
         priority: the order of the policy of that name.
         early: thresholds of normalised entropy below which nodes answer early, by node.
-        messages: how nodes send to each other, see `edge_runtime.wire`.
+        messages: how nodes send to each other, see `edge_runtime.transport.wire`.
         limit: the most configurations to enumerate, which gives exact numbers; above it they are
             sampled, and every number has an interval.
         samples: how many configurations to sample, whatever their number.

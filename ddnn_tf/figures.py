@@ -24,24 +24,12 @@ from matplotlib.path import Path as Curve
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from edge_runtime.topology import TIERS, Link, Node, Sensor, Tier, Topology
+from edge_runtime.arrays import Vector
+from edge_runtime.topology import Link, Node, Sensor, Topology
+from edge_runtime.topology.topology import TIERS, Tier
 
 from .report import MOST_LISTED, Report
 
-__all__ = [
-    "by_failures",
-    "configurations",
-    "expected",
-    "importance",
-    "inline_svg",
-    "lines",
-    "overview",
-    "render",
-    "share_of_time",
-    "topology",
-]
-
-Vector = NDArray[np.float64]
 Methods = Mapping[str, Report]
 
 INK, SOFT, GRID, BAND, PAPER = "#1b1f24", "#57606b", "#d8dee5", "#f3f5f8", "#fffffe"

@@ -17,11 +17,9 @@ import numpy as np
 from keras import ops
 
 from edge_runtime.errors import InputError
-from edge_runtime.failure_model import FailureModel
-from edge_runtime.survival import Survival, survival_from_plain
-from edge_runtime.topology import Topology
-
-__all__ = ["Answer", "Deliveries", "Exits", "FailureMask", "NodeFailure"]
+from edge_runtime.failures.distribution import FailureModel
+from edge_runtime.topology import Survival, Topology
+from edge_runtime.topology.survival import survival_from_plain
 
 PACKAGE = "ddnn_tf"
 
@@ -113,7 +111,7 @@ class FailureMask(keras.layers.Layer):
         return self._working(ops.cast(draw < survival, "float32"))
 
     def _working(self, causes: Any) -> Any:
-        """As `edge_runtime.failure_model.working`: an element fails with each of its groups."""
+        """As `failures.distribution.working`: an element fails with each of its groups."""
         t = self.topology
         masks = causes[:, : len(t.elements)]
         for group in t.groups:

@@ -8,11 +8,9 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from edge_runtime.reliability import messages
+from edge_runtime.bundle.tensors import messages
 
 from .model import FAILURES, ResilientModel
-
-__all__ = ["Lessons"]
 
 
 class Lessons(keras.Model):

@@ -12,19 +12,16 @@ import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
 
+from edge_runtime.answers.fallback import Fallback, fallback_answer
+from edge_runtime.arrays import Array
+from edge_runtime.bundle.tensors import PRESENT, messages
 from edge_runtime.errors import InputError
-from edge_runtime.failures import output_states
-from edge_runtime.gather import PRESENT
-from edge_runtime.reliability import Fallback, fallback_answer, messages
+from edge_runtime.failures.configurations import output_states
 from edge_runtime.topology import Survival, Topology
 
 from .layers import PACKAGE, Answer, Deliveries, Exits, FailureMask, NodeFailure
 from .names import SectionName
 from .sections import EXIT, SECTIONS, Section, Site, bypassed, has_exit, linear_exit
-
-__all__ = ["ResilientModel", "build"]
-
-Array = NDArray[Any]
 
 #: Samples that `simulate` puts through the model at once.
 SIMULATED = 256

@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-__all__ = ["Merge", "MergeWeights", "Method", "RatesPer", "SectionName", "StudyName"]
-
 #: `baseline`: primary links only. `residual`: all links. `dropout`: all links, and nodes and links
 #: fail in training. `multiplexer`: as `dropout`, but a residual link is heard only where the
 #: primary links that it goes round do not deliver, in training and at inference alike.

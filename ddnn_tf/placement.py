@@ -19,22 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, sparse
 
+from edge_runtime.arrays import Vector
 from edge_runtime.errors import InputError
-
-__all__ = [
-    "Aim",
-    "Block",
-    "Device",
-    "Limits",
-    "Network",
-    "Placement",
-    "Wire",
-    "binding",
-    "front",
-    "place",
-]
-
-Vector = NDArray[np.float64]
 
 #: What a placement is to have the least, or of accuracy the most, of.
 Aim = Literal["latency", "bytes", "accuracy"]

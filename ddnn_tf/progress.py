@@ -15,8 +15,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["epoch_bar", "progress_bar", "search_bar"]
-
 
 def progress_bar(console: Console) -> Progress:
     """A bar with a description, a count and the time that remains; use it in a `with`.

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
-from edge_runtime.failures import mask_without, output_states
+from edge_runtime.evaluation.reliability import Reliability
+from edge_runtime.failures.configurations import output_states
+from edge_runtime.failures.distribution import mask_without
 from edge_runtime.files import new_file
-from edge_runtime.reliability import Reliability
 
 if TYPE_CHECKING:
     import jinja2
     from matplotlib.figure import Figure
 
-__all__ = ["Report", "write_report"]
 
 SCHEMA = 1
 TEMPLATES = Path(__file__).parent / "templates"

@@ -15,8 +15,6 @@ from edge_runtime.errors import InputError
 
 from .model import ResilientModel
 
-__all__ = ["load_model", "read_keras"]
-
 # What Keras, zipfile and h5py raise for a damaged file.
 _DAMAGED = (ValueError, OSError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 

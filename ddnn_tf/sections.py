@@ -15,24 +15,11 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from edge_runtime.bundle.tensors import PRESENT
 from edge_runtime.errors import InputError
-from edge_runtime.failure_model import FailureModel
-from edge_runtime.gather import PRESENT
-from edge_runtime.topology import Link, Node, Sensor, Survival, Tier, Topology
-
-__all__ = [
-    "SECTIONS",
-    "Convolutional",
-    "FullyConnected",
-    "Section",
-    "Site",
-    "bypassed",
-    "concatenate",
-    "missing",
-    "standardised",
-    "survival_weights",
-    "weighted_add",
-]
+from edge_runtime.failures.distribution import FailureModel
+from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
+from edge_runtime.topology.topology import Tier
 
 Tensor = Any  # a Keras tensor, which has no public type
 

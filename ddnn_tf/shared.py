@@ -11,8 +11,6 @@ from keras import layers, ops
 
 from .model import ResilientModel
 
-__all__ = ["SharedViews"]
-
 
 class SharedViews(keras.Model):
     """Trains encoders that share layers, together with a model that hears what they make of views.

@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from edge_runtime.errors import InputError
+from edge_runtime.evaluation.reliability import Reliability
 from edge_runtime.files import new_file
-from edge_runtime.reliability import Reliability
 from edge_runtime.topology import Survival, Topology
 
 from .augmentation import Augmented, vary
@@ -25,27 +25,9 @@ from .evaluation import expected_accuracy, named_survivabilities
 from .lessons import Lessons
 from .model import ResilientModel, build
 from .names import MergeWeights, Method, SectionName
-from .sections import (
-    SECTIONS,
-    VIEW,
-    Convolutional,
-    FullyConnected,
-    Section,
-    survival_weights,
-)
+from .sections import SECTIONS, VIEW, Convolutional, FullyConnected, Section, survival_weights
 from .shared import SharedViews
 from .views import Drawn, assemble, encode, single_views, viewer
-
-__all__ = [
-    "ExpectedAccuracy",
-    "Recipe",
-    "Spread",
-    "class_weights",
-    "default_merge_weights",
-    "learn_views",
-    "spread",
-    "train",
-]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 POSTER_METHODS: tuple[Method, ...] = ("baseline", "residual", "dropout")

@@ -8,22 +8,17 @@ the views, under many failures; that costs next to nothing, since no picture is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 
 from .augmentation import Augmented
 from .datasets import Batches
 from .sections import VIEW
-
-__all__ = ["Drawn", "assemble", "encode", "single_views", "viewer"]
-
-Array = NDArray[Any]
 
 #: Views that an encoder takes at once.
 ENCODED = 512

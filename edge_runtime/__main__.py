@@ -1,9 +1,7 @@
 """`python -m edge_runtime` is `ddnn-edge`, where no script is installed."""
 
-from .cli import main
-from .process import end_with
-
-__all__ = ["program"]
+from .cli.main import main
+from .process.command import end_with
 
 
 def program() -> None:

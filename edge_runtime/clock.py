@@ -5,13 +5,12 @@ All times are integer nanoseconds.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import msgspec
 
 from .errors import InputError
-
-__all__ = ["FrameClock"]
 
 SECOND = 1_000_000_000
 
@@ -51,3 +50,14 @@ class FrameClock(msgspec.Struct, frozen=True):
     def begins(self, frame: int) -> int:
         """The first nanosecond of a frame."""
         return self.epoch_ns - (-frame * self.denominator * SECOND // self.numerator)
+
+
+_TIME = re.compile(r"(\d{1,7}(?:\.\d{1,6})?)(ms|s|)")
+
+
+def parse_seconds(option: str, text: str) -> float:
+    """Seconds of `1.5s`, `500ms` or `2`; `InputError`, which names `option`, for anything else."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise InputError(f"{option}: expected a time such as 5s or 500ms, got {text!r}")
+    return float(match[1]) / (1000 if match[2] == "ms" else 1)

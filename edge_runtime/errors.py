@@ -1,7 +1,5 @@
 """The one error a user can mend."""
 
-__all__ = ["InputError"]
-
 
 class InputError(ValueError):
     """What the user gave cannot be used.

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["new_file", "new_folder", "read_checked", "sha256"]
-
 
 def sha256(data: bytes) -> str:
     """Hexadecimal digest."""

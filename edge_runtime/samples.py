@@ -18,8 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import InputError
 from .files import new_file
 
-__all__ = ["DAMAGED", "NoArchiveError", "Samples", "npz_archive"]
-
 _LABEL = "label"
 _CLASS_NAMES = "class_names"
 _CONTENT = "one uint8 or float array per sensor, 'label' (integers) and 'class_names' (strings)"

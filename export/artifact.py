@@ -9,18 +9,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from edge_runtime.arrays import TensorSpec
+from edge_runtime.bundle.litert import LiteRTSection
+from edge_runtime.bundle.manifest import GOLDEN_FILE, MODEL_FILE, Quantization
 from edge_runtime.files import sha256
-from edge_runtime.gather import TensorSpec
-from edge_runtime.interpreter import LiteRTSection
-from edge_runtime.manifest import GOLDEN_FILE, MODEL_FILE, Quantization
 
 from . import saved_model
 from .calibration import spaced
 from .litert import convert
 from .parity import FLOAT32_TOLERANCE, ParityError, relative_error
 from .split import NodeTrace
-
-__all__ = ["REPRESENTATIVE", "TOLERANCES", "Artifact", "write_artifact"]
 
 #: Samples that fix int8 ranges, and that golden vectors hold.
 REPRESENTATIVE, GOLDEN = 256, 16

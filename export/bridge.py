@@ -11,15 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 
 from .parity import FLOAT32_TOLERANCE, relative_error
-
-__all__ = ["QUANTIZED", "Twin", "foreign", "legacy", "twin"]
-
-Array = NDArray[Any]
 
 #: What decides how weights start and are held: a section that is trained already needs none of it.
 _DROPPED = ("_initializer", "_regularizer", "_constraint")

@@ -11,10 +11,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.errors import InputError
-from edge_runtime.failures import Configurations, Mask, enumerate_configurations
-from edge_runtime.files import new_folder, sha256
-from edge_runtime.manifest import (
+from edge_runtime.arrays import Array
+from edge_runtime.bundle.manifest import (
     BUNDLE_FILE,
     MODEL_FILE,
     NODE_FILE,
@@ -26,28 +24,22 @@ from edge_runtime.manifest import (
     encode,
     fingerprint,
 )
-from edge_runtime.reliability import Reliability, Runner, evaluate
-from edge_runtime.sampling import find_configurations
-from edge_runtime.simulate import Bundle
+from edge_runtime.errors import InputError
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.evaluation.cache import Runner
+from edge_runtime.evaluation.reliability import Reliability, evaluate
+from edge_runtime.failures.configurations import Configurations, enumerate_configurations
+from edge_runtime.failures.distribution import Mask
+from edge_runtime.failures.sampling import find_configurations
+from edge_runtime.files import new_folder, sha256
 from edge_runtime.topology import Survival, Topology
 
 from .artifact import TOLERANCES, Artifact, write_artifact
 from .calibration import failure_masks, inputs_of, spaced
 from .compress import compress_model
 from .compression import Budget, Compression, planned
-from .parity import (
-    FLOAT32_TOLERANCE,
-    BundleParity,
-    ParityError,
-    Reference,
-    check_chain,
-    whole,
-)
+from .parity import FLOAT32_TOLERANCE, BundleParity, ParityError, Reference, check_chain, whole
 from .split import KerasRunner
-
-__all__ = ["ExportReport", "export_bundle"]
-
-Array = NDArray[Any]
 
 #: Samples that meet every configuration when the bundle is compared with the model.
 COMPARED = 16

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
-from edge_runtime.failures import draw
+from edge_runtime.failures.configurations import draw
 from edge_runtime.topology import Survival, Topology
-
-__all__ = ["failure_masks", "inputs_of", "spaced"]
-
-Array = NDArray[Any]
 
 
 def inputs_of(data: Any, topology: Topology) -> dict[str, Array]:

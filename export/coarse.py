@@ -10,8 +10,6 @@ from tensorflow.lite.python import schema_py_generated as schema
 from .flatbuffer import read, written
 from .trim import trimmed
 
-__all__ = ["coarsened"]
-
 #: Whose kernels get one scale. A depthwise convolution has one small filter a channel, and folding
 #: batch norm into it spreads their ranges wide, so that most would round to next to nothing
 #: (Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018).

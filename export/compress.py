@@ -19,9 +19,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from edge_runtime.arrays import Array
+from edge_runtime.bundle.litert import EXIT, MESSAGE
 from edge_runtime.errors import InputError
-from edge_runtime.interpreter import EXIT, MESSAGE
-from edge_runtime.quiet import quiet
+from edge_runtime.process.stderr import quiet
 from edge_runtime.topology import Topology
 
 from .artifact import REPRESENTATIVE
@@ -32,10 +33,6 @@ from .compression import Compression, Stored
 from .litert import convert, convert_saved
 from .packing import stored_bytes
 from .split import KerasRunner
-
-__all__ = ["LEAST_KERNEL", "Compressed", "compress_model", "compress_section", "mildest"]
-
-Array = NDArray[Any]
 
 #: Kernels of fewer weights stay dense and unclustered: there is next to nothing to win, and in a
 #: classifier much to lose.

@@ -8,20 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, TypeVar, get_args
 
+from edge_runtime.bundle.manifest import Quantization
 from edge_runtime.errors import InputError
-from edge_runtime.manifest import Quantization
 from edge_runtime.topology import Topology
-
-__all__ = [
-    "LADDER",
-    "Budget",
-    "Compression",
-    "Stored",
-    "by_node",
-    "ladder",
-    "parse_size",
-    "planned",
-]
 
 T = TypeVar("T")
 

@@ -10,21 +10,20 @@ from typing import Any, get_args
 
 import numpy as np
 
-from edge_runtime.manifest import MODEL_FILE, NodeManifest, read_bundle
-from edge_runtime.profile import Profile
-from edge_runtime.profile import profile as measure
-from edge_runtime.reliability import Runner, evaluate
-from edge_runtime.rounding import Rounded
-from edge_runtime.simulate import Bundle
+from edge_runtime.bundle.manifest import MODEL_FILE, NodeManifest, read_bundle
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.evaluation.cache import Runner
+from edge_runtime.evaluation.profile import Profile
+from edge_runtime.evaluation.profile import profile as measure
+from edge_runtime.evaluation.reliability import evaluate
+from edge_runtime.evaluation.rounding import Rounded
 from edge_runtime.topology import Survival
-from edge_runtime.wire import Encoding
+from edge_runtime.transport.wire import Encoding
 
 from .packing import stored_bytes
 
-__all__ = ["Costs", "NodeCosts", "costs"]
-
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
-#: Bytes of a float32 as the wire sends it, see `edge_runtime.wire`.
+#: Bytes of a float32 as the wire sends it, see `edge_runtime.transport.wire`.
 _FLOAT: Mapping[Encoding, int] = {"raw": 4, "float16": 2, "int8": 1}
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flatbuffers
 import numpy as np
-from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
-__all__ = ["read", "written"]
-
-Array = NDArray[Any]
+from edge_runtime.arrays import Array
 
 #: What marks a `.tflite`; and of how many bytes the places where weights begin are multiples.
 IDENTIFIER, ALIGNMENT = b"TFL3", 16

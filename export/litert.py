@@ -13,20 +13,16 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 from tensorflow.lite.python.convert_phase import ConverterError
 
+from edge_runtime.arrays import Array
+from edge_runtime.bundle.litert import EXIT, MESSAGE
+from edge_runtime.bundle.manifest import Quantization
 from edge_runtime.errors import InputError
-from edge_runtime.interpreter import EXIT, MESSAGE
-from edge_runtime.manifest import Quantization
-from edge_runtime.quiet import quiet
+from edge_runtime.process.stderr import quiet
 
 from . import saved_model
 from .trim import trimmed
-
-__all__ = ["convert", "convert_saved"]
-
-Array = NDArray[Any]
 
 #: Terms of a sum that LiteRT adds up in one go. It rounds after every one of them, and over the
 #: thousands that a dense layer takes from a whole picture that exceeds what parity allows; Keras

@@ -6,8 +6,6 @@ from edge_runtime.errors import InputError
 
 from .compression import Stored
 
-__all__ = ["stored_bytes"]
-
 #: Of zstd: slow to pack and no slower to unpack, as is right for what is packed once.
 LEVEL = 19
 

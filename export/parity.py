@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_runtime.exits.answering import state_keys
-from edge_runtime.failures import Configurations, Mask, output_states
-from edge_runtime.reliability import Runner, SectionMemo
+from edge_runtime.arrays import Array
+from edge_runtime.evaluation.answering import state_keys
+from edge_runtime.evaluation.cache import Runner, SectionMemo
+from edge_runtime.failures.configurations import Configurations, output_states
+from edge_runtime.failures.distribution import Mask
 from edge_runtime.topology import Topology
 
 from .split import KerasRunner
-
-__all__ = ["BundleParity", "ParityError", "Reference", "check_chain", "relative_error", "whole"]
-
-Array = NDArray[Any]
 
 #: `reference(inputs, masks)`: what the whole model answers when sample i fails as `masks[i]` says.
 Reference = Callable[[Mapping[str, Array], Mask], Array]

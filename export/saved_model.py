@@ -9,9 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from edge_runtime.interpreter import EXIT, MESSAGE
-
-__all__ = ["write"]
+from edge_runtime.bundle.litert import EXIT, MESSAGE
 
 
 def write(section: keras.Model, folder: Path, *, exit: bool = False) -> None:

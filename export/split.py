@@ -11,15 +11,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from edge_runtime.arrays import Array, TensorSpec
+from edge_runtime.bundle.tensors import PRESENT, complete, messages
 from edge_runtime.errors import InputError
-from edge_runtime.failures import deliveries
-from edge_runtime.gather import PRESENT, TensorSpec, complete
-from edge_runtime.reliability import messages
+from edge_runtime.failures.configurations import deliveries
 from edge_runtime.topology import Topology
-
-__all__ = ["KerasRunner", "NodeTrace", "split"]
-
-Array = NDArray[Any]
 
 
 def split(model: keras.Model, topology: Topology) -> dict[str, keras.Model]:
@@ -74,7 +70,7 @@ def _check_exit(section: keras.Model, answer: Any) -> None:
 
 
 class KerasRunner:
-    """Runs the sections of a Keras model: a `Runner` for `edge_runtime.reliability`."""
+    """Runs the sections of a Keras model: a `Runner` for `edge_runtime.evaluation`."""
 
     def __init__(self, model: keras.Model, topology: Topology) -> None:
         self.topology = topology

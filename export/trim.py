@@ -10,8 +10,6 @@ from typing import Any
 
 from .flatbuffer import read, written
 
-__all__ = ["trimmed"]
-
 
 def trimmed(content: bytes) -> bytes:
     """The same model in fewer bytes; LiteRT computes the same with it, bit by bit.

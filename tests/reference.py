@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_runtime.reliability import Reliability, Runner, evaluate
-from edge_runtime.survival import Survival
-from edge_runtime.topology import Link, Node, Sensor, Topology
+from edge_runtime.arrays import Array
+from edge_runtime.evaluation.cache import Runner
+from edge_runtime.evaluation.reliability import Reliability, evaluate
+from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
 from tests.strategies import samples
 
-Array = NDArray[Any]
 Sections = TypeVar("Sections", bound=Runner)
 CLASSES = ("car", "person", "bus")
 PRIOR = (0.5, 0.3, 0.2)

@@ -7,7 +7,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.topology import TIERS, Group, Link, Node, Sensor, Tier, Topology
+from edge_runtime.topology import Group, Link, Node, Sensor, Topology
+from edge_runtime.topology.topology import TIERS, Tier
 
 Dtype = Literal["uint8", "float32"]
 

@@ -94,7 +94,7 @@ def test_a_deployed_node_says_that_it_is_ready(bundle: Path) -> None:
 
 
 def test_the_longest_path_is_the_critical_one(bundle: Path) -> None:
-    from edge_runtime.simulate import Bundle
+    from edge_runtime.evaluation.bundle import Bundle
 
     topology = Bundle(bundle).manifest.topology
     invoke = bare.invoke_seconds(bundle, times=3)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.cli import main as edge_main
+from edge_runtime.cli.main import main as edge_main
 from tests.commands import Deployed, build_wheel, call, run
 
 PACKAGES = ("ddnn_tf", "edge_runtime", "export")

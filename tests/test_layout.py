@@ -23,20 +23,20 @@ BELOW = {
 
 # Imported in one file of the whole project, so that a device without it runs all the rest.
 ONE_FILE = {
-    "ai_edge_litert": "edge_runtime/interpreter.py",
+    "ai_edge_litert": "edge_runtime/bundle/litert.py",
     "zenoh": "edge_runtime/transport/zenoh.py",
 }
 
 # What else edge_runtime may import beside the standard library: None is everywhere. A new
 # package here is one more that every device carries.
 ON_A_DEVICE = {
-    "cv2": "edge_runtime/sources.py",
+    "cv2": "edge_runtime/node/sources.py",
     "msgspec": None,
     "numpy": None,
-    "prometheus_client": "edge_runtime/metrics.py",
-    "rich": "edge_runtime/live/monitor.py",
-    "tensorflow": "edge_runtime/saved_model.py",
-    "yaml": "edge_runtime/topology.py",
+    "prometheus_client": "edge_runtime/node/prometheus.py",
+    "rich": "edge_runtime/testbed/monitor.py",
+    "tensorflow": "edge_runtime/bundle/saved_model.py",
+    "yaml": "edge_runtime/topology/reading.py",
     **ONE_FILE,
 }
 
@@ -92,16 +92,40 @@ def test_imports_point_down(root: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line", "fault"),
     [
-        ("edge_runtime/node.py", "import ddnn_tf.layers", "edge_runtime must not know ddnn_tf"),
-        ("edge_runtime/node.py", "from export import bundle", "edge_runtime must not know export"),
-        ("edge_runtime/node.py", "import tensorflow as tf", "only edge_runtime/saved_model.py"),
-        ("edge_runtime/node.py", "import os, keras.ops", "a device does not carry keras"),
-        ("edge_runtime/node.py", "    from zenoh import open", "only edge_runtime/transport/zenoh"),
-        ("edge_runtime/saved_model.py", "import keras", "a device does not carry keras"),
-        ("edge_runtime/transport/zenoh.py", "__import__('cv2')", "only edge_runtime/sources.py"),
+        (
+            "edge_runtime/node/node.py",
+            "import ddnn_tf.layers",
+            "edge_runtime must not know ddnn_tf",
+        ),
+        (
+            "edge_runtime/node/node.py",
+            "from export import bundle",
+            "edge_runtime must not know export",
+        ),
+        (
+            "edge_runtime/node/node.py",
+            "import tensorflow as tf",
+            "only edge_runtime/bundle/saved_model.py",
+        ),
+        ("edge_runtime/node/node.py", "import os, keras.ops", "a device does not carry keras"),
+        (
+            "edge_runtime/node/node.py",
+            "    from zenoh import open",
+            "only edge_runtime/transport/zenoh",
+        ),
+        ("edge_runtime/bundle/saved_model.py", "import keras", "a device does not carry keras"),
+        (
+            "edge_runtime/transport/zenoh.py",
+            "__import__('cv2')",
+            "only edge_runtime/node/sources.py",
+        ),
         ("export/split.py", "from ddnn_tf.model import build", "export must not know ddnn_tf"),
-        ("export/litert.py", "import ai_edge_litert", "only edge_runtime/interpreter.py"),
-        ("ddnn_tf/cli/app.py", "from ai_edge_litert import x", "only edge_runtime/interpreter.py"),
+        ("export/litert.py", "import ai_edge_litert", "only edge_runtime/bundle/litert.py"),
+        (
+            "ddnn_tf/cli/app.py",
+            "from ai_edge_litert import x",
+            "only edge_runtime/bundle/litert.py",
+        ),
         ("ddnn_tf/cli/app.py", "importlib.import_module('zenoh')", "only edge_runtime/transport"),
         ("ddnn_tf/datasets/npz.py", "import ddnn_tf", "imports inside a package are relative"),
     ],
@@ -118,10 +142,10 @@ def test_the_rule_notices(tmp_path: Path, file: str, line: str, fault: str) -> N
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("edge_runtime/saved_model.py", "import tensorflow as tf"),
-        ("edge_runtime/interpreter.py", "from ai_edge_litert.interpreter import Interpreter"),
+        ("edge_runtime/bundle/saved_model.py", "import tensorflow as tf"),
+        ("edge_runtime/bundle/litert.py", "from ai_edge_litert.interpreter import Interpreter"),
         ("edge_runtime/transport/zenoh.py", "import zenoh"),
-        ("edge_runtime/node.py", "from . import topology, zenoh"),
+        ("edge_runtime/node/node.py", "from . import topology, zenoh"),
         ("export/split.py", "import keras, edge_runtime.topology"),
         ("ddnn_tf/cli/app.py", "import export, edge_runtime, optuna"),
     ],
@@ -149,7 +173,7 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 import edge_runtime
 # Each of these exists to wrap what is missing.
-WRAPPERS = {"interpreter", "metrics", "saved_model", "transport.zenoh", "__main__"}
+WRAPPERS = {"bundle.litert", "bundle.saved_model", "node.prometheus", "transport.zenoh", "__main__"}
 names = [m.name for m in pkgutil.walk_packages(edge_runtime.__path__, "edge_runtime.")]
 for name in names:
     if name.removeprefix("edge_runtime.") not in WRAPPERS:

@@ -5,6 +5,4 @@
 share.
 """
 
-from .app import main
-
-__all__ = ["main"]
+from .app import main as main

@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_runtime.cli import (
-    check_classes,
-    check_sampling,
-    guarded,
-    print_json,
-    survivabilities,
-)
+from edge_runtime.answers.fallback import Fallback
+from edge_runtime.answers.policies import Answerer, Policy
+from edge_runtime.bundle.manifest import BUNDLE_FILE, Quantization
+from edge_runtime.cli.options import check_sampling
 from edge_runtime.errors import InputError
-from edge_runtime.exits.choice import Policy
+from edge_runtime.evaluation.bundle import check_classes
+from edge_runtime.failures.parsing import survivabilities
 from edge_runtime.files import new_file
-from edge_runtime.manifest import BUNDLE_FILE, Quantization
-from edge_runtime.reliability import Answerer, Fallback
+from edge_runtime.process.command import guarded, print_json
 from edge_runtime.topology import Topology
 
 from ..names import Method, SectionName
@@ -49,7 +46,6 @@ from .search import links_app, plan, rates, study
 if TYPE_CHECKING:
     from ..report import Report
 
-__all__ = ["main"]
 
 app = typer.Typer(
     help="Train one network, cut it over machines, survive failures.",
@@ -222,8 +218,7 @@ def evaluate(
     from ..report import Report
 
     if (model / BUNDLE_FILE).is_file():
-        from edge_runtime.cli import evaluate_bundle
-        from edge_runtime.simulate import Bundle
+        from edge_runtime.evaluation.bundle import Bundle, evaluate_bundle
 
         bundle = Bundle(model)
         samples = split_of(load_data(data, bundle.manifest.topology), split)

@@ -13,7 +13,6 @@ from edge_runtime.errors import InputError
 if TYPE_CHECKING:
     from export import Budget, Compression
 
-__all__ = ["BudgetOption", "CompressOption", "PackedOption", "StepsOption", "chosen"]
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from edge_runtime.cli import survivabilities
+from edge_runtime.bundle.manifest import BUNDLE_FILE
 from edge_runtime.errors import InputError
-from edge_runtime.manifest import BUNDLE_FILE
-from edge_runtime.quiet import quiet
+from edge_runtime.failures.parsing import survivabilities
+from edge_runtime.process.stderr import quiet
 from edge_runtime.topology import Topology
 
 # TensorFlow takes seconds to import, so what needs it imports it itself.
@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from ..datasets import Batches, Dataset
     from ..model import ResilientModel
 
-__all__ = [
-    "DataOption",
-    "JsonOption",
-    "SplitOption",
-    "check_file",
-    "console",
-    "load_data",
-    "load_model",
-    "quiet_tensorflow",
-    "say",
-    "split_of",
-    "wanted_survivabilities",
-    "words",
-]
 
 #: People's output goes to stderr, so that stdout is free for `--json`.
 console = Console(stderr=True)

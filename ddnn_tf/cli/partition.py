@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
-from edge_runtime.cli import print_json
 from edge_runtime.errors import InputError
 from edge_runtime.files import new_file
+from edge_runtime.process.command import print_json
 from edge_runtime.topology import Topology
 
 from ..names import Merge
 from .desk import JsonOption, check_file, say, words
-
-__all__ = ["partition_command"]
 
 
 def partition_command(

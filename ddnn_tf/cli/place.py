@@ -7,13 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_runtime.cli import print_json
+from edge_runtime.process.command import print_json
 
 from ..devices import read_network
 from ..placement import Aim, Limits, Network, Placement, binding, front, place
 from .desk import JsonOption
-
-__all__ = ["place_command"]
 
 UNITS = {"latency": "ms", "bytes": "bytes", "accuracy": "expected accuracy"}
 

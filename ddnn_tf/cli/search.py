@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_runtime.cli import check_classes, print_json, survivabilities
+from edge_runtime.answers.fallback import Fallback
 from edge_runtime.errors import InputError
+from edge_runtime.evaluation.bundle import check_classes
+from edge_runtime.failures.parsing import survivabilities
 from edge_runtime.files import new_file
-from edge_runtime.reliability import Fallback
+from edge_runtime.process.command import print_json
 from edge_runtime.topology import Topology
 
 from ..names import RatesPer, SectionName, StudyName
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from ..datasets import Dataset
     from ..searches.runs import Run, Runs
 
-__all__ = ["links_app", "plan", "rates", "study"]
 
 links_app = typer.Typer(help="Which links matter, of those a model has or could have.")
 

@@ -11,14 +11,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
-from edge_runtime.wire import DTYPES
+from edge_runtime.transport.wire import DTYPES
 
-__all__ = ["Call", "Graph", "Value", "copy_of", "read_graph", "words_of"]
-
-Array = NDArray[Any]
 SENDABLE = frozenset(dtype.name for dtype in DTYPES.values())
 
 

@@ -15,12 +15,12 @@ from typing import Any, get_args
 import keras
 import numpy as np
 from keras import layers
-from numpy.typing import NDArray
 
+from edge_runtime.arrays import Array
+from edge_runtime.bundle.tensors import PRESENT, named
 from edge_runtime.errors import InputError
-from edge_runtime.gather import PRESENT
-from edge_runtime.reliability import named
-from edge_runtime.topology import RESERVED, TIERS, Link, Node, Sensor, Survival, Tier, Topology
+from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
+from edge_runtime.topology.topology import RESERVED, TIERS, Tier
 from export.split import split
 
 from ..model import ResilientModel, build
@@ -30,9 +30,6 @@ from .graph import Call, Graph, Value, copy_of, read_graph, words_of
 from .places import Cuts, named_cuts, quiet_cuts
 from .projection import project
 
-__all__ = ["Partition", "partition"]
-
-Array = NDArray[Any]
 Tensor = Any  # a Keras tensor, which has no public type
 
 #: The cut model agrees with the original to this, relative to the largest value of each tensor:

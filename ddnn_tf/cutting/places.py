@@ -13,8 +13,6 @@ from edge_runtime.topology import Topology
 
 from .graph import Call, Graph, Value
 
-__all__ = ["Cuts", "named_cuts", "quiet_cuts", "route"]
-
 #: Which node computes each call.
 Placement = dict[Call, str]
 

@@ -9,8 +9,6 @@ from keras import layers
 
 from edge_runtime.errors import InputError
 
-__all__ = ["project"]
-
 Tensor = Any  # a Keras tensor, which has no public type
 
 _POOLS = {1: layers.AveragePooling1D, 2: layers.AveragePooling2D, 3: layers.AveragePooling3D}

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 
-__all__ = ["Batches"]
-
 
 class Batches(keras.utils.PyDataset):
     """One split, in batches: an ordinary `keras.utils.PyDataset`.

@@ -10,8 +10,6 @@ from typing import Literal
 
 from edge_runtime.topology import Sensor, Topology
 
-__all__ = ["Boxes", "box_name", "boxes_of", "with_boxes"]
-
 #: Whether each camera's box is a sensor `beside` its pixels, or `alone` in their place: float32
 #: (2,), height and width of what is seen of the box, as shares of the whole picture's; zeros where
 #: the camera does not see the object.

@@ -25,8 +25,6 @@ from .dataset import Dataset
 from .pictures import is_blank, read_picture
 from .splits import Table
 
-__all__ = ["is_crops", "read_crops"]
-
 FORM = "crops"
 _FILE = re.compile(r"c(\d+)_(\d+)_(\d+)\.(?:jpg|jpeg|png)", re.IGNORECASE)
 _SUFFIX = "_images"

@@ -17,8 +17,6 @@ from .batches import Batches
 from .splits import Table, rows_of, split_names, training_split
 from .summary import Summary
 
-__all__ = ["Dataset"]
-
 
 @dataclass(frozen=True, eq=False)
 class Dataset:

@@ -17,8 +17,6 @@ from .npz import read_npz
 from .raw import is_raw, read_raw
 from .street import read_street
 
-__all__ = ["load"]
-
 _FORMS = (
     "expected 'street' (the generated scene), a folder of crops "
     "(train_dir/CLASS_images/cCAMERA_OBJECT_FRAME.jpg), a folder in the raw form of the EPFL set "

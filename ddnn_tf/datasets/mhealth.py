@@ -25,8 +25,6 @@ from edge_runtime.samples import Samples
 from .dataset import Dataset
 from .splits import Table
 
-__all__ = ["is_mhealth", "read_mhealth"]
-
 FORM = "mhealth"
 #: The one sensor's name: what all channels together are to the `health` topology.
 SENSOR = "body"

@@ -13,8 +13,6 @@ from .dataset import Dataset
 from .pictures import is_blank
 from .splits import Table
 
-__all__ = ["read_npz"]
-
 FORM = "npz"
 
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 
-__all__ = ["Box", "crop", "cut_size", "is_blank", "read_picture"]
-
 Box = tuple[float, float, float, float]
 
 # A blank view decodes to all zeros; a JPEG writer may leave a little noise.

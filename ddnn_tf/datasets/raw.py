@@ -32,8 +32,6 @@ from .dataset import Dataset
 from .pictures import Box, crop, cut_size, read_picture
 from .splits import Table
 
-__all__ = ["BOXES", "PICTURES", "is_raw", "listed_boxes", "read_raw"]
-
 FORM = "raw"
 PICTURES = "multiclass_ground_truth_images"
 BOXES = "bounding_boxes_EPFL_cross"

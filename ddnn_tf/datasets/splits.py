@@ -39,8 +39,6 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 
-__all__ = ["Table", "rows_of", "split_names", "training_split"]
-
 _VALIDATION_SHARE = 0.15
 _TEST_SUBJECTS, _VALIDATION_SUBJECTS = 0.2, 0.1
 _NPZ_SHARES = {"train": (0.0, 0.70), "validation": (0.70, 0.85), "test": (0.85, 1.0)}

@@ -29,8 +29,6 @@ from .links import (
 )
 from .runs import Measured, Run, Runs, link_bytes, spread_of
 
-__all__ = ["LinkSearch", "Retrained", "search_links"]
-
 LinkNames = frozenset[str]
 
 #: The supernet stands for very many networks: it trains this many times as long as one.

@@ -18,26 +18,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.answers.fallback import Fallback
 from edge_runtime.errors import InputError
-from edge_runtime.exits.answering import state_keys
-from edge_runtime.failures import enumerate_configurations, output_states
-from edge_runtime.reliability import Fallback, reachability_bound
-from edge_runtime.topology import TIERS, Link, Survival, Topology, detour
+from edge_runtime.evaluation.answering import state_keys
+from edge_runtime.evaluation.bounds import reachability_bound
+from edge_runtime.failures.configurations import enumerate_configurations, output_states
+from edge_runtime.topology import Link, Survival, Topology
+from edge_runtime.topology.topology import TIERS, detour
 
 from ..evaluation import expected_accuracy
 from ..model import ResilientModel
-
-__all__ = [
-    "Choice",
-    "SubsetScores",
-    "candidate_links",
-    "link_front",
-    "oriented",
-    "recommended",
-    "subset_bound",
-    "supernet_survival",
-    "with_links",
-]
 
 #: Names of candidate links that a topology has beside its primary ones.
 LinkSet = frozenset[str]

@@ -18,12 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
-from edge_runtime.reliability import reachability_bound
+from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.topology import Link, Survival, Topology
 
 from .links import candidate_links, oriented, with_links
-
-__all__ = ["Plan", "Step", "Way", "make_plan"]
 
 #: Sets of links are looked through one and all while there are at most so many of a size.
 MOST_SETS = 4000

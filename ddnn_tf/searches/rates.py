@@ -25,7 +25,6 @@ from .runs import Measured, Run, Runs, spread_of
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["RateSearch", "rate_groups", "scaled_survival", "search_rates"]
 
 PER: tuple[RatesPer, ...] = get_args(RatesPer)
 

@@ -17,9 +17,12 @@ import keras
 import msgspec
 import numpy as np
 
+from edge_runtime.answers.fallback import Fallback
+from edge_runtime.answers.policies import Answerer
 from edge_runtime.errors import InputError
+from edge_runtime.evaluation.bounds import reachability_bound
+from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.files import new_file, sha256
-from edge_runtime.reliability import Answerer, Fallback, evaluate, reachability_bound
 from edge_runtime.topology import Survival, Topology
 from export.split import KerasRunner
 from export.split import split as sections_of
@@ -28,8 +31,6 @@ from ..datasets import Batches, Dataset
 from ..model import ResilientModel
 from ..names import MergeWeights, Method, SectionName
 from ..training import Recipe, Spread, default_merge_weights, train
-
-__all__ = ["Measured", "Run", "Runs", "link_bytes", "message_bytes", "spread_of"]
 
 #: Rounding in sums over configurations; a real excess over a bound is a whole sample's.
 ROUNDING = 1e-9

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_runtime.answers.fallback import Fallback
 from edge_runtime.errors import InputError
-from edge_runtime.reliability import Fallback
 from edge_runtime.samples import Samples
 
 from ..datasets import Dataset
@@ -21,8 +21,6 @@ from ..names import StudyName
 from ..training import MERGE_WEIGHTS, POSTER_METHODS, Spread
 from .rates import rate_groups, scaled_survival
 from .runs import Measured, Run, Runs, spread_of
-
-__all__ = ["STUDIES", "Found", "Row", "Table", "regrouped", "run_study"]
 
 #: What the poster prints, expected accuracy by method and survivability, in percent.
 POSTER: Mapping[str, tuple[float, float, float]] = {

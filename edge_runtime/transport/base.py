@@ -16,20 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ..errors import InputError
-from ..topology import NAME
-
-__all__ = [
-    "ANSWERS",
-    "METRICS",
-    "Counters",
-    "Event",
-    "NameTakenError",
-    "PeerDown",
-    "PeerUp",
-    "Received",
-    "Transport",
-    "new_incarnation",
-]
+from ..topology.topology import NAME
 
 #: Topics: what the output node answers, and what nodes tell of themselves.
 ANSWERS, METRICS = "@answers", "@metrics"

@@ -13,8 +13,6 @@ from msgspec import Meta
 from ..errors import InputError
 from .base import DEPLOYMENT_NAME
 
-__all__ = ["Discovery", "Endpoint", "Tls", "ZenohConfig", "ZenohTuning", "checked"]
-
 #: `tcp/10.0.0.7:7447`, `tls/fog2.example:7447`, `unixsock-stream//run/ddnn/fog2.sock`.
 Endpoint = Annotated[str, Meta(pattern="^(tcp|tls|quic|udp|ws|unixsock-stream)/.+$")]
 

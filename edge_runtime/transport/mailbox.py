@@ -9,8 +9,6 @@ from collections import deque
 
 from .base import Event, PeerDown, PeerUp, Received
 
-__all__ = ["Mailbox"]
-
 
 class Mailbox:
     """Events from any thread, for one reader.

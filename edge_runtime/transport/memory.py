@@ -20,8 +20,6 @@ from .base import (
 )
 from .mailbox import Mailbox
 
-__all__ = ["InFlight", "MemoryNetwork", "MemoryTransport"]
-
 
 @dataclass(frozen=True, slots=True)
 class InFlight:

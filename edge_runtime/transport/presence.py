@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from .base import PeerDown, PeerUp
 
-__all__ = ["Presence"]
-
 
 class Presence:
     """Tokens seen, turned into events: at most one incarnation of a node is up at a time.

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..errors import InputError
-from ..topology import NAME
+from ..topology.topology import NAME
 from .base import (
     Counters,
     Event,
@@ -35,12 +35,10 @@ from .base import (
     new_incarnation,
 )
 from .config import ZenohConfig, checked
-from .doubt import Doubt
+from .link_probe import Doubt
 from .mailbox import Mailbox
+from .name_lease import Declare, Lose, Tenure, Withdraw
 from .presence import Presence
-from .tenure import Declare, Lose, Tenure, Withdraw
-
-__all__ = ["Router", "ZenohTransport", "open_router"]
 
 SCHEME = "ddnn/1"
 ARRIVALS = 1024

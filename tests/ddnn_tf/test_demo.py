@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ddnn_tf import demo
 from ddnn_tf.cli import main
-from edge_runtime.cli import main as edge_main
+from edge_runtime.cli.main import main as edge_main
 from tests.commands import CLASSES, FRAMES, Said, call, done, files
 
 METHODS = ["baseline", "residual", "dropout"]

@@ -13,9 +13,9 @@ from ddnn_tf.cli import main
 from ddnn_tf.devices import read_network
 from ddnn_tf.model import build
 from ddnn_tf.sections import Site
+from edge_runtime.bundle.manifest import read_bundle
 from edge_runtime.errors import InputError
-from edge_runtime.manifest import read_bundle
-from edge_runtime.profile import Profile, SectionProfile
+from edge_runtime.evaluation.profile import Profile, SectionProfile
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from export import export_bundle
 from tests.commands import CLASSES, done, refused

@@ -7,7 +7,7 @@ import pytest
 from ddnn_tf.evaluation import expected_accuracy, named_survivabilities
 from ddnn_tf.model import build
 from edge_runtime.errors import InputError
-from edge_runtime.failures import enumerate_configurations
+from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.topology import Topology
 from tests.models import flagged, randomised
 from tests.reference import small_topology

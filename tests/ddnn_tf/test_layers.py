@@ -7,18 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from ddnn_tf.layers import Answer, Deliveries, FailureMask, NodeFailure
+from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
-from edge_runtime.failure_model import FailureModel
-from edge_runtime.failures import deliveries
-from edge_runtime.survival import Share, Survival, Uptime
-from edge_runtime.topology import Group, Topology
+from edge_runtime.failures.configurations import deliveries
+from edge_runtime.failures.distribution import FailureModel
+from edge_runtime.topology import Group, Share, Survival, Topology, Uptime
 from tests.reference import small_topology
 from tests.strategies import masks, topologies
-
-Array = NDArray[Any]
 
 # Draws are seeded, so these never fail by chance; the bounds say what a seed may deviate by.
 DRAWS = 4000

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from keras import layers
-from numpy.typing import NDArray
 
 from ddnn_tf.model import ResilientModel, build
 from ddnn_tf.sections import Site
+from edge_runtime.answers.fallback import fallback_answer
+from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
-from edge_runtime.failures import mask_without
-from edge_runtime.reliability import fallback_answer
+from edge_runtime.failures.distribution import mask_without
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from export.split import KerasRunner
 from tests import reference
@@ -24,7 +24,6 @@ from tests.models import flagged, randomised, two_outputs
 from tests.reference import small_topology
 from tests.strategies import masks, samples, topologies
 
-Array = NDArray[Any]
 CLASSES = ("car", "person", "bus")
 
 

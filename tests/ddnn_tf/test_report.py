@@ -12,16 +12,15 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from numpy.typing import NDArray
 
 import ddnn_tf
 from ddnn_tf import figures
 from ddnn_tf.report import PICTURES, Report, write_report
+from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
-from edge_runtime.reliability import evaluate
-from edge_runtime.topology import Link, Node, Sensor, Tier, Topology
-
-Array = NDArray[Any]
+from edge_runtime.evaluation.reliability import evaluate
+from edge_runtime.topology import Link, Node, Sensor, Topology
+from edge_runtime.topology.topology import Tier
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CLASSES = ("bus", "car", "person")

@@ -15,9 +15,9 @@ from ddnn_tf.sections import (
     survival_weights,
     weighted_add,
 )
+from edge_runtime.bundle.litert import LiteRTSection
 from edge_runtime.errors import InputError
-from edge_runtime.failures import mask_without
-from edge_runtime.interpreter import LiteRTSection
+from edge_runtime.failures.distribution import mask_without
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from export.litert import convert
 from tests.models import randomised

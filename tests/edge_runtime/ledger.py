@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_runtime.gather import PRESENT, Ready
+from edge_runtime.arrays import Array
+from edge_runtime.bundle.tensors import PRESENT
+from edge_runtime.node.assembler import Ready
 from edge_runtime.topology import Topology
-
-Array = NDArray[Any]
 
 
 class InvariantError(AssertionError):

@@ -4,23 +4,25 @@ Their sections only add up, so that an answer shows which views went into it, an
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from edge_runtime.answers.policies import Answerer
+from edge_runtime.answers.records import Answer, Metrics
+from edge_runtime.arrays import Array, TensorSpec
+from edge_runtime.bundle.manifest import IncomingLink, NodeManifest, ReliabilityTable
+from edge_runtime.bundle.tensors import complete, named
 from edge_runtime.clock import SECOND, FrameClock
-from edge_runtime.gather import TensorSpec, complete
-from edge_runtime.manifest import IncomingLink, NodeManifest, ReliabilityTable
-from edge_runtime.node import Answer, Metrics, Node, Notice, Source
-from edge_runtime.reliability import Answerer, SectionMemo, named
+from edge_runtime.evaluation.cache import SectionMemo
+from edge_runtime.node.node import Node
+from edge_runtime.node.sources import Source
+from edge_runtime.node.status import Notice
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, METRICS, Received
 from edge_runtime.transport.memory import MemoryNetwork, MemoryTransport
-from edge_runtime.wire import Encoding
+from edge_runtime.transport.wire import Encoding
 
-Array = NDArray[Any]
 MS = SECOND // 1000
 FPS = 10
 FINGERPRINT = "ab" * 32

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from edge_runtime.exits.choice import Policy, highest_first
-from edge_runtime.exits.chooser import WAIT, Chooser
-from edge_runtime.live.observer import Observer
-from edge_runtime.node import Answer
+from edge_runtime.answers.policies import Policy, highest_first
+from edge_runtime.answers.records import Answer
+from edge_runtime.answers.selector import WAIT, Chooser
+from edge_runtime.testbed.observer import Observer
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, PeerDown, PeerUp, Received
 from tests.edge_runtime.ledger import Ledger, ensure

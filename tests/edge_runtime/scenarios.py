@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 
-from edge_runtime.exits.choice import POLICIES, Policy
+from edge_runtime.answers.policies import POLICIES, Policy
 from edge_runtime.topology import Topology
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000

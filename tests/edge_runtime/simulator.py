@@ -29,16 +29,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.answers.policies import Policy
+from edge_runtime.answers.records import Answer as Said
+from edge_runtime.answers.selector import Chooser
+from edge_runtime.arrays import Array, TensorSpec
+from edge_runtime.bundle.manifest import IncomingLink
+from edge_runtime.bundle.tensors import PRESENT, complete
 from edge_runtime.clock import FrameClock
-from edge_runtime.exits.answering import state_keys
-from edge_runtime.exits.choice import Policy
-from edge_runtime.exits.chooser import Chooser
-from edge_runtime.failures import output_states
-from edge_runtime.gather import PRESENT, Gather, Ready, TensorSpec, complete
-from edge_runtime.manifest import IncomingLink
-from edge_runtime.node import Answer as Said
+from edge_runtime.evaluation.answering import state_keys
+from edge_runtime.failures.configurations import output_states
+from edge_runtime.node.assembler import Gather, Ready
 from edge_runtime.topology import Link
-from edge_runtime.wire import Message, decode, encode
+from edge_runtime.transport.wire import Message, decode, encode
 from tests.edge_runtime.ledger import InvariantError, Ledger, ensure
 from tests.edge_runtime.onlooker import ONLOOKER, Onlooker, Taken
 from tests.edge_runtime.scenarios import (
@@ -52,8 +54,6 @@ from tests.edge_runtime.scenarios import (
     Scenario,
     draw_scenario,
 )
-
-Array = NDArray[Any]
 
 DEADLINE = 100 * MS
 MODEL, OTHER_MODEL = b"model-01", b"model-02"

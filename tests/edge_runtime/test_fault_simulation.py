@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.exits.choice import POLICIES
-from edge_runtime.exits.chooser import Chooser, Refused
-from edge_runtime.gather import Dropped, Gather, Ready
-from edge_runtime.node import Answer
+from edge_runtime.answers.policies import POLICIES
+from edge_runtime.answers.records import Answer, Dropped
+from edge_runtime.answers.selector import Chooser, Refused
+from edge_runtime.node.assembler import Gather, Ready
 from edge_runtime.topology import Topology
-from edge_runtime.wire import Message, WireError, decode
+from edge_runtime.transport.wire import Message, WireError, decode
 from tests.edge_runtime.ledger import InvariantError
 from tests.edge_runtime.scenarios import (
     LINK_FAULTS,

@@ -17,10 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from edge_runtime.errors import InputError
-from edge_runtime.files import sha256
-from edge_runtime.gather import Gather, TensorSpec
-from edge_runtime.manifest import (
+from edge_runtime.arrays import TensorSpec
+from edge_runtime.bundle.manifest import (
     BUNDLE_FILE,
     NODE_FILE,
     BundleManifest,
@@ -31,8 +29,11 @@ from edge_runtime.manifest import (
     read_bundle,
     read_node,
 )
-from edge_runtime.wire import VERSION, Encoding, Limits, Message, WireError, decode
-from edge_runtime.wire import encode as encode_message
+from edge_runtime.errors import InputError
+from edge_runtime.files import sha256
+from edge_runtime.node.assembler import Gather
+from edge_runtime.transport.wire import VERSION, Encoding, Limits, Message, WireError, decode
+from edge_runtime.transport.wire import encode as encode_message
 from tests.reference import small_topology
 
 COUNT = int(os.environ.get("DDNN_FUZZ", "10000"))

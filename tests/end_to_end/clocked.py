@@ -29,6 +29,6 @@ def jump(file: Path) -> None:
 
 if __name__ == "__main__":
     jump(Path(sys.argv[1]))
-    from edge_runtime.cli import main
+    from edge_runtime.cli.main import main
 
     sys.exit(main(sys.argv[2:]))

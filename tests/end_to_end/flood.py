@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_runtime.deployment_file import Deployment
 from edge_runtime.transport.base import ANSWERS, METRICS
-from edge_runtime.wire import decode, encode
+from edge_runtime.transport.deployment import Deployment
+from edge_runtime.transport.wire import decode, encode
 from tests.end_to_end.raw import open_session, prefix
 
 SELF = "mallory"

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_runtime.clock import SECOND, FrameClock
-from edge_runtime.deployment_file import Deployment
-from edge_runtime.live.deployment import LocalDeployment
-from edge_runtime.live.observer import Observer
-from edge_runtime.live.replay import Replay
-from edge_runtime.live.run import Drawing, Listing, LiveRun, Phase, Record
-from edge_runtime.live.verdict import Verdict, judge
+from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.samples import Samples
-from edge_runtime.simulate import Bundle
+from edge_runtime.testbed.observer import Observer
+from edge_runtime.testbed.processes import LocalDeployment
+from edge_runtime.testbed.replay import Replay
+from edge_runtime.testbed.run import Drawing, Listing, LiveRun, Phase, Record
+from edge_runtime.testbed.run_report import Verdict, judge
 from edge_runtime.transport.base import ANSWERS, METRICS, Transport
+from edge_runtime.transport.deployment import Deployment
 from edge_runtime.transport.zenoh import ZenohTransport
 from tests.commands import Deployed
 from tests.conftest import ROOT

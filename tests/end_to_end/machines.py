@@ -9,9 +9,9 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
 
-from edge_runtime.deployment_file import Deployment, Place
-from edge_runtime.live.deployment import LocalDeployment
+from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.transport.config import ZenohTuning
+from edge_runtime.transport.deployment import Deployment, Place
 from tests.conftest import ROOT
 from tests.edge_runtime.transport.namespaces import run
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from edge_runtime.deployment_file import Deployment
+from edge_runtime.transport.deployment import Deployment
 from edge_runtime.transport.zenoh import SCHEME, zenoh_settings
 
 

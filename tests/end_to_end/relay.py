@@ -16,7 +16,7 @@ import time
 from itertools import count
 from typing import Any
 
-from edge_runtime.deployment_file import Deployment
+from edge_runtime.transport.deployment import Deployment
 from tests.end_to_end.raw import open_session, prefix
 
 #: Seconds that a message may be held back: several frames.

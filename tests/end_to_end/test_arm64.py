@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.live.run import Configuration, Listing
+from edge_runtime.testbed.run import Configuration, Listing
 from tests.commands import Deployed, build_wheel
 from tests.end_to_end.arm64 import Arm64, lacking
 from tests.end_to_end.live import DEADLINE_MS, FPS, live

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from edge_runtime.cli import main
-from edge_runtime.deployment_file import Deployment
+from edge_runtime.cli.main import main
+from edge_runtime.transport.deployment import Deployment
 from tests.commands import Deployed, call
 from tests.end_to_end.live import LIMIT, command, descendants, exists, live, until
 

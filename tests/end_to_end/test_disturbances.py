@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_runtime.deployment_file import Deployment
-from edge_runtime.live.deployment import LocalDeployment
-from edge_runtime.live.replay import Replay
-from edge_runtime.live.run import Configuration, Listing
-from edge_runtime.simulate import Bundle
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.testbed.processes import LocalDeployment
+from edge_runtime.testbed.replay import Replay
+from edge_runtime.testbed.run import Configuration, Listing
+from edge_runtime.transport.deployment import Deployment
 from tests.commands import Deployed
 from tests.end_to_end.live import Companion, Live, check, check_logs, command, live
 

@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.cli import main
-from edge_runtime.exits.thresholds import write_thresholds
-from edge_runtime.live.deployment import LocalDeployment
-from edge_runtime.live.replay import Replay
-from edge_runtime.manifest import read_bundle
-from edge_runtime.node import Answer
-from edge_runtime.simulate import Bundle
+from edge_runtime.answers.records import Answer
+from edge_runtime.bundle.manifest import read_bundle
+from edge_runtime.cli.main import main
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.evaluation.thresholds import write_thresholds
+from edge_runtime.testbed.processes import LocalDeployment
+from edge_runtime.testbed.replay import Replay
 from tests.commands import Deployed, call, deploy_small
 from tests.end_to_end.live import LIMIT, Live, command, live, until
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_runtime.exits.answering import state_keys
-from edge_runtime.failures import mask_without, output_states
-from edge_runtime.live.replay import Replay
-from edge_runtime.live.run import Configuration, Listing, Record
-from edge_runtime.live.verdict import Verdict
-from edge_runtime.simulate import Bundle
+from edge_runtime.evaluation.answering import state_keys
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.failures.configurations import output_states
+from edge_runtime.failures.distribution import mask_without
+from edge_runtime.failures.trace import FailureTrace
+from edge_runtime.testbed.replay import Replay
+from edge_runtime.testbed.run import Configuration, Listing, Record
+from edge_runtime.testbed.run_report import Verdict
 from edge_runtime.topology import Topology
-from edge_runtime.trace import FailureTrace
 from tests.commands import Deployed
 from tests.end_to_end.live import FPS, Live, live
 

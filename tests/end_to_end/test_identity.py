@@ -8,20 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_runtime.deployment_file import Deployment
-from edge_runtime.manifest import NODE_FILE, read_node
-from edge_runtime.manifest import encode as encode_manifest
+from edge_runtime.bundle.manifest import NODE_FILE, read_node
+from edge_runtime.bundle.manifest import encode as encode_manifest
+from edge_runtime.transport.deployment import Deployment
 from tests.commands import Deployed
-from tests.end_to_end.live import (
-    DEADLINE_MS,
-    FPS,
-    LIMIT,
-    Live,
-    check,
-    check_logs,
-    command,
-    live,
-)
+from tests.end_to_end.live import DEADLINE_MS, FPS, LIMIT, Live, check, check_logs, command, live
 from tests.end_to_end.raw import open_session, prefix
 
 OPTIONS = ("--fps", str(FPS), "--deadline", str(DEADLINE_MS))

@@ -9,10 +9,11 @@ from functools import partial
 
 import pytest
 
-from edge_runtime.exits.answering import state_keys
-from edge_runtime.failures import mask_without, output_states
-from edge_runtime.live.run import Configuration, Listing, Record
-from edge_runtime.live.verdict import Verdict
+from edge_runtime.evaluation.answering import state_keys
+from edge_runtime.failures.configurations import output_states
+from edge_runtime.failures.distribution import mask_without
+from edge_runtime.testbed.run import Configuration, Listing, Record
+from edge_runtime.testbed.run_report import Verdict
 from tests.commands import Deployed
 from tests.end_to_end.live import Live, live
 from tests.end_to_end.machines import WATCHER, Machines, SpreadDeployment

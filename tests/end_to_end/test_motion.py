@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ddnn_tf import Topology, datasets, expected_accuracy, train
 from ddnn_tf.training import Recipe
-from edge_runtime.reliability import evaluate
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.samples import Samples
-from edge_runtime.simulate import Bundle
 from export import export_bundle
 
 ACTIVITIES = ("Standing", "Running", "Walking", "Badminton")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.deployment_file import Deployment, Place
-from edge_runtime.live.deployment import LocalDeployment
+from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.transport.config import ZenohConfig
+from edge_runtime.transport.deployment import Deployment, Place
 from edge_runtime.transport.zenoh import open_router
 from tests.commands import Deployed
 from tests.end_to_end.live import LIMIT, command, live

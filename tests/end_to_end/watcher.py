@@ -12,7 +12,6 @@ from typing import Self
 
 import msgspec
 
-from edge_runtime.deployment_file import Deployment
 from edge_runtime.transport.base import (
     ANSWERS,
     METRICS,
@@ -23,6 +22,7 @@ from edge_runtime.transport.base import (
     Received,
 )
 from edge_runtime.transport.config import ZenohConfig
+from edge_runtime.transport.deployment import Deployment
 from edge_runtime.transport.mailbox import Mailbox
 from edge_runtime.transport.zenoh import ZenohTransport
 from tests.conftest import ROOT

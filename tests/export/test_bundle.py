@@ -9,20 +9,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from numpy.typing import NDArray
 
-import edge_runtime.simulate
+import edge_runtime.bundle.sections
 import export.artifact
 import export.bundle
 from ddnn_tf.model import build
+from edge_runtime.arrays import Array
+from edge_runtime.bundle.litert import LiteRTSection
+from edge_runtime.bundle.manifest import read_bundle, read_node
+from edge_runtime.bundle.sections import check_node
 from edge_runtime.errors import InputError
-from edge_runtime.exits.answering import state_keys
-from edge_runtime.failures import draw, enumerate_configurations, mask_without, output_states
+from edge_runtime.evaluation.answering import state_keys
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.evaluation.reliability import evaluate
+from edge_runtime.failures.configurations import draw, enumerate_configurations, output_states
+from edge_runtime.failures.distribution import mask_without
 from edge_runtime.files import sha256
-from edge_runtime.interpreter import LiteRTSection
-from edge_runtime.manifest import read_bundle, read_node
-from edge_runtime.reliability import evaluate
-from edge_runtime.simulate import Bundle, check_node
 from edge_runtime.topology import Topology
 from export import ParityError, export_bundle
 from export.litert import convert
@@ -31,7 +33,6 @@ from tests.models import flagged, plain_model, randomised, two_outputs
 from tests.reference import small_topology
 from tests.strategies import samples
 
-Array = NDArray[Any]
 CLASSES = ("car", "person", "bus")
 
 
@@ -516,7 +517,7 @@ def test_a_damaged_file_is_named_before_litert_sees_a_byte(
         seen.append(content)
         return LiteRTSection(content, **options)
 
-    monkeypatch.setattr(edge_runtime.simulate, "LiteRTSection", watched)
+    monkeypatch.setattr(edge_runtime.bundle.sections, "LiteRTSection", watched)
     damage(copy / file)
     with pytest.raises(InputError) as caught:
         Bundle(copy)

@@ -9,14 +9,13 @@ from keras import layers
 from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
 
-from edge_runtime.interpreter import LiteRTSection
+from edge_runtime.bundle.litert import LiteRTSection
 from export import Compression, export_bundle
 from export.coarse import coarsened
 from export.flatbuffer import read
 from export.litert import convert
+from tests.export.conftest import Labelled
 from tests.models import randomised
-
-from .conftest import Labelled
 
 INPUTS = {"cam": (8, 8, 16), "edge": (8, 8, 16)}
 INT8, INT32 = schema.TensorType.INT8, schema.TensorType.INT32

@@ -11,18 +11,17 @@ import pytest
 from keras import layers
 
 from ddnn_tf.model import build
+from edge_runtime.bundle.litert import LiteRTSection
+from edge_runtime.bundle.manifest import read_bundle
 from edge_runtime.errors import InputError
-from edge_runtime.interpreter import LiteRTSection
-from edge_runtime.manifest import read_bundle
-from edge_runtime.simulate import Bundle
+from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.topology import Topology
 from export import Budget, Compression, export_bundle
 from export.compress import LEAST_KERNEL, compress_section
 from export.litert import convert
+from tests.export.conftest import CLASSES, labelled
 from tests.models import randomised
 from tests.reference import small_topology
-
-from .conftest import CLASSES, labelled
 
 pytestmark = pytest.mark.skipif(
     find_spec("tensorflow_model_optimization") is None, reason="needs ddnn-tf[compress]"

@@ -10,17 +10,18 @@ import pytest
 
 from ddnn_tf.evaluation import expected_accuracy
 from ddnn_tf.model import build
-from edge_runtime.cli import main
+from edge_runtime.bundle.litert import LiteRTSection
+from edge_runtime.bundle.manifest import Quantization, read_bundle
+from edge_runtime.bundle.saved_model import SavedModelSection
+from edge_runtime.bundle.sections import check_node, read_golden
+from edge_runtime.cli.main import main
 from edge_runtime.errors import InputError
-from edge_runtime.exits.thresholds import write_thresholds
-from edge_runtime.failures import enumerate_configurations
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.evaluation.reliability import evaluate
+from edge_runtime.evaluation.thresholds import write_thresholds
+from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.files import sha256
-from edge_runtime.interpreter import LiteRTSection
-from edge_runtime.manifest import Quantization, read_bundle
-from edge_runtime.reliability import evaluate
 from edge_runtime.samples import Samples
-from edge_runtime.saved_model import SavedModelSection
-from edge_runtime.simulate import Bundle, check_node, read_golden
 from export import export_bundle
 from export.litert import convert
 from tests import reference

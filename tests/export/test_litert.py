@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 from numpy.typing import NDArray
 
+from edge_runtime.bundle.litert import LiteRTSection
+from edge_runtime.bundle.manifest import Quantization
 from edge_runtime.errors import InputError
-from edge_runtime.interpreter import LiteRTSection
-from edge_runtime.manifest import Quantization
 from export.litert import convert
 from tests.models import randomised
 

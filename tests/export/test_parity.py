@@ -5,16 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 from keras import layers
-from numpy.typing import NDArray
 
-from edge_runtime.failures import enumerate_configurations
+from edge_runtime.arrays import Array
+from edge_runtime.failures.configurations import enumerate_configurations
 from export.parity import ParityError, check_chain, relative_error, whole
 from export.split import KerasRunner
 from tests.models import plain_model
 from tests.reference import small_topology
 from tests.strategies import samples
-
-Array = NDArray[Any]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from keras import layers
 
 from ddnn_tf.model import build
 from edge_runtime.errors import InputError
-from edge_runtime.failures import deliveries
+from edge_runtime.failures.configurations import deliveries
 from edge_runtime.topology import Sensor
 from export.split import KerasRunner, split
 from tests import reference

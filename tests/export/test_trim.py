@@ -9,8 +9,8 @@ import pytest
 from keras import layers
 from tensorflow.lite.python import schema_py_generated as schema
 
-from edge_runtime.interpreter import LiteRTSection
-from edge_runtime.manifest import Quantization
+from edge_runtime.bundle.litert import LiteRTSection
+from edge_runtime.bundle.manifest import Quantization
 from export import litert
 from export.flatbuffer import ALIGNMENT
 from export.litert import convert

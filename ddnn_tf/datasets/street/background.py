@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from .camera import Camera, Points
 
-__all__ = ["FACADES", "background"]
-
 FACADES = {1: 10.2, -1: -8.9}  # y of the house fronts, north and south
 _FAR = 75.0  # x of what closes the view along the street
 _STREET = 3.5  # half the width of the road

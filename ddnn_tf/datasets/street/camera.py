@@ -12,8 +12,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CAMERAS", "HEIGHT", "NEAR", "WIDTH", "Camera"]
-
 WIDTH, HEIGHT = 360, 288
 NEAR = 0.4  # metres; what is closer is cut off
 

@@ -20,8 +20,6 @@ from .order import back_to_front
 from .people import JOINTS, Person, joints
 from .traffic import Placed
 
-__all__ = ["SCALE", "Seen", "draw"]
-
 SCALE = 2
 _SHIFT = 3  # fractional bits of the coordinates given to OpenCV
 _LIMBS = (

@@ -8,8 +8,6 @@ import numpy as np
 
 from .mesh import Colour, Mesh, Solid
 
-__all__ = ["canopy", "pillar", "shelter"]
-
 
 def pillar(radius: float, height: float, colours: tuple[Colour, Colour]) -> Solid:
     """An advertising column: a round post with bands of posters."""

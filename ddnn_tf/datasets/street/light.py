@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from .camera import Points
 
-__all__ = ["Light", "daylight", "tone"]
-
 
 @dataclass(frozen=True, eq=False)
 class Light:

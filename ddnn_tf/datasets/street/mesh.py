@@ -11,8 +11,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Colour", "Mesh", "Solid"]
-
 Colour = tuple[float, float, float]
 Points = NDArray[np.float64]
 

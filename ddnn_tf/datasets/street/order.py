@@ -9,8 +9,6 @@ import numpy as np
 from .camera import Camera
 from .traffic import Placed
 
-__all__ = ["back_to_front"]
-
 
 def back_to_front(objects: Sequence[Placed], camera: Camera) -> list[Placed]:
     """The objects in an order in which none is drawn over what hides it.

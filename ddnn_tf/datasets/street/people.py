@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["JOINTS", "Person", "joints", "person"]
-
 Colour = tuple[float, float, float]
 Points = NDArray[np.float64]
 

@@ -15,8 +15,6 @@ from ..dataset import Dataset
 from ..raw import read_raw
 from .writing import FRAMES, write_street
 
-__all__ = ["VERSION", "cache_folder", "read_street"]
-
 VERSION = 1  # a new one whenever a seed draws another street
 
 

@@ -11,8 +11,6 @@ from .mesh import Solid
 from .people import Person, person
 from .vehicles import bus, car
 
-__all__ = ["Placed", "traffic"]
-
 _FRAME = 5.0  # seconds between frames
 _STEP = 0.25  # seconds of a step of the simulation
 _WARM_UP = 30.0  # seconds before the first frame

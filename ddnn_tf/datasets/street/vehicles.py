@@ -6,8 +6,6 @@ import numpy as np
 
 from .mesh import Colour, Mesh, Solid
 
-__all__ = ["bus", "car"]
-
 _GLASS: Colour = (62, 52, 44)
 _PAINTS: tuple[Colour, ...] = (
     (225, 226, 228),

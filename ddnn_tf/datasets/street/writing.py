@@ -24,8 +24,6 @@ from .furniture import canopy, pillar, shelter
 from .light import daylight, tone
 from .traffic import Placed, traffic
 
-__all__ = ["FRAMES", "write_street"]
-
 FRAMES = 242
 _ABOUT = "street.json"
 _KINDS = ("bus", "car", "person")

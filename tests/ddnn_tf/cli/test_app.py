@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ddnn_tf.cli import app, main
-from edge_runtime.cli import main as edge_main
+from edge_runtime.cli.main import main as edge_main
 from edge_runtime.samples import Samples
 from edge_runtime.topology import Topology
 from export import ParityError

@@ -18,9 +18,9 @@ from ddnn_tf.cutting.graph import read_graph
 from ddnn_tf.cutting.partition import Partition, partition
 from ddnn_tf.cutting.places import named_cuts
 from edge_runtime.errors import InputError
-from edge_runtime.failures import mask_without
+from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.failures.distribution import mask_without
 from edge_runtime.samples import Samples
-from edge_runtime.simulate import Bundle
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from export import export_bundle
 from tests.commands import CLASSES, done, refused

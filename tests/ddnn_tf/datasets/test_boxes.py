@@ -11,10 +11,9 @@ from ddnn_tf.cli.desk import load_data
 from ddnn_tf.datasets import load, with_boxes
 from ddnn_tf.datasets.boxes import boxes_of
 from edge_runtime.errors import InputError
-from edge_runtime.failures import enumerate_configurations, output_states
+from edge_runtime.failures.configurations import enumerate_configurations, output_states
 from edge_runtime.topology import Link, Node, Sensor, Topology
-
-from .conftest import WriteRaw
+from tests.ddnn_tf.datasets.conftest import WriteRaw
 
 BOXES = {("car", f, c): ["2 3 22 33", "5 5 40 30"] for f in (1, 2, 3, 4) for c in (0, 1)}
 

@@ -14,8 +14,7 @@ import pytest
 
 from ddnn_tf.datasets import Dataset, read_crops, read_raw
 from edge_runtime.errors import InputError
-
-from .conftest import CROPS, crop_path, picture, write_picture
+from tests.ddnn_tf.datasets.conftest import CROPS, crop_path, picture, write_picture
 
 CAR = ("train_dir", "car", 0, 1)
 BUS = ("train_dir", "bus", 0, 3)

@@ -10,8 +10,7 @@ import pytest
 from ddnn_tf.datasets import load
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
-
-from .conftest import WriteRaw
+from tests.ddnn_tf.datasets.conftest import WriteRaw
 
 BOXES = {("car", f, 0): ["2 3 22 33"] for f in range(1, 5)}
 

@@ -11,8 +11,7 @@ import pytest
 
 from ddnn_tf.datasets import read_raw
 from edge_runtime.errors import InputError
-
-from .conftest import WriteRaw, picture, write_picture
+from tests.ddnn_tf.datasets.conftest import WriteRaw, picture, write_picture
 
 PICTURES = "multiclass_ground_truth_images"
 BOXES = "bounding_boxes_EPFL_cross"

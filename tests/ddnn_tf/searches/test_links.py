@@ -23,8 +23,8 @@ from ddnn_tf.searches.links import (
     with_links,
 )
 from edge_runtime.errors import InputError
-from edge_runtime.failures import enumerate_configurations
-from edge_runtime.reliability import reachability_bound
+from edge_runtime.evaluation.bounds import reachability_bound
+from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.topology import Group, Link, Topology
 from tests.commands import CLASSES, small_samples
 from tests.models import randomised

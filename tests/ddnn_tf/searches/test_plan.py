@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ddnn_tf.searches.links import candidate_links, with_links
 from ddnn_tf.searches.plan import Plan, make_plan
 from edge_runtime.errors import InputError
-from edge_runtime.reliability import reachability_bound
+from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.topology import Group, Link, Node, Topology
 from tests.reference import chain_topology
 

@@ -12,8 +12,7 @@ from ddnn_tf.names import RatesPer
 from ddnn_tf.searches.rates import RateSearch, rate_groups, scaled_survival, search_rates
 from ddnn_tf.searches.runs import Measured, Run
 from edge_runtime.errors import InputError
-from edge_runtime.survival import Uptime
-from edge_runtime.topology import Group
+from edge_runtime.topology import Group, Uptime
 from tests.conftest import ROOT
 from tests.reference import chain_topology
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.deployment_file import Deployment, Place
 from edge_runtime.transport.config import ZenohTuning
+from edge_runtime.transport.deployment import Deployment, Place
 from tests.edge_runtime.transport.namespaces import ADDRESSES, Cable
 from tests.edge_runtime.transport.processes import Peer
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge_runtime.deployment_file import Deployment, Place
 from edge_runtime.errors import InputError
 from edge_runtime.transport.base import NameTakenError, PeerDown, PeerUp
 from edge_runtime.transport.config import ZenohConfig, ZenohTuning
+from edge_runtime.transport.deployment import Deployment, Place
 from edge_runtime.transport.zenoh import ZenohTransport, open_router
 from tests.edge_runtime.transport.contract import LIMIT, message, next_event, wait_down, wait_up
 from tests.edge_runtime.transport.processes import Peer

@@ -9,17 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_runtime.deployment_file import Deployment
 from edge_runtime.errors import InputError
 from edge_runtime.transport.base import PeerUp, Transport
 from edge_runtime.transport.config import Tls, ZenohConfig, ZenohTuning
-from edge_runtime.transport.doubt import ENOUGH
-from edge_runtime.transport.zenoh import (
-    _UNANSWERED,
-    ZenohTransport,
-    open_router,
-    zenoh_settings,
-)
+from edge_runtime.transport.deployment import Deployment
+from edge_runtime.transport.link_probe import ENOUGH
+from edge_runtime.transport.zenoh import _UNANSWERED, ZenohTransport, open_router, zenoh_settings
 from tests.edge_runtime.transport.contract import (
     Harness,
     TransportContract,
@@ -274,7 +269,8 @@ for call in (
 # Nothing here opens a transport.
 WITHOUT_A_TRANSPORT = """
 import sys
-import edge_runtime.deployment_file, edge_runtime.transport.memory, edge_runtime.transport.zenoh
+import edge_runtime.transport.deployment, edge_runtime.transport.memory
+import edge_runtime.transport.zenoh
 print("zenoh" in sys.modules)
 """
 

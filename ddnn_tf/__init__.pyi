@@ -1,0 +1,26 @@
+from edge_runtime.errors import InputError as InputError
+from edge_runtime.topology import Link as Link
+from edge_runtime.topology import Node as Node
+from edge_runtime.topology import Sensor as Sensor
+from edge_runtime.topology import Topology as Topology
+
+from . import datasets as datasets
+from .cutting.partition import Partition as Partition
+from .cutting.partition import partition as partition
+from .evaluation import expected_accuracy as expected_accuracy
+from .layers import Deliveries as Deliveries
+from .layers import FailureMask as FailureMask
+from .layers import NodeFailure as NodeFailure
+from .model import ResilientModel as ResilientModel
+from .model import build as build
+from .report import Report as Report
+from .report import write_report as write_report
+from .saved import load_model as load_model
+from .sections import Convolutional as Convolutional
+from .sections import FullyConnected as FullyConnected
+from .sections import Site as Site
+from .sections import survival_weights as survival_weights
+from .training import ExpectedAccuracy as ExpectedAccuracy
+from .training import Recipe as Recipe
+from .training import learn_views as learn_views
+from .training import train as train

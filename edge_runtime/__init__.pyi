@@ -1,0 +1,15 @@
+from .answers.records import Answer as Answer
+from .bundle.sections import check_node as check_node
+from .errors import InputError as InputError
+from .evaluation.bounds import reachability_bound as reachability_bound
+from .evaluation.bundle import Bundle as Bundle
+from .evaluation.reliability import Reliability as Reliability
+from .evaluation.reliability import evaluate as evaluate
+from .failures.reachability import reach_probability as reach_probability
+from .failures.trace import FailureTrace as FailureTrace
+from .samples import Samples as Samples
+from .topology import Group as Group
+from .topology import Link as Link
+from .topology import Node as Node
+from .topology import Sensor as Sensor
+from .topology import Topology as Topology

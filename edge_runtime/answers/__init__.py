@@ -1,0 +1,1 @@
+"""Who answers a frame, whose answer is taken of several, when, and what the answer says."""

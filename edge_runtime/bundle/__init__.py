@@ -1,0 +1,1 @@
+"""What export wrote and a device reads: manifests, artifacts, the names of tensors."""

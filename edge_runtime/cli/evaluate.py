@@ -1,0 +1,79 @@
+"""`ddnn-edge evaluate`: expected accuracy of a bundle over all failures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..answers.fallback import FALLBACKS
+from ..evaluation.bundle import Bundle, evaluate_bundle
+from ..evaluation.reliability import Reliability
+from ..process.command import print_json
+from .options import AddCommand, add_answer, check_sampling, samples_for
+
+
+def add_to(command: AddCommand) -> None:
+    """Add `evaluate`."""
+    add = command("evaluate", _evaluate, "Expected accuracy of a bundle over all failures.")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE")
+    add.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
+    add.add_argument(
+        "--survival", help="presets, .json files or .jsonl traces, with commas; default all presets"
+    )
+    add.add_argument("--fallback", choices=FALLBACKS, default="prior")
+    add_answer(add)
+    add.add_argument(
+        "--samples", type=int, help="failure configurations to draw, where not all are to be taken"
+    )
+    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
+
+
+def print_reliability(found: Reliability) -> None:
+    """A table for people."""
+    print(
+        f"{found.counts.sum()} samples, {len(found.configurations)} failure configurations, "
+        f"{found.section_evaluations} section evaluations, fallback {found.fallback}"
+    )
+    if found.answer == "any":
+        print(f"any exit answers; of several, by the policy {found.policy}")
+    print(f"all alive   {100 * found.all_alive:6.2f} %")
+    bounds = found.bounds()
+    for name in found.survivabilities:
+        bound = bounds[name]
+        print(
+            f"{name:<11} {100 * found.expected_accuracy(name):6.2f} %   "
+            f"(balanced {100 * found.balanced_accuracy(name):.2f} %"
+            + ("" if bound is None else f", none can beat {100 * bound:.2f} %")
+            + f"){found.interval_text(name)}"
+        )
+        if found.answer == "any" or found.early:
+            shares = (f"{node} {100 * p:.1f} %" for node, p in found.exits(name).items() if p)
+            print(f"{'':<11} answered by {', '.join(shares)}")
+        print(
+            f"{'':<11} {found.payload_bytes(name):,.0f} bytes of payload an inference, and "
+            f"{found.answers(name):.2f} answers handed over"
+        )
+    if found.absent_classes:
+        print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    bundle = Bundle(options.bundle)
+    samples = samples_for(bundle.manifest.topology, options.data)
+    check_sampling(options.samples, options.seed)
+    found = evaluate_bundle(
+        bundle,
+        samples,
+        options.survival,
+        options.fallback,
+        options.answer,
+        options.policy,
+        early=options.early,
+        sampled=options.samples,
+        seed=options.seed,
+    )
+    if options.json:
+        print_json(found.to_dict())
+    else:
+        print_reliability(found)
+    return 0

@@ -1,0 +1,41 @@
+"""`ddnn-edge profile`: what sections cost on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from ..bundle.manifest import BUNDLE_FILE
+from ..evaluation.profile import profile, profile_node
+from .options import AddCommand
+
+
+def add_to(command: AddCommand) -> None:
+    """Add `profile`."""
+    add = command("profile", _profile, "Measure what sections cost on this machine.")
+    add.add_argument("folder", type=Path, metavar="BUNDLE|NODE_DIR")
+    add.add_argument("--out", type=Path, metavar="FILE.json", help="write it, for `ddnn place`")
+    add.add_argument("--runs", type=int, default=100, help="inferences that are timed")
+
+
+def _profile(options: argparse.Namespace) -> int:
+    if (options.folder / BUNDLE_FILE).is_file():
+        found = profile(options.folder, runs=options.runs)
+    else:
+        found = profile_node(options.folder, runs=options.runs)
+    if options.out:
+        found.save(options.out)
+    if options.json:
+        print(msgspec.json.encode(found).decode())
+        return 0
+    print(f"{found.machine}: {found.process_mb:.0f} MB for a process without a section")
+    print(f"{'':<12}{'median':>10}{'90 %':>10}{'memory':>10}{'artifact':>12}{'message':>10}")
+    for name, section in found.sections.items():
+        print(
+            f"{name:<12}{section.latency_ms:>7.3f} ms{section.latency_p90_ms:>7.3f} ms"
+            f"{section.memory_mb:>7.1f} MB{section.artifact_bytes:>10,} B"
+            f"{section.message_bytes:>8,} B"
+        )
+    return 0

@@ -1,0 +1,61 @@
+"""`ddnn-edge reach`: how probably information reaches the output node."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bundle.manifest import read_bundle
+from ..failures.configurations import output_states
+from ..failures.parsing import survivabilities
+from ..failures.reachability import reach_probability
+from ..failures.sampling import LEVEL, sample_configurations
+from ..process.command import print_json
+from ..topology import Topology
+from .options import AddCommand, check_sampling
+
+
+def add_to(command: AddCommand) -> None:
+    """Add `reach`."""
+    add = command(
+        "reach", _reach, "Probability that information reaches the output node; needs no model."
+    )
+    add.add_argument("topology", metavar="TOPOLOGY", help="a file, a shipped one, or a bundle")
+    add.add_argument("--survival", help="as of evaluate")
+    add.add_argument("--samples", type=int, help="failure configurations to draw; default exact")
+    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
+
+
+def _reach(options: argparse.Namespace) -> int:
+    check_sampling(options.samples, options.seed)
+    place = Path(options.topology)
+    topology = read_bundle(place)[0].topology if place.is_dir() else Topology.load(place)
+    asked = survivabilities(options.survival, topology)
+    result: dict[str, Any]
+    if options.samples is None:
+        found = {name: reach_probability(topology, s) for name, s in asked.items()}
+        result = {"reach_probability": found, "method": "exact"}
+        intervals = dict.fromkeys(found, "")
+    else:
+        drawn = sample_configurations(topology, asked, options.samples, seed=options.seed)
+        reached = np.asarray(output_states(topology, drawn.masks).any(axis=1), np.float64)
+        found = {name: float(drawn.probabilities(name) @ reached) for name in asked}
+        bounds = {name: list(drawn.interval(name, reached)) for name in asked}
+        result = {
+            "reach_probability": found,
+            "method": drawn.method,
+            "interval": {"level": LEVEL, "reach_probability": bounds},
+        }
+        intervals = {
+            name: f"   {100 * LEVEL:g} % sure: {low:.9f} to {high:.9f}"
+            for name, (low, high) in bounds.items()
+        }
+    if options.json:
+        print_json(result)
+    else:
+        for name, value in found.items():
+            print(f"{name:<11} {value:.9f}{intervals[name]}")
+    return 0

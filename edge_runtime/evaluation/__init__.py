@@ -1,0 +1,1 @@
+"""How accurate a deployment is over everything that can fail, exactly or by sampling."""

@@ -1,0 +1,206 @@
+"""Who answers a frame: the output node or any exit, and who does so early; see docs/runtime.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..answers.early import cascade, check_thresholds
+from ..answers.policies import Answerer, Policy, candidates, highest_first
+from ..answers.probabilities import confidence, entropy
+from ..arrays import Array
+from ..bundle.manifest import BundleManifest
+from ..errors import InputError
+from ..failures.configurations import output_states
+from ..failures.distribution import Mask
+from ..topology import Topology
+from .cache import SectionMemo
+
+
+class Taken(NamedTuple):
+    """The answers taken in one situation.
+
+    `probabilities`: (samples, classes), zeros where nobody has an answer. `places`: (samples,) who
+    gave them, in `Answering.nodes`; -1 for nobody. `sends`, `says`: bool (nodes in order, samples),
+    whether each sends a tensor, and whether it hands an answer over if it is one of `nodes`; None
+    where nobody is early, so that all do that heard something.
+    """
+
+    probabilities: Array
+    places: NDArray[np.intp]
+    sends: Mask | None = None
+    says: Mask | None = None
+
+
+class Answering:
+    """Whose answer is taken in a situation: the delivered-links state of every node.
+
+    `answer`, `policy`: who answers, and whose answer is taken of several; `priority`: the order of
+    that policy. `early`: thresholds by node, see `early.py`; without one, or with 0, a node never
+    is. `nodes`: all that may answer, preferred ones first; `ordinary`: those of them whose answers
+    are taken although they are not early.
+
+    Raises `InputError` for what does not fit the topology.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        answer: Answerer = "output",
+        policy: Policy = "maximal",
+        *,
+        priority: Sequence[str] | None = None,
+        early: Mapping[str, float] | None = None,
+    ) -> None:
+        check_thresholds(topology, early)
+        self.topology, self.policy = topology, policy
+        self.early = {node: threshold for node, threshold in (early or {}).items() if threshold}
+        self.ordinary = _ranking(topology, answer, policy, priority)
+        also = [n for n in highest_first(topology) if n in self.early and n not in self.ordinary]
+        self.nodes = (*self.ordinary, *also)
+
+    @property
+    def early_depths(self) -> dict[str, int]:
+        """Depth of every node that may answer early, the higher ones first, as `Chooser` asks."""
+        order = [node for node in highest_first(self.topology) if node in self.early]
+        return {node: self.topology.depths[node] for node in order}
+
+    def situations(self, masks: Mask) -> tuple[list[tuple[int, ...]], NDArray[np.intp]]:
+        """Distinct situations, and which of them each case of `masks` is in.
+
+        A situation is the delivered-links state of each node in order, 0 where it has none; where
+        nobody is early, of those that may answer alone, in the order of `nodes`.
+        """
+        names = self.topology.order if self.early else self.nodes
+        columns = [output_states(self.topology, masks, node) for node in names]
+        keys, inverse = state_keys(np.concatenate(columns, axis=1))
+        links = len(self.topology.links)
+        one = (1 << links) - 1
+        return [tuple(k >> i * links & one for i in range(len(names))) for k in keys], inverse
+
+    def states(self, situation: Sequence[int]) -> dict[str, int]:
+        """The delivered-links states of a situation, by node."""
+        names = self.topology.order if self.early else self.nodes
+        return dict(zip(names, situation, strict=True))
+
+    def take(self, memo: SectionMemo, situation: Sequence[int]) -> Taken:
+        """The answers taken in a situation, and who gave them."""
+        states = self.states(situation)
+        answers, places = self.not_early(memo, states)
+        if not self.early:
+            return Taken(answers, places)
+        heard = [bool(states[node]) for node in self.topology.order]
+        sends = np.repeat(np.array(heard)[:, None], memo.samples, axis=1)
+        says = sends.copy()
+        own = {node: memo.answer(states[node], node) for node in self.early if states[node]}
+        if not own:
+            return Taken(answers, places, sends, says)
+        sure = {node: entropy(found) < self.early[node] for node, found in own.items()}
+        bits = self.topology.bits
+        delivers = {
+            link.name: np.array(bool(states[link.target] >> bits[link.name] & 1))
+            for link in self.topology.links
+        }
+        early, passes = cascade(self.topology, delivers, sure)
+        for i, node in enumerate(self.topology.order):
+            sends[i] &= ~(early[node] | passes[node])
+            says[i] &= ~passes[node]
+        chosen = first_early(self.topology, early, {n: confidence(x) for n, x in own.items()})
+        is_early = chosen >= 0
+        if is_early.any():
+            answers = np.broadcast_to(answers, (memo.samples, *next(iter(own.values())).shape[1:]))
+            answers, places = answers.copy(), places.copy()
+            for node, found in own.items():
+                rows = chosen == self.topology.order.index(node)
+                answers[rows], places[rows] = found[rows], self.nodes.index(node)
+        return Taken(answers, places, sends, says)
+
+    def not_early(
+        self, memo: SectionMemo, states: Mapping[str, int]
+    ) -> tuple[Array, NDArray[np.intp]]:
+        """The answers taken where nobody answers early, and who gave them; see `Taken`."""
+        chosen = candidates(self.policy, states, self.ordinary)
+        if not chosen:
+            return np.zeros((memo.samples, 1)), np.full(memo.samples, -1)
+        answers = np.stack([memo.answer(states[node], node) for node in chosen])
+        # As answers tell it: of two that are sure to all their digits the first is taken.
+        which = confidence(answers).argmax(axis=0)
+        taken = np.take_along_axis(answers, which[None, :, None], axis=0)[0]
+        return taken, np.array([self.nodes.index(node) for node in chosen])[which]
+
+
+def first_early(
+    topology: Topology, early: Mapping[str, Mask], confidences: Mapping[str, Array]
+) -> NDArray[np.intp]:
+    """Whose early answer is taken, by place in the topology's order; -1 where there is none.
+
+    The one of least depth; of several, the most confident; of equals, the highest. Of nodes that
+    may answer early, `early` says whether each does, and `confidences` how sure it is then.
+    """
+    shape = np.broadcast_shapes(*(np.shape(x) for x in confidences.values()))
+    found, best = np.full(shape, -1), np.full(shape, -np.inf)
+    for node in highest_first(topology):
+        if node in confidences:
+            # A probability is below 2, so that depth decides first.
+            worth = confidences[node] - 2.0 * topology.depths[node]
+            better = early[node] & (worth > best)
+            found = np.where(better, topology.order.index(node), found)
+            best = np.where(better, worth, best)
+    return found
+
+
+def state_keys(states: Mask) -> tuple[list[int], NDArray[np.intp]]:
+    """Distinct delivered-links states as bit masks, and which of them each case is in."""
+    packed = np.packbits(states, axis=1, bitorder="little")
+    rows = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
+    distinct, inverse = np.unique(rows, return_inverse=True)
+    return [int.from_bytes(row.tobytes(), "little") for row in distinct], inverse
+
+
+def _ranking(
+    topology: Topology, answer: Answerer, policy: Policy, priority: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Who may answer, in the order of the policy."""
+    if answer == "output":
+        return (topology.output,)
+    if not topology.exits:
+        raise InputError(
+            f"no node of {topology.name!r} has an exit, so only the output node answers; "
+            "train with exits, or ask for its answers alone"
+        )
+    if policy != "priority":
+        return highest_first(topology)
+    if priority is None or sorted(priority) != sorted(topology.answering):
+        raise InputError(
+            f"the policy priority needs an order of {', '.join(topology.answering)}, chosen on "
+            f"validation data; got {'none' if priority is None else ', '.join(priority)}"
+        )
+    return tuple(priority)
+
+
+def answering_of(
+    manifest: BundleManifest,
+    answer: Answerer = "output",
+    policy: Policy = "maximal",
+    *,
+    early: bool = False,
+) -> Answering:
+    """Whose answers of a bundle are taken; `early`: whether nodes answer early, by its thresholds.
+
+    Raises `InputError` where that needs exits, an order or thresholds that the bundle has not.
+    """
+    if early and not manifest.early:
+        raise InputError(
+            "this bundle has no thresholds, so no node answers early; choose them with "
+            "`ddnn-edge exits`"
+        )
+    return Answering(
+        manifest.topology,
+        answer,
+        policy,
+        priority=manifest.priority,
+        early=manifest.early if early else None,
+    )

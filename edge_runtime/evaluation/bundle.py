@@ -1,0 +1,158 @@
+"""A whole bundle in one process: run, and evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..answers.fallback import fallback_answer
+from ..answers.policies import Answerer, Policy
+from ..answers.probabilities import told
+from ..answers.smoothing import Smoother
+from ..arrays import Array
+from ..bundle.manifest import read_bundle
+from ..bundle.sections import load_section
+from ..bundle.tensors import complete
+from ..errors import InputError
+from ..failures.distribution import Mask
+from ..failures.parsing import survivabilities
+from .answering import answering_of
+from .cache import SectionMemo
+from .reliability import Reliability, evaluate
+
+
+def check_classes(samples: Any, class_names: Sequence[str]) -> None:
+    """Labels mean the same in the data and in the model, or `InputError`."""
+    if tuple(samples.class_names) != tuple(class_names):
+        raise InputError(
+            f"expected data with the model's classes {', '.join(class_names)}, in this order; "
+            f"got {', '.join(samples.class_names)}"
+        )
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    samples: Any,
+    survival: str | None,
+    fallback: Any,
+    answer: Answerer = "output",
+    policy: Policy = "maximal",
+    *,
+    early: bool = False,
+    sampled: int | None = None,
+    seed: int = 0,
+) -> Reliability:
+    """Expected accuracy of a bundle's artifacts on samples with `inputs` and `labels`.
+
+    `early`: whether nodes answer early, by the bundle's thresholds.
+    `sampled`: how many failure configurations to draw, from `seed`, instead of taking all.
+    """
+    manifest = bundle.manifest
+    check_classes(samples, manifest.class_names)
+    return evaluate(
+        manifest.topology,
+        bundle,
+        samples.inputs,
+        samples.labels,
+        class_names=manifest.class_names,
+        prior=manifest.prior,
+        survivabilities=survivabilities(survival, manifest.topology),
+        fallback=fallback,
+        answer=answer,
+        policy=policy,
+        priority=manifest.priority,
+        early=answering_of(manifest, answer, policy, early=early).early,
+        samples=sampled,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to a series of frames.
+
+    `probabilities`: float32 (frames, classes), the fallback's where nothing reached a node that may
+    answer; `states`: each frame's delivered-links state, 0 for the fallback; `nodes`: who answered,
+    None for the fallback.
+    """
+
+    probabilities: Array
+    states: list[int]
+    nodes: list[str | None]
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """The class answered, int64 (frames,)."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+
+class Bundle:
+    """An exported bundle, run by LiteRT; a `Runner` for `reliability`."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest, self.nodes = read_bundle(folder)
+        self._sections = {
+            name: load_section(self.folder / "nodes" / name, node)
+            for name, node in self.nodes.items()
+        }
+
+    def run(self, node: str, inputs: Mapping[str, Array]) -> Array | tuple[Array, ...]:
+        """One node's section on what was delivered to it; see `Runner.run`."""
+        section = self._sections[node]
+        full = complete(inputs, section.inputs, self.nodes[node].senders)
+        outputs = section.with_exit(full)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def answer(
+        self,
+        inputs: Mapping[str, Array],
+        masks: Mask,
+        answer: Answerer = "output",
+        policy: Policy = "maximal",
+        *,
+        early: bool = False,
+    ) -> Answers:
+        """Answer frame i under the failures of `masks[i]`.
+
+        `inputs`: per sensor, frames first; `masks`: bool (frames, elements); `answer`, `policy`:
+        `early`: see `BundleManifest.answering`.
+        """
+        topology = self.manifest.topology
+        answering = answering_of(self.manifest, answer, policy, early=early)
+        found, which = answering.situations(masks)
+        prior = self.manifest.prior
+        answers = np.tile(fallback_answer("prior", prior).astype(np.float32), (len(masks), 1))
+        states = [0] * len(masks)
+        nodes: list[str | None] = [None] * len(masks)
+        for i, situation in enumerate(found):
+            rows = np.flatnonzero(which == i)
+            if any(situation) and len(rows):
+                memo = SectionMemo(topology, self, {n: x[rows] for n, x in inputs.items()})
+                taken = answering.take(memo, situation)
+                own = answering.states(situation)
+                for k, (row, place) in enumerate(zip(rows, taken.places, strict=True)):
+                    if place >= 0:
+                        nodes[row] = node = answering.nodes[place]
+                        answers[row], states[row] = taken.probabilities[k], own[node]
+        return Answers(answers, states, nodes)
+
+
+def smoothed(answers: Answers, prior: Sequence[float], half_life: float) -> NDArray[np.float64]:
+    """What the answers up to each frame say together, as the output node says it, see `Smoother`.
+
+    `half_life`: in frames. Returns float64 (frames, classes). The frames are taken for those of one
+    object, in order.
+    """
+    smoother = Smoother(prior, half_life)
+    found = []
+    for frame, (own, state) in enumerate(zip(answers.probabilities, answers.states, strict=True)):
+        belief = smoother.add(told(own) if state else None, frame)
+        assert belief is not None  # they come in order
+        found.append(belief)
+    return np.stack(found)

@@ -1,0 +1,447 @@
+"""How accurate a deployment is over everything that can fail.
+
+The arithmetic exists here once, over anything that can run a node: sections cut from a Keras
+model, LiteRT artifacts, or a test's counting runner. Exact where the configurations are not too
+many, and quick, because what a node computes depends on its delivered-links state alone: the 256
+failure configurations of the poster's residual topology need 102 section evaluations, not 2304.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..answers.early import senders
+from ..answers.fallback import Fallback, fallback_answer
+from ..answers.policies import Answerer, Policy, highest_first
+from ..arrays import Array, Vector
+from ..errors import InputError
+from ..failures.configurations import MOST_CONFIGURATIONS, Configurations, output_states
+from ..failures.distribution import Mask, working
+from ..failures.sampling import LEVEL, find_configurations
+from ..topology import Survival, Topology
+from .answering import Answering, state_keys
+from .bounds import _best, views_seen
+from .cache import Runner, SectionMemo
+
+
+class _Recalls:
+    """Recall of every class in every case, from section outputs that are computed as needed."""
+
+    def __init__(
+        self,
+        memo: SectionMemo,
+        labels: NDArray[np.int64],
+        fallback: Vector,
+        classes: int,
+        answering: Answering,
+    ) -> None:
+        self._memo = memo
+        self.labels = labels
+        self.answering = answering
+        self._fallback = fallback
+        self._one_hot = np.eye(classes)[labels]
+        self._counts = np.maximum(self._one_hot.sum(axis=0), 1)
+        self._by_state: dict[tuple[str, int], Vector] = {}
+        self._by_situation: dict[tuple[int, ...], tuple[Vector, ...]] = {}
+
+    def of_state(self, state: int, node: str) -> Vector:
+        """Recalls of one node's own answers in one state of its own."""
+        if not state:
+            return self._fallback
+        if (node, state) not in self._by_state:
+            answers = self._memo.answer(state, node).argmax(axis=1)
+            self._by_state[node, state] = self._recalls(answers)
+        return self._by_state[node, state]
+
+    def of_masks(self, masks: Mask) -> tuple[NDArray[np.float64], ...]:
+        """Recalls (cases, classes); and by node, shares of samples (cases, nodes).
+
+        Those that each node that may answer answers; and those in which each node in order sends a
+        tensor, and in which it hands over an answer if it is one that may.
+        """
+        found, inverse = self.answering.situations(masks)
+        columns = zip(*map(self._of_situation, found), strict=True)
+        recalls, shares, sends, says = (np.stack(column)[inverse] for column in columns)
+        if not self.answering.early:
+            sends = says = senders(self._memo.topology, masks).astype(np.float64)
+        return recalls, shares, sends, says
+
+    def _of_situation(self, situation: tuple[int, ...]) -> tuple[Vector, ...]:
+        if situation not in self._by_situation:
+            taken = self.answering.take(self._memo, situation)
+            who, nodes = taken.places, len(self.answering.nodes)
+            shares = np.bincount(who + 1, minlength=nodes + 1)[1:] / len(who)
+            right = taken.probabilities.argmax(axis=1) == self.labels
+            right = np.where(who < 0, self._fallback[self.labels], right)
+            recalls = np.asarray(right @ self._one_hot / self._counts)
+            sends, says = (
+                np.zeros(0) if told is None else told.mean(axis=1)
+                for told in (taken.sends, taken.says)
+            )
+            self._by_situation[situation] = recalls, shares, sends, says
+        return self._by_situation[situation]
+
+    def _recalls(self, answers: NDArray[np.int64]) -> Vector:
+        return np.asarray((answers == self.labels) @ self._one_hot / self._counts)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What an evaluation found: exactly, or where configurations were sampled, as an estimate.
+
+    `recalls`: float64 (configurations, classes), the recall of each class in each configuration.
+    `counts`: int64 (classes,), samples of each class. `answered`: bool (configurations,), whether
+    anything reached a node that may answer. `answer`, `policy`: who that is, and which of them is
+    taken. `shares`: float64 (configurations, nodes that may answer, as in `exits`), the share of
+    the samples that each answers. `sends`: float64 (configurations, nodes in order), the share of
+    the samples in which each sends a tensor; `message_bytes`: of one, on one link. `says`: so, too,
+    those in which each hands over an answer if it is one that may. `seen`: bool (samples, sensors),
+    which sensors see the object; None where the data do not tell. All accuracies are fractions of
+    1.
+    """
+
+    topology: Topology
+    configurations: Configurations
+    class_names: tuple[str, ...]
+    fallback: Fallback
+    counts: NDArray[np.int64]
+    recalls: NDArray[np.float64]
+    answered: Mask
+    section_evaluations: int
+    answer: Answerer
+    policy: Policy
+    shares: NDArray[np.float64]
+    sends: NDArray[np.float64]
+    says: NDArray[np.float64]
+    message_bytes: Mapping[str, int]
+    seen: Mask | None
+    _case: _Recalls
+
+    @property
+    def survivabilities(self) -> tuple[str, ...]:
+        """Names of what was asked for."""
+        return tuple(self.configurations.models)
+
+    @property
+    def accuracies(self) -> Vector:
+        """Accuracy in each configuration, shape (configurations,)."""
+        return np.asarray(self._accuracy(self.recalls))
+
+    @property
+    def all_alive(self) -> float:
+        """Accuracy when nothing has failed."""
+        return float(self.accuracies[0])
+
+    @property
+    def absent_classes(self) -> tuple[str, ...]:
+        """Classes without a sample, which no balanced accuracy can speak of."""
+        return tuple(n for n, c in zip(self.class_names, self.counts, strict=True) if not c)
+
+    def expected_accuracy(self, survivability: str) -> float:
+        """Accuracy in each configuration, weighted by its probability."""
+        return float(self.configurations.probabilities(survivability) @ self.accuracies)
+
+    def class_recalls(self, survivability: str) -> dict[str, float]:
+        """Expected recall of each class present."""
+        expected = self.configurations.probabilities(survivability) @ self.recalls
+        present = zip(self.class_names, expected, self.counts, strict=True)
+        return {name: float(recall) for name, recall, count in present if count}
+
+    def balanced_accuracy(self, survivability: str) -> float:
+        """Mean expected recall over the classes present."""
+        return float(np.mean(list(self.class_recalls(survivability).values())))
+
+    def reach_probability(self, survivability: str) -> float:
+        """Probability that information reaches a node that may answer."""
+        return float(self.configurations.probabilities(survivability) @ self.answered)
+
+    def intervals(self, survivability: str) -> dict[str, Any]:
+        """What holds the true value of each estimate with probability `LEVEL` or more.
+
+        [low, high] by the name of the estimate, those of recalls by class; of configurations that
+        are all there are, both are the value itself.
+        """
+        present = self.counts > 0
+        names = [n for n, count in zip(self.class_names, self.counts, strict=True) if count]
+        recalls = self.recalls[:, present].T
+
+        def interval(values: Vector) -> list[float]:
+            return list(self.configurations.interval(survivability, values))
+
+        return {
+            "expected_accuracy": interval(self.accuracies),
+            "balanced_accuracy": interval(recalls.mean(axis=0)),
+            "class_recalls": dict(zip(names, map(interval, recalls), strict=True)),
+            "reach_probability": interval(self.answered.astype(np.float64)),
+        }
+
+    def interval_text(self, survivability: str) -> str:
+        """Says how sure the expected accuracy is; nothing of one that is exact."""
+        if self.configurations.method == "exact":
+            return ""
+        low, high = self.intervals(survivability)["expected_accuracy"]
+        return f"   sampled; {100 * LEVEL:g} % sure: {100 * low:.2f} to {100 * high:.2f} %"
+
+    def by_failures(self, survivability: str) -> list[dict[str, float]]:
+        """For each number of failures: its probability and the accuracy expected then."""
+        p, failures = self.configurations.probabilities(survivability), self.configurations.failures
+        rows = []
+        for count in np.unique(failures).tolist():
+            weight = p * (failures == count)
+            total = float(weight.sum())
+            # A number of failures that cannot occur has no expectation; count configurations.
+            mean = weight @ self.accuracies / total if total else self._mean(failures == count)
+            rows.append({"failures": count, "probability": total, "accuracy": float(mean)})
+        return rows
+
+    def worst(self, failures: int) -> tuple[tuple[str, ...], float]:
+        """The `failures` elements or groups whose joint failure costs most, and the accuracy left.
+
+        Of those joint failures that the configurations hold.
+        """
+        cases = np.flatnonzero(self.configurations.failures == failures)
+        if not len(cases):
+            raise InputError(
+                f"expected 0 to {len(self.configurations.fallible)} failures, got {failures}"
+            )
+        case = cases[self.accuracies[cases].argmin()]
+        return self.failed(int(case)), float(self.accuracies[case])
+
+    def failed(self, case: int) -> tuple[str, ...]:
+        """Names of the elements, and of the groups, that have failed in a configuration."""
+        down = ~self.configurations.causes[case]
+        return tuple(n for n, d in zip(self.topology.causes, down, strict=True) if d)
+
+    def importance(self, survivability: str) -> dict[str, float]:
+        """Birnbaum importance of every sensor, node, link and group, whether or not it can fail.
+
+        Expected accuracy while it works for sure minus expected accuracy once it has failed
+        (Birnbaum, *On the importance of different components in a multicomponent system*, 1969),
+        all else being as it is: an element that works by itself still fails with its groups. Where
+        configurations were sampled, over some of them alone. May evaluate further sections, which
+        `section_evaluations` does not count.
+        """
+        rows, weights = self.configurations.occurring(survivability)
+        causes, accuracies = self.configurations.causes[rows], self.accuracies[rows]
+        found = {}
+        for place, name in enumerate(self.topology.causes):
+            others = causes.copy()
+            others[:, place] ^= True
+            otherwise = self._accuracy(self._case.of_masks(working(self.topology, others))[0])
+            gains = np.where(causes[:, place], accuracies - otherwise, otherwise - accuracies)
+            found[name] = float(weights @ gains)
+        return found
+
+    def states(self, also: Mask | None = None, node: str | None = None) -> dict[int, float]:
+        """Accuracy in each delivered-links state that occurs; bit i stands for `links[i]`.
+
+        Of the output node's answers, or of those of `node`'s exit. State 0 is the fallback. `also`:
+        further cases, bool (cases, elements), whose states are wanted; what they need is
+        evaluated, and not counted in `section_evaluations`.
+        """
+        masks = self.configurations.masks
+        cases = masks if also is None else np.concatenate([masks, also])
+        return {
+            key: float(self._accuracy(self._case.of_state(key, node or self.topology.output)))
+            for key in {0, *state_keys(output_states(self.topology, cases, node))[0]}
+        }
+
+    def exits(self, survivability: str) -> dict[str, float]:
+        """Probability that each node's answer is taken, by name; the rest is the fallback's."""
+        expected = self.configurations.probabilities(survivability) @ self.shares
+        return dict(zip(self._case.answering.nodes, map(float, expected), strict=True))
+
+    @property
+    def early(self) -> Mapping[str, float]:
+        """The thresholds below which nodes answer early, by node; empty where none does."""
+        return self._case.answering.early
+
+    def link_bytes(self, survivability: str) -> dict[str, float]:
+        """Payload that each link between two nodes is expected to be given an inference, in bytes.
+
+        As the sections give it, not encoded. A sender's message counts once for each of its links,
+        whether or not somebody is there to hear it, as a running node counts it.
+        """
+        expected = self.configurations.probabilities(survivability) @ self.sends
+        sent = dict(zip(self.topology.order, map(float, expected), strict=True))
+        return {
+            link.name: sent[link.source] * self.message_bytes.get(link.source, 0)
+            for link in self.topology.links
+            if link.source in sent
+        }
+
+    def payload_bytes(self, survivability: str) -> float:
+        """Payload of all links together that an inference is expected to take, in bytes."""
+        return sum(self.link_bytes(survivability).values())
+
+    def answers(self, survivability: str) -> float:
+        """Answers that all nodes together are expected to hand over an inference, no fallbacks.
+
+        They go to who collects them, and are no payload of a link.
+        """
+        expected = self.configurations.probabilities(survivability) @ self.says
+        places = [self.topology.order.index(node) for node in self._case.answering.nodes]
+        return float(expected[places].sum())
+
+    def exit_accuracy(self, node: str, survivability: str) -> float | None:
+        """Expected accuracy of one node's own answers, given that it has one; None if it never has.
+
+        May evaluate further sections, which `section_evaluations` does not count.
+        """
+        keys, inverse = state_keys(output_states(self.topology, self.configurations.masks, node))
+        found = np.array([self._accuracy(self._case.of_state(key, node)) for key in keys])
+        weights = self.configurations.probabilities(survivability)
+        weights = weights * (np.array([key != 0 for key in keys])[inverse])
+        total = float(weights.sum())
+        return float(weights @ found[inverse]) / total if total else None
+
+    def priority(self) -> tuple[str, ...]:
+        """All nodes that can answer, the one first whose own answers are the most accurate.
+
+        By the mean over the survivabilities; of equals, the higher node. On validation data, this
+        is the order for the policy `priority`.
+        """
+
+        def worth(node: str) -> float:
+            found = [self.exit_accuracy(node, s) for s in self.survivabilities]
+            return float(np.mean([0.0 if x is None else x for x in found]))
+
+        return tuple(sorted(highest_first(self.topology), key=worth, reverse=True))
+
+    def bounds(self) -> dict[str, float | None]:
+        """What no choice among the answers can beat, see `reachability_bound`, by survivability.
+
+        None where no view is blank, so that the data do not tell who sees the object.
+        """
+        if self.seen is None:
+            return dict.fromkeys(self.survivabilities)
+        best = _best(
+            self.topology,
+            self.configurations.masks,
+            self.seen,
+            self._case.labels,
+            self._case.answering.nodes,
+        )
+        weights = self.configurations.probabilities
+        return {s: float(weights(s) @ best) for s in self.survivabilities}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `evaluate --json` prints; of samples, with their intervals."""
+        method = self.configurations.method
+        sampled: dict[str, Any] = {}
+        if method != "exact":
+            found = {s: self.intervals(s) for s in self.survivabilities}
+            names = next(iter(found.values()))
+            by_name = {name: {s: found[s][name] for s in found} for name in names}
+            sampled = {"method": method, "interval": {"level": LEVEL, **by_name}}
+        return sampled | {
+            "samples": int(self.counts.sum()),
+            "configurations": len(self.configurations),
+            "section_evaluations": self.section_evaluations,
+            "all_alive": self.all_alive,
+            "expected_accuracy": {s: self.expected_accuracy(s) for s in self.survivabilities},
+            "balanced_accuracy": {s: self.balanced_accuracy(s) for s in self.survivabilities},
+            "class_recalls": {s: self.class_recalls(s) for s in self.survivabilities},
+            "absent_classes": list(self.absent_classes),
+            "reach_probability": {s: self.reach_probability(s) for s in self.survivabilities},
+            "fallback": self.fallback,
+            "answer": self.answer,
+            "bound": self.bounds(),
+            "exits": {s: self.exits(s) for s in self.survivabilities},
+            "early": dict(self.early),
+            "payload_bytes": {s: self.payload_bytes(s) for s in self.survivabilities},
+            "answers": {s: self.answers(s) for s in self.survivabilities},
+            "link_bytes": {s: self.link_bytes(s) for s in self.survivabilities},
+        }
+
+    def _accuracy(self, recalls: Array) -> Any:
+        return recalls @ self.counts / self.counts.sum()
+
+    def _mean(self, cases: Mask) -> float:
+        return float(self.accuracies[cases].mean())
+
+
+def evaluate(
+    topology: Topology,
+    runner: Runner,
+    inputs: Mapping[str, Array],
+    labels: NDArray[np.int64],
+    *,
+    class_names: Sequence[str],
+    prior: Sequence[float],
+    survivabilities: Mapping[str, Survival],
+    fallback: Fallback = "prior",
+    answer: Answerer = "output",
+    policy: Policy = "maximal",
+    priority: Sequence[str] | None = None,
+    early: Mapping[str, float] | None = None,
+    limit: int = MOST_CONFIGURATIONS,
+    samples: int | None = None,
+    seed: int = 0,
+) -> Reliability:
+    """Expected accuracy over all failure configurations.
+
+    `inputs`: per sensor, an array with the samples first; `labels`: int (samples,);
+    `prior`: training frequency of each class. `answer`: who answers; with `any`, `policy` says
+    whose answer is taken, and `priority` is the order of that policy, as
+    `Reliability.priority` gives it for validation data. `early`: the thresholds of normalised
+    entropy below which nodes answer early, see `exits/early.py`; by default none does.
+
+    Exact up to `limit` configurations. Above it, or where `samples` says how many, configurations
+    are sampled from `seed`, and every estimate has an interval. Raises `InputError` for data that
+    do not fit.
+    """
+    fallback_p = fallback_answer(fallback, prior)
+    configurations = find_configurations(
+        topology, survivabilities, limit=limit, samples=samples, seed=seed
+    )
+    classes = len(class_names)
+    if len(fallback_p) != classes:
+        raise InputError(f"expected a prior of {classes} classes, got {len(fallback_p)}")
+    answering = Answering(topology, answer, policy, priority=priority, early=early)
+    check_data(topology, inputs, labels, classes)
+    memo = SectionMemo(topology, runner, inputs)
+    case = _Recalls(memo, labels, fallback_p, classes, answering)
+    recalls, shares, sends, says = case.of_masks(configurations.masks)
+    return Reliability(
+        topology=topology,
+        configurations=configurations,
+        class_names=tuple(class_names),
+        fallback=fallback,
+        counts=np.bincount(labels, minlength=classes),
+        recalls=recalls,
+        answered=np.asarray(shares.any(axis=1)),
+        section_evaluations=memo.evaluations,
+        answer=answer,
+        policy=policy,
+        shares=shares,
+        sends=sends,
+        says=says,
+        message_bytes=memo.message_bytes,
+        seen=views_seen(topology, inputs),
+        _case=case,
+    )
+
+
+def check_data(
+    topology: Topology, inputs: Mapping[str, Array], labels: NDArray[np.int64], classes: int
+) -> None:
+    """`InputError` for samples and labels that do not fit a topology and a number of classes."""
+    missing = [s.name for s in topology.sensors if s.name not in inputs]
+    if missing:
+        raise InputError(f"no data for sensor {', '.join(missing)}; got {', '.join(inputs)}")
+    samples = {s.name: len(inputs[s.name]) for s in topology.sensors}
+    if not len(labels) or set(samples.values()) != {len(labels)}:
+        raise InputError(
+            f"expected as many samples, one at least, of each sensor as there are labels "
+            f"({len(labels)}), got {samples}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InputError(
+            f"expected labels from 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
+        )

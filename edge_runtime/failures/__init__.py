@@ -1,0 +1,1 @@
+"""What can fail together, how probably, and which links then deliver."""

@@ -1,0 +1,384 @@
+"""One running node: its section, its links and its hosted sensors, in one loop.
+
+What is decided when is `gather.py`'s; this only carries it out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import get_args
+
+import msgspec
+import numpy as np
+
+from ..answers.fallback import fallback_answer
+from ..answers.policies import Answerer
+from ..answers.probabilities import entropy, told
+from ..answers.records import METRICS_EVERY, Answer, Condition, Dropped, Metrics, Smoothed
+from ..answers.smoothing import Smoother, check_smoothing
+from ..arrays import Array
+from ..bundle.manifest import NodeManifest
+from ..bundle.tensors import Section, complete
+from ..clock import SECOND, FrameClock
+from ..errors import InputError
+from ..process.memory import resident_mb
+from ..transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
+from ..transport.wire import Encoding, Message, encode, short_fingerprint
+from .assembler import Gather, Ready
+from .sources import Source
+from .status import Notice
+
+#: Taken in before it is seen whether a frame is ready, so that no flood keeps a node from that.
+MOST_EVENTS = 256
+
+
+class Node:
+    """A node of a deployment.
+
+    Args:
+        manifest: its `node.json`.
+        section: what it computes.
+        transport: its way to the others, not yet claimed.
+        sources: of every sensor that it hosts, by name.
+        frames: which frame an instant belongs to; needed where there are sources.
+        deadline_ns: the deployment's, from capture to answer.
+        lease_ns: after how long without a sign of life the others take this process for dead.
+        settle_ns: how long the transport may take to see that they did.
+        encoding: of float32 messages.
+        answer: with `any`, a node that has an exit says what it answers.
+        early: whether it answers early where its `node.json` has a threshold; then its exit says
+            what it answers in any case.
+        smooth_ns: half-life by which the output node smooths its answers beside giving them as
+            they are, see `Smoother`; None for not at all.
+        clock: monotonic nanoseconds.
+        wall: wall clock nanoseconds, for people only.
+        notice: called with what a person should hear of, and the name of the peer or sensor.
+
+    Raises `InputError` for links, inputs or sources that do not fit, when made.
+    """
+
+    def __init__(
+        self,
+        manifest: NodeManifest,
+        section: Section,
+        transport: Transport,
+        sources: Mapping[str, Source],
+        frames: FrameClock | None,
+        *,
+        deadline_ns: int,
+        lease_ns: int = SECOND // 2,
+        settle_ns: int = SECOND // 10,
+        encoding: Encoding = "raw",
+        answer: Answerer = "output",
+        early: bool = False,
+        smooth_ns: int | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        wall: Callable[[], int] = time.time_ns,
+        notice: Callable[[Notice, str], None] = lambda what, name: None,
+    ) -> None:
+        _check(manifest, sources, frames)
+        self.manifest = manifest
+        self._section = section
+        self._transport = transport
+        self._sources = dict(sources)
+        self._frames = frames
+        self._encoding = encoding
+        self._threshold = (manifest.early or 0.0) if early else 0.0
+        check_smoothing(smooth_ns, answer, early=early)
+        self._smoother = None
+        if smooth_ns is not None and not manifest.outgoing:
+            self._smoother = Smoother(manifest.prior or (), smooth_ns)
+        self._exits = manifest.exit and (answer == "any" or self._threshold > 0)
+        self._clock, self._wall = clock, wall
+        self._notice = notice
+        self._fingerprint = short_fingerprint(manifest.fingerprint)
+        self._linked = {*manifest.senders, *manifest.outgoing}
+        self._peers = tuple(link.source for link in manifest.incoming if not link.sensor)
+        self._conditions: dict[str, Condition] = {}
+        self._ended, self._refused = set[str](), set[str]()
+        self._stopped = self._named = False
+        self._pause, self._settle = 7 * lease_ns // 10, 2 * settle_ns
+        self._quiet_until = 0
+        self._sensed = -1
+        self._told = 0
+        self._payload = self._header = self._busy = 0
+        self._answers = self._fallbacks = self._early = self._ages = 0
+        self.gather = Gather(
+            manifest.node,
+            manifest.incoming,
+            section.inputs,
+            budget_ns=int(manifest.budget * deadline_ns),
+            deadline_ns=deadline_ns,
+            fingerprint=self._fingerprint,
+            start_ns=clock(),
+        )
+        for link in manifest.incoming:
+            if link.sensor and link.source not in self._sources:
+                self.gather.sensor_down(link.source)
+
+    def run(self) -> None:
+        """Take part until `stop`; raises `NameTakenError` if another process has this name."""
+        try:
+            if not self._stopped:
+                self.start()
+            while not self._stopped:
+                self.step()
+            self._tell(last=True)
+        finally:
+            for source in self._sources.values():
+                source.close()
+
+    def start(self) -> None:
+        """Take the name; `step` follows."""
+        self._transport.claim()
+        self._named = True
+        self._notice("named", self.manifest.node)
+
+    def stop(self) -> None:
+        """Let `run` return soon; safe in a signal handler and from any thread."""
+        self._stopped = True
+        self._transport.wake()
+
+    def metrics(self) -> Metrics:
+        """What it tells of itself, as it is now; for any thread.
+
+        It takes no lock, and nothing waits for it: a frame that is computed meanwhile may be in
+        some of the sums and not yet in others.
+        """
+        counters = self.gather.counters
+        return Metrics(
+            node=self.manifest.node,
+            incarnation=self._transport.incarnation or 0,
+            frames=counters.frames_complete
+            + counters.frames_at_deadline
+            + counters.frames_answered,
+            at_deadline=counters.frames_at_deadline,
+            silent=counters.frames_silent,
+            skipped=counters.frames_skipped,
+            answers=self._answers,
+            fallbacks=self._fallbacks,
+            answers_ns=self._ages,
+            received=counters.received,
+            dropped={r: n for r in get_args(Dropped) if (n := getattr(counters, r))},
+            unread=self._transport.counters.overflow,
+            payload_bytes=self._payload,
+            header_bytes=self._header,
+            compute_ns=self._busy,
+            peers=self._waited_for(),
+            resident_mb=resident_mb(),
+            answered=counters.frames_answered,
+            early=self._early,
+        )
+
+    def step(self) -> None:
+        """Wait for what comes next, take in what is there, and compute one frame that is ready."""
+        asked = self._clock()
+        event = self._transport.receive(self._patience(asked) / SECOND)
+        now = self._clock()
+        if now - asked > self._pause:
+            # Stopped and let go on, perhaps: another may have the name, and the news of it is yet
+            # to come.
+            self._quiet_until = now + self._settle
+        taken = 0
+        while event is not None:
+            self._take(event)
+            taken += 1
+            event = self._transport.receive(0) if taken < MOST_EVENTS else None
+        self._sense()
+        ready = self.gather.ready(self._clock())
+        if ready is not None:
+            self._compute(ready)
+        self._tell()
+
+    def _patience(self, now: int) -> int:
+        """Nanoseconds until something is due by itself; so few that a pause stands out."""
+        due = [now + self._pause // 3]
+        if self._may_speak(now):
+            due.append(self._told + METRICS_EVERY)
+        wakeup = self.gather.next_wakeup()
+        if wakeup is not None:
+            due.append(wakeup)
+        if self._frames is not None and self._sources:
+            due.append(self._frames.begins(self._sensed + 1))
+        return max(0, min(due) - now)
+
+    def _take(self, event: Received | PeerUp | PeerDown) -> None:
+        if isinstance(event, Received):
+            now = self._clock()
+            dropped = self.gather.hear(event.sender, event.header, event.payload, now)
+            if dropped == "stale_model":
+                self._name_refused()
+        elif event.node == self.manifest.node:
+            # Others may have lost sight of this process, and another may have its name by now:
+            # until that is settled it is heard by nobody, and must not answer.
+            self._named = isinstance(event, PeerUp)
+            self._notice("named" if self._named else "unnamed", event.node)
+        else:
+            up = isinstance(event, PeerUp)
+            change = self.gather.peer_up if up else self.gather.peer_down
+            change(event.node, event.incarnation)
+            if not up:
+                self._refused.discard(event.node)
+            if event.node in self._linked:
+                self._notice("up" if up else "down", event.node)
+
+    def _name_refused(self) -> None:
+        # Once, until it goes: a peer that only claims the name may come between its messages.
+        for name in self.gather.refused.keys() - self._refused:
+            self._notice("refused", name)
+            self._refused.add(name)
+
+    def _sense(self) -> None:
+        """Take each hosted sensor's view of the present frame, once."""
+        if self._frames is None or not self._sources:
+            return
+        now = self._clock()
+        frame = self._frames.frame(now)
+        if frame <= self._sensed:
+            return
+        self._sensed = frame
+        # All views of an instant count as captured when its frame begins, so that every node's
+        # deadline for it is the same instant.
+        begins, wall = self._frames.begins(frame), self._wall()
+        for name, source in self._sources.items():
+            if source.ended != (name in self._ended):
+                self._ended ^= {name}
+                change = self.gather.sensor_down if source.ended else self.gather.sensor_up
+                change(name)
+                self._notice("ended" if name in self._ended else "returned", name)
+            if name not in self._ended:
+                view = source.read(frame)
+                self.gather.sense(name, frame, view, now, captured_ns=begins, wall_ns=wall)
+
+    def _compute(self, ready: Ready) -> None:
+        if ready.answered:
+            self._send(ready, (), answered=True)
+            return
+        start = self._clock()
+        outputs: tuple[Array, ...] = ()
+        if not ready.silent:
+            full = complete(ready.inputs, self._section.inputs, self.manifest.senders)
+            outputs = self._section.with_exit(full)
+        self._busy += self._clock() - start
+        sure = outputs and self._threshold and entropy(outputs[-1][0]) < self._threshold
+        # The answer first: whoever hears the marks no longer gives one.
+        if sure and self._answer(ready, outputs, early=True):
+            self._send(ready, (), answered=True)
+            return
+        self._send(ready, outputs[:-1] if self.manifest.exit else outputs)
+        if not self.manifest.outgoing or self._exits:
+            self._answer(ready, outputs)
+
+    def _send(self, ready: Ready, outputs: tuple[Array, ...], *, answered: bool = False) -> None:
+        incarnation = self._transport.incarnation
+        now = self._clock()
+        if incarnation is None or not self.manifest.outgoing or not self._may_speak(now):
+            return
+        header, payload = encode(
+            Message(
+                frame=ready.frame,
+                sender=self.manifest.node,
+                incarnation=incarnation,
+                fingerprint=self._fingerprint,
+                state=ready.state if outputs else 0,
+                age_ns=ready.age(now),
+                sent_ns=now,
+                wall_ns=ready.wall_ns,
+                tensors=tuple(x[0] for x in outputs),
+                answered=answered,
+            ),
+            self._encoding,
+        )
+        for target in self.manifest.outgoing:
+            self._transport.send(target, header, payload)
+            self._header += len(header)
+            self._payload += len(payload)
+
+    def _answer(self, ready: Ready, outputs: tuple[Array, ...], *, early: bool = False) -> bool:
+        """Hand over an answer; whether that could be done."""
+        now = self._clock()
+        if not self._may_speak(now):
+            return False
+        manifest = self.manifest
+        if ready.silent:
+            probabilities = fallback_answer("prior", manifest.prior or ())
+        else:
+            probabilities = outputs[-1 if manifest.exit else 0][0]
+        names = manifest.class_names or ()
+        said = told(probabilities)
+        smoothed = None
+        if self._smoother is not None:
+            # From what is told, so that whoever has the answers can find it again.
+            smoothed = self._smoother.add(None if ready.silent else said, ready.captured_ns)
+        state = f"{ready.state:x}"
+        table = manifest.reliability
+        answer = Answer(
+            frame=ready.frame,
+            answer=names[int(np.argmax(probabilities))],
+            probabilities=said,
+            node=manifest.node,
+            state=state,
+            nodes=self._nodes_in(ready.state),
+            age_ms=ready.age(now) / 1e6,
+            accuracy=table.states.get(state) if table else None,
+            fallback=ready.silent,
+            waited=not ready.complete,
+            exit=manifest.exit,
+            model=self._fingerprint.hex(),
+            early=early,
+            smoothed=None if smoothed is None else Smoothed.of(smoothed, names),
+        )
+        self._transport.send(ANSWERS, b"", msgspec.json.encode(answer))
+        self._answers += 1
+        self._fallbacks += ready.silent
+        self._early += early
+        self._ages += ready.age(now)
+        return True
+
+    def _may_speak(self, now: int) -> bool:
+        """Whether this process has its name, as far as it can know."""
+        return self._named and now >= self._quiet_until
+
+    def _nodes_in(self, state: int) -> tuple[str, ...]:
+        """Senders and receivers of the links in a state, in topology order of the links."""
+        links = self.manifest.links or ()
+        within = [name.split("->") for i, name in enumerate(links) if state >> i & 1]
+        return tuple(dict.fromkeys(name for ends in within for name in ends))
+
+    def _tell(self, *, last: bool = False) -> None:
+        now = self._clock()
+        incarnation = self._transport.incarnation
+        conditions = self._waited_for()
+        due = last or conditions != self._conditions or now >= self._told + METRICS_EVERY
+        if incarnation is None or not due or not self._may_speak(now):
+            return
+        self._told, self._conditions = now, conditions
+        self._transport.send(METRICS, b"", msgspec.json.encode(self.metrics()))
+
+    def _waited_for(self) -> dict[str, Condition]:
+        return {name: self.gather.condition(name) for name in self._peers}
+
+
+def _check(
+    manifest: NodeManifest, sources: Mapping[str, Source], frames: FrameClock | None
+) -> None:
+    hosted = {link.source for link in manifest.incoming if link.sensor}
+    if unknown := sources.keys() - hosted:
+        raise InputError(
+            f"node {manifest.node!r} hosts {', '.join(sorted(hosted)) or 'no sensor'}, not "
+            f"{', '.join(sorted(unknown))}; give the source to the node that reads it"
+        )
+    if sources and frames is None:
+        raise InputError(f"node {manifest.node!r} has sources and needs a frame clock")
+    answers = not manifest.outgoing or manifest.exit
+    if manifest.early is not None and not manifest.exit:
+        raise InputError(
+            f"node {manifest.node!r} has no exit, and a threshold for one in its node.json (at "
+            "$.early); choose the thresholds anew with `ddnn-edge exits`"
+        )
+    if answers and not (manifest.class_names and manifest.prior and manifest.links):
+        raise InputError(
+            f"node {manifest.node!r} answers, and its node.json has no classes, prior or links "
+            "(at $.class_names); export the bundle again"
+        )

@@ -1,0 +1,191 @@
+"""What a running node tells an operator's Prometheus: the only file that imports its client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self, get_args
+
+from ..answers.records import Condition, Dropped, Metrics
+from ..errors import InputError
+
+#: Where it listens unless told otherwise: to be read from this machine alone.
+LOOPBACK = "127.0.0.1"
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of `9400` or `0.0.0.0:9400`; `InputError` for anything else. Port 0: any."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise InputError(
+            f"--metrics {text}: expected a port such as 9400, or an address to listen on and a "
+            "port, such as 0.0.0.0:9400"
+        )
+    return host.removeprefix("[").removesuffix("]") or LOOPBACK, int(port)
+
+
+class MetricsServer:
+    """Serves `/metrics` over HTTP, from threads of its own.
+
+    `read`: called at every request, from those threads. Close it, or use it in a `with` block.
+    Raises `InputError` where prometheus-client is missing, or the address cannot be listened on.
+    """
+
+    def __init__(self, host: str, port: int, read: Callable[[], Metrics]) -> None:
+        try:
+            import prometheus_client
+            import prometheus_client.core
+        except ModuleNotFoundError as error:
+            raise InputError(
+                '--metrics needs prometheus-client: pip install "ddnn-tf[edge]"'
+            ) from error
+        # A registry of our own: the library's has collectors of its own in it.
+        registry = prometheus_client.CollectorRegistry()
+        registry.register(_Collector(prometheus_client.core, read))
+        try:
+            self._server, self._thread = prometheus_client.start_http_server(port, host, registry)
+        except OSError as error:
+            raise InputError(
+                f"--metrics: cannot listen on {host}:{port} ({error.strerror}); choose another "
+                "port, one for each node"
+            ) from error
+
+    @property
+    def url(self) -> str:
+        """Where it is served."""
+        host, port = self._server.server_address[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+
+    def close(self) -> None:
+        """Serve no more. May be called again."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Collector:
+    """Turns what a node tells of itself into families, at every scrape.
+
+    `core`: prometheus_client's classes of them.
+    """
+
+    def __init__(self, core: Any, read: Callable[[], Metrics]) -> None:
+        self._core, self._read = core, read
+
+    def describe(self) -> list[Any]:
+        """Nothing beforehand: the node is read when somebody asks."""
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        """All families, each sample labelled with the node's name."""
+        now = self._read()
+
+        def counter(name: str, text: str, values: dict[str, float], label: str = "") -> Any:
+            family = self._core.CounterMetricFamily(f"ddnn_{name}", text, labels=_labels(label))
+            for value, number in values.items():
+                family.add_metric([now.node, value] if label else [now.node], number)
+            return family
+
+        def gauge(name: str, text: str, number: float) -> Any:
+            family = self._core.GaugeMetricFamily(f"ddnn_{name}", text, labels=_labels())
+            family.add_metric([now.node], number)
+            return family
+
+        def summary(name: str, text: str, count: int, nanoseconds: int) -> Any:
+            family = self._core.SummaryMetricFamily(f"ddnn_{name}", text, labels=_labels())
+            family.add_metric([now.node], count, nanoseconds / 1e9)
+            return family
+
+        yield counter(
+            "frames",
+            "Frames: computed with all inputs that were waited for, computed at the deadline "
+            "without some, passed on because a node below answered them early, and skipped.",
+            {
+                "complete": now.frames - now.at_deadline - now.answered,
+                "at_deadline": now.at_deadline,
+                "answered": now.answered,
+                "skipped": now.skipped,
+            },
+            "outcome",
+        )
+        yield counter(
+            "silent_frames", "Computed frames that nothing had come for.", {"": now.silent}
+        )
+        yield counter(
+            "answers",
+            "Answers of the output node, and of an exit that answers: the network's, of these "
+            "the early ones apart, and the fallback's.",
+            {
+                "network": now.answers - now.fallbacks - now.early,
+                "early": now.early,
+                "fallback": now.fallbacks,
+            },
+            "by",
+        )
+        yield summary(
+            "answer_age_seconds",
+            "Time from capture until an answer was handed over.",
+            now.answers,
+            now.answers_ns,
+        )
+        yield counter(
+            "received_messages", "Messages and hosted sensors' views.", {"": now.received}
+        )
+        yield counter(
+            "dropped_messages",
+            "Messages and views that were not used, by reason; unread: before they were received.",
+            {**{r: now.dropped.get(r, 0) for r in get_args(Dropped)}, "unread": now.unread},
+            "reason",
+        )
+        yield counter(
+            "sent_payload_bytes", "Bytes of tensors in sent messages.", {"": now.payload_bytes}
+        )
+        yield counter(
+            "sent_header_bytes", "Bytes of our headers in sent messages.", {"": now.header_bytes}
+        )
+        yield summary(
+            "compute_seconds",
+            "Time that the section computed.",
+            now.frames - now.answered,
+            now.compute_ns,
+        )
+        yield self._peers(now)
+        yield gauge(
+            "named",
+            "Whether this process holds its node's name: 0 while the others have lost it.",
+            now.incarnation != 0,
+        )
+        yield gauge("resident_memory_bytes", "Resident memory.", now.resident_mb * 1e6)
+        info = self._core.InfoMetricFamily(
+            "ddnn_node", "The process behind the node.", labels=_labels()
+        )
+        # A label, because a sample's 53 bits do not hold the number.
+        info.add_metric([now.node], {"incarnation": str(now.incarnation)})
+        yield info
+
+    def _peers(self, now: Metrics) -> Any:
+        family = self._core.GaugeMetricFamily(
+            "ddnn_peer_condition",
+            "1 for the condition that the sender of an incoming link is in: only an expected one "
+            "is waited for.",
+            labels=("node", "peer", "condition"),
+        )
+        for peer, found in now.peers.items():
+            for condition in get_args(Condition):
+                family.add_metric([now.node, peer, condition], float(condition == found))
+        return family
+
+
+def _labels(*more: str) -> tuple[str, ...]:
+    return ("node", *filter(None, more))

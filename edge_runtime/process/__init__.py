@@ -1,0 +1,1 @@
+"""This process: how it starts others, ends, is interrupted, and what it prints and takes."""

@@ -1,0 +1,184 @@
+"""How a live run looks to a person: a table where rich is installed, else a line a second."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..answers.records import Metrics
+from ..clock import SECOND
+from .run import LiveRun, Monitor
+
+#: Lines of what was done that a table shows.
+SAID = 6
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node, of late: frames a second, milliseconds of computing, megabytes resident."""
+
+    node: str
+    state: str
+    frames: float
+    compute_ms: float
+    resident_mb: float
+
+
+@dataclass(frozen=True)
+class View:
+    """A run so far. Latencies in milliseconds; accuracy of the answers, where labels are known."""
+
+    seconds: float
+    rows: tuple[Row, ...]
+    answers: int
+    answers_a_second: float
+    p50: float | None
+    p99: float | None
+    accuracy: float | None
+
+
+class Viewer:
+    """Looks at a run about every second."""
+
+    def __init__(self, class_names: Sequence[str], labels: NDArray[np.int64] | None) -> None:
+        self._names, self._labels = class_names, labels
+        self._metrics: dict[str, Metrics] = {}
+        self._at = self._begun = 0
+        self._seen = self._right = 0
+
+    def look(self, run: LiveRun, now: int) -> View:
+        """The run as it is now, in monotonic nanoseconds."""
+        self._begun = self._begun or now
+        seconds = max(1e-9, (now - self._at) / SECOND)
+        observer = run.observer
+        states = run.deployment.states
+        rows = []
+        for node in run.topology.order:
+            metrics, before = observer.metrics.get(node), self._metrics.get(node)
+            state = states.get(node, "absent")
+            if state == "running" and node not in observer.presence:
+                state = "starting"
+            frames = 0.0
+            if metrics is not None and before is not None and state == "running":
+                frames = max(0.0, (metrics.frames - before.frames) / seconds)
+            rows.append(
+                Row(
+                    node,
+                    state,
+                    frames,
+                    metrics.compute_ms if metrics else 0.0,
+                    metrics.resident_mb if metrics else 0.0,
+                )
+            )
+        count = observer.answered
+        new = list(islice(reversed(observer.answers.values()), count - self._seen))
+        ages = [a.age_ms for a in new if not a.fallback]
+        if self._labels is not None:
+            labels = self._labels
+            self._right += sum(
+                self._names[labels[answer.frame % len(labels)]] == answer.answer for answer in new
+            )
+        view = View(
+            seconds=(now - self._begun) / SECOND,
+            rows=tuple(rows),
+            answers=count,
+            answers_a_second=len(new) / seconds,
+            p50=float(np.percentile(ages, 50)) if ages else None,
+            p99=float(np.percentile(ages, 99)) if ages else None,
+            accuracy=self._right / count if count and self._labels is not None else None,
+        )
+        self._metrics, self._at, self._seen = dict(observer.metrics), now, count
+        return view
+
+
+def summary(view: View) -> str:
+    """A view in a line."""
+    parts = [f"{view.seconds:6.1f} s", f"{view.answers} answers"]
+    parts.append(f"{view.answers_a_second:.0f}/s")
+    if view.p50 is not None:
+        parts.append(f"latency {view.p50:.1f} ms (p99 {view.p99:.1f})")
+    if view.accuracy is not None:
+        parts.append(f"accuracy {100 * view.accuracy:.1f} %")
+    return "  ".join(parts)
+
+
+class PlainMonitor:
+    """A line a second."""
+
+    def __init__(self, viewer: Viewer, out: TextIO) -> None:
+        self._viewer, self._out = viewer, out
+
+    def show(self, run: LiveRun, now: int) -> None:
+        """As in `Monitor`."""
+        view = self._viewer.look(run, now)
+        others = [f"{row.node} {row.state}" for row in view.rows if row.state != "running"]
+        print("  ".join([summary(view), *others]), file=self._out, flush=True)
+
+    def say(self, text: str) -> None:
+        """As in `Monitor`."""
+        print(f"-- {text}", file=self._out, flush=True)
+
+    def close(self) -> None:
+        """As in `Monitor`."""
+
+
+class RichMonitor:
+    """A table that stays in its place."""
+
+    def __init__(self, viewer: Viewer, live: Any, table: Any) -> None:
+        self._viewer, self._live, self._table = viewer, live, table
+        self._said: deque[str] = deque(maxlen=SAID)
+        self._live.start()
+
+    def show(self, run: LiveRun, now: int) -> None:
+        """As in `Monitor`."""
+        view = self._viewer.look(run, now)
+        caption = "\n".join([summary(view), *self._said])
+        table = self._table(caption=caption, caption_justify="left")
+        for heading in ("node", "state", "frames/s", "compute ms", "MB"):
+            table.add_column(heading, justify="left" if heading in ("node", "state") else "right")
+        for row in view.rows:
+            style = None if row.state == "running" else "red"
+            table.add_row(
+                row.node,
+                row.state,
+                f"{row.frames:.0f}",
+                f"{row.compute_ms:.2f}",
+                f"{row.resident_mb:.0f}",
+                style=style,
+            )
+        self._live.update(table, refresh=True)
+
+    def say(self, text: str) -> None:
+        """As in `Monitor`."""
+        self._said.append(text)
+
+    def close(self) -> None:
+        """As in `Monitor`."""
+        self._live.stop()
+
+
+def open_monitor(
+    class_names: Sequence[str], labels: NDArray[np.int64] | None, out: TextIO | None = None
+) -> Monitor:
+    """A table on a terminal where rich is installed, else lines."""
+    viewer = Viewer(class_names, labels)
+    out = out or sys.stdout
+    if out.isatty():
+        try:
+            from rich.console import Console
+            from rich.live import Live
+            from rich.table import Table
+        except ModuleNotFoundError:
+            pass
+        else:
+            live = Live(console=Console(file=out), auto_refresh=False)
+            return RichMonitor(viewer, live, Table)
+    return PlainMonitor(viewer, out)

@@ -1,0 +1,182 @@
+"""Answers computed again, each from the delivered-links state that it claims."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ..answers.fallback import fallback_answer
+from ..answers.policies import Answerer, Policy
+from ..answers.records import Answer
+from ..arrays import Array
+from ..errors import InputError
+from ..evaluation.answering import Taken, answering_of
+from ..evaluation.bundle import Bundle
+from ..evaluation.cache import SectionMemo
+from ..transport.wire import Encoding, Message, decode, encode
+
+#: By how much a replayed probability may differ. Messages are encoded for the replay as they were
+#: for the run; where that rounds, another machine's last digit can round the other way.
+TOLERANCES: Mapping[Encoding, float] = {"raw": 1e-5, "float16": 1e-3, "int8": 2e-2}
+
+
+#: Samples whose computations are kept, for when they are shown again.
+MEMOS = 1024
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What a replay needs of a recorded answer; `state` is hexadecimal.
+
+    `node`: who answered; where it says nothing, the output node.
+    """
+
+    frame: int
+    answer: str
+    probabilities: tuple[float, ...]
+    state: str
+    node: str | None = None
+
+
+def read_answers(path: str | Path) -> list[Recorded]:
+    """Read recorded answers, a JSON object a line; `InputError` names the line of a fault."""
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read the answers {path}: {error.strerror}") from error
+    answers = []
+    for number, line in enumerate(lines, 1):
+        try:
+            answer = msgspec.json.decode(line, type=Recorded)
+            bits = int(answer.state, 16)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            raise InputError(f"{path}, line {number}: {error}") from error
+        if answer.frame < 0 or bits < 0:
+            raise InputError(f"{path}, line {number}: expected a frame and a state from 0")
+        answers.append(answer)
+    if not answers:
+        raise InputError(f"{path}: it holds no answers")
+    return answers
+
+
+class Replay:
+    """Answers, computed again from the state that each claims.
+
+    `inputs`: per sensor, samples first; frame i shows sample i modulo their number. `answer`,
+    `policy`, `early`: who answers, and whose answer is taken, see `BundleManifest.answering`.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        inputs: Mapping[str, Array],
+        encoding: Encoding = "raw",
+        *,
+        answer: Answerer = "output",
+        policy: Policy = "maximal",
+        early: bool = False,
+    ) -> None:
+        self.answering = answering_of(bundle.manifest, answer, policy, early=early)
+        self._bundle, self._inputs, self._encoding = bundle, inputs, encoding
+        self.samples = len(next(iter(inputs.values())))
+        self._tolerance = TOLERANCES[encoding]
+        self._memos: OrderedDict[int, SectionMemo] = OrderedDict()
+        self._whole = SectionMemo(bundle.manifest.topology, self, inputs)
+        self._situations: dict[tuple[int, ...], Taken] = {}
+
+    def run(self, node: str, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        """As `Runner`: what a node's receivers get of its outputs."""
+        found = self._bundle.run(node, inputs)
+        outputs = found if isinstance(found, tuple) else (found,)
+        if self._encoding == "raw" or node == self._bundle.manifest.topology.output:
+            return outputs
+        sent = len(self._bundle.nodes[node].sent)
+        rows = [self._sent(tuple(x[i] for x in outputs[:sent])) for i in range(len(outputs[0]))]
+        return (*(np.stack(column) for column in zip(*rows, strict=True)), *outputs[sent:])
+
+    def probabilities(self, frame: int, state: int, node: str | None = None) -> Array:
+        """What the output node answers to a frame in a delivered-links state; float (classes,).
+
+        Or what `node`'s exit answers in a state of its own.
+        """
+        if not state:
+            return fallback_answer("prior", self._bundle.manifest.prior)
+        sample = frame % self.samples
+        if sample not in self._memos:
+            # One row, as on the device: a kernel for many rows may sum in another order.
+            row = {name: x[sample : sample + 1] for name, x in self._inputs.items()}
+            self._memos[sample] = SectionMemo(self._bundle.manifest.topology, self, row)
+            if len(self._memos) > MEMOS:
+                self._memos.popitem(last=False)
+        answer: Array = self._memos[sample].answer(state, node)[0]
+        return answer
+
+    def confirms(self, answer: Answer | Recorded) -> bool:
+        """Whether its own frame and its own state give this answer; a state must be one."""
+        names = self._bundle.manifest.class_names
+        try:
+            state = int(answer.state, 16)
+        except ValueError:
+            return False
+        topology = self._bundle.manifest.topology
+        node = topology.output if answer.node is None else answer.node
+        if node not in topology.answering or not self._possible(state, node):
+            return False
+        expected = self.probabilities(answer.frame, state, node)
+        if len(answer.probabilities) != len(expected) or answer.answer not in names:
+            return False
+        off = np.abs(np.asarray(answer.probabilities) - expected).max()
+        # Of classes that tie, either is right.
+        best = expected[names.index(answer.answer)] >= expected.max() - 2 * self._tolerance
+        return bool(off <= self._tolerance and best)
+
+    def count(self, answers: Iterable[Answer | Recorded]) -> tuple[int, int]:
+        """How many answers the replay confirms, and how many it does not."""
+        found = [self.confirms(answer) for answer in answers]
+        return sum(found), len(found) - sum(found)
+
+    def right(self, labels: NDArray[np.int64], situation: Sequence[int]) -> NDArray[np.bool_]:
+        """On which samples the answer taken in a situation is right; bool (samples,).
+
+        `situation`: see `Answering.situations`.
+        """
+        taken = self._taken(situation)
+        prior = fallback_answer("prior", self._bundle.manifest.prior).argmax()
+        given = np.where(taken.places < 0, prior, taken.probabilities.argmax(axis=1))
+        return np.asarray(given == labels)
+
+    def answered(self, situation: Sequence[int]) -> NDArray[np.bool_]:
+        """Which samples the network answers in a situation, not the fallback; bool (samples,)."""
+        return np.asarray(self._taken(situation).places >= 0)
+
+    def _taken(self, situation: Sequence[int]) -> Taken:
+        key = tuple(situation)
+        if key not in self._situations:
+            self._situations[key] = self.answering.take(self._whole, key)
+        return self._situations[key]
+
+    def _possible(self, state: int, node: str) -> bool:
+        """Whether each link of a state leads from a sensor to the node, by others of it."""
+        topology = self._bundle.manifest.topology
+        if state >> len(topology.links):
+            return False
+        links = [x for i, x in enumerate(topology.links) if state >> i & 1]
+        heard = {x.target for x in links} | topology.sensor_names
+        sends = {x.source for x in links} | {node}
+        return all(x.source in heard and x.target in sends for x in links)
+
+    def _sent(self, row: tuple[Array, ...]) -> tuple[Array, ...]:
+        message = Message(
+            frame=0,
+            sender="replay",
+            incarnation=0,
+            fingerprint=bytes(8),
+            state=0,
+            age_ns=0,
+            tensors=row,
+        )
+        return decode(*encode(message, self._encoding)).tensors

@@ -1,0 +1,106 @@
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_runtime.arrays import TensorSpec
+from edge_runtime.bundle.litert import LiteRTSection
+from edge_runtime.errors import InputError
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def section_of(outputs: int) -> Any:
+    """A Keras section whose inputs are not in alphabetical order; output k has k + 1 values."""
+    import keras
+    from keras import layers
+
+    inputs = {
+        "zoo": keras.Input((2,), name="zoo"),
+        "cam": keras.Input((4, 4, 3), dtype="uint8", name="cam"),
+        "present": keras.Input((2,), name="present"),
+    }
+    pixels = layers.Flatten()(layers.Rescaling(1 / 255, dtype="float32")(inputs["cam"]))
+    x = layers.Concatenate()([inputs["zoo"], pixels, inputs["present"]])
+    return keras.Model(inputs, [layers.Dense(k + 1)(x) for k in range(outputs)], name="section")
+
+
+def inputs_of(batch: int) -> Arrays:
+    rng = np.random.default_rng(batch)
+    return {
+        "cam": rng.integers(0, 256, (batch, 4, 4, 3)).astype(np.uint8),
+        "present": np.ones((batch, 2), np.float32),
+        "zoo": rng.normal(size=(batch, 2)).astype(np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def keras_section() -> Any:
+    return section_of(12)
+
+
+@pytest.fixture(scope="module")
+def artifact(keras_section: Any) -> bytes:
+    from export.litert import convert
+
+    return convert(keras_section)
+
+
+def test_inputs_are_known_by_name_shape_and_type(artifact: bytes) -> None:
+    assert LiteRTSection(artifact).inputs == {
+        "cam": TensorSpec((4, 4, 3), "uint8"),
+        "present": TensorSpec((2,), "float32"),
+        "zoo": TensorSpec((2,), "float32"),
+    }
+
+
+def test_outputs_come_in_the_sections_order_for_any_batch(
+    artifact: bytes, keras_section: Any
+) -> None:
+    section = LiteRTSection(artifact)
+    for batch in (3, 1, 7):
+        got = section(inputs_of(batch))
+        expected = keras_section(inputs_of(batch))
+        assert [x.shape for x in got] == [(batch, k + 1) for k in range(12)]
+        for x, y in zip(got, expected, strict=True):
+            # Float kernels add up in another order.
+            assert x == pytest.approx(np.asarray(y), abs=1e-5)
+
+
+def test_an_answer_stays_when_the_next_one_is_computed(artifact: bytes) -> None:
+    section = LiteRTSection(artifact)
+    first = section(inputs_of(2))
+    kept = [x.copy() for x in first]
+    section({name: x + 1 for name, x in inputs_of(2).items()})
+    assert all((x == y).all() for x, y in zip(first, kept, strict=True))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model at all", b"\0" * 64])
+def test_what_is_no_model_is_refused_by_name(content: bytes) -> None:
+    with pytest.raises(InputError, match=r"nodes/left/model.tflite: not a LiteRT model"):
+        LiteRTSection(content, where="nodes/left/model.tflite")
+
+
+def test_outputs_with_names_of_their_own_are_refused() -> None:
+    import keras
+
+    from export.litert import convert
+
+    x = keras.Input((2,), name="x")
+    named = keras.Model(x, {"logits": x + 1.0, "aux": x * 2.0}, name="named")
+    with pytest.raises(InputError, match="expected outputs output_0, output_1, got"):
+        LiteRTSection(convert(named))
+
+
+def test_without_litert_the_error_carries_the_install_line() -> None:
+    code = (
+        "import sys; sys.modules['ai_edge_litert'] = None\n"
+        "from edge_runtime.bundle.litert import LiteRTSection\n"
+        "LiteRTSection(b'')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'needs LiteRT: pip install "ddnn-tf[edge]"' in done.stderr
