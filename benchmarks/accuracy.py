@@ -16,12 +16,12 @@ from pathlib import Path
 from ddnn_tf import Convolutional, Recipe, Topology, datasets
 from ddnn_tf.names import SectionName
 from ddnn_tf.searches.runs import Measured, Run, Runs, spread_of
-from edge_runtime.answers.policies import Answerer
+from edge_runtime.answers.policies import AnswerMode
 
 from .cameras import SURVIVABILITIES, Setting, figures, spreads
 
 #: Sections, topology, and who answers: with `any`, every node has an exit.
-ROWS: tuple[tuple[SectionName, str, Answerer], ...] = (
+ROWS: tuple[tuple[SectionName, str, AnswerMode], ...] = (
     ("fc32", "poster-residual", "output"),
     ("conv", "poster-residual", "output"),
     ("conv", "poster-edge-skip", "output"),

@@ -14,11 +14,12 @@ import numpy as np
 from edge_runtime.answers.records import Answer, Metrics
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.node.settings import LiveSettings
 from edge_runtime.testbed.feed import golden_views
 from edge_runtime.testbed.observer import Observer
 from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.testbed.replay import Replay
-from edge_runtime.testbed.run import LiveRun, Record
+from edge_runtime.testbed.run import LiveRun, Record, RunPlan
 from edge_runtime.testbed.run_report import Verdict, judge
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, METRICS, Event
@@ -73,7 +74,8 @@ def run(bundle: Path, fps: float, frames: int) -> Run:
         folder = Path(name)
         np.savez(folder / "views.npz", allow_pickle=False, **views)
         sources = dict.fromkeys(topology.sensor_names, folder / "views.npz")
-        with LocalDeployment(bundle, sources, folder, fps=fps, deadline_ms=DEADLINE_MS) as local:
+        settings = LiveSettings(fps=fps, deadline_ns=int(DEADLINE_MS * 1e6))
+        with LocalDeployment(bundle, sources, folder, settings) as local:
             clock = FrameClock.at(
                 fps,
                 wall_ns=time.time_ns(),
@@ -85,11 +87,9 @@ def run(bundle: Path, fps: float, frames: int) -> Run:
                 local.start()
                 record = LiveRun(
                     local,
-                    topology,
                     seen,
                     clock,
-                    deadline_ns=int(DEADLINE_MS * 1e6),
-                    frames=frames,
+                    RunPlan(frames=frames),
                     observer=observer,
                 ).run()
             record.crashes = list(local.crashes)

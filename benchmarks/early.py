@@ -16,7 +16,9 @@ from typing import Any
 
 from ddnn_tf import Topology, datasets
 from ddnn_tf.searches.runs import Run, Runs, spread_of
-from edge_runtime.answers.policies import ANSWERERS, Answerer
+from edge_runtime.answers.classification import Classification
+from edge_runtime.answers.policies import ANSWER_MODES, AnswerMode
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.evaluation.reliability import Reliability, evaluate
 from edge_runtime.evaluation.thresholds import Goal, Thresholds, find_thresholds
 from export.split import KerasRunner
@@ -50,7 +52,7 @@ def main(seeds: int = 3) -> None:
     part = replace(run, train="train_dir:train", report=(VALIDATION, TEST))
     searching = runs.model(part)
     models = [runs.model(replace(run, seed=seed)) for seed in range(seeds)]
-    for answer in ANSWERERS:
+    for answer in ANSWER_MODES:
         without = [_evaluated(runs, model, TEST, answer) for model in models]
         _print(f"{answer}, no early exits", without, without)
         searched = _searched(runs, searching, answer)
@@ -62,33 +64,29 @@ def main(seeds: int = 3) -> None:
             print("    early   ", ", ".join(f"{node} {t:g}" for node, t in early.items()))
 
 
-def _searched(runs: Runs, model: Any, answer: Answerer) -> Thresholds:
+def _searched(runs: Runs, model: Any, answer: AnswerMode) -> Thresholds:
     data = runs.split(VALIDATION)
     return find_thresholds(
         model.topology,
         KerasRunner(model, model.topology),
-        data.inputs,
-        data.labels,
-        prior=model.prior,
-        survivabilities={s: s for s in SURVIVABILITIES},
-        answer=answer,
+        data,
+        Classification(model.class_names, model.prior),
+        {s: s for s in SURVIVABILITIES},
+        rule=AnswerRule(mode=answer),
     )
 
 
 def _evaluated(
-    runs: Runs, model: Any, split: str, answer: Answerer, early: dict[str, float] | None = None
+    runs: Runs, model: Any, split: str, answer: AnswerMode, early: dict[str, float] | None = None
 ) -> Reliability:
     data = runs.split(split)
     return evaluate(
         model.topology,
         KerasRunner(model, model.topology),
-        data.inputs,
-        data.labels,
-        class_names=model.class_names,
-        prior=model.prior,
-        survivabilities={s: s for s in SURVIVABILITIES},
-        answer=answer,
-        early=early,
+        data,
+        Classification(model.class_names, model.prior),
+        {s: s for s in SURVIVABILITIES},
+        rule=AnswerRule(mode=answer, early=early or {}),
     )
 
 
@@ -102,11 +100,14 @@ def _print(name: str, found: list[Reliability], without: list[Reliability]) -> N
     print("    accuracy", column([f.expected_accuracy(s) for f in found] for s in SURVIVABILITIES))
     print("    balanced", column([f.balanced_accuracy(s) for f in found] for s in SURVIVABILITIES))
     shares = (
-        [f.payload_bytes(s) / w.payload_bytes(s) for f, w in zip(found, without, strict=True)]
+        [
+            f.traffic.payload_bytes(s) / w.traffic.payload_bytes(s)
+            for f, w in zip(found, without, strict=True)
+        ]
         for s in SURVIVABILITIES
     )
     print("    bytes   ", column(shares))
-    answers = ([f.answers(s) for f in found] for s in SURVIVABILITIES)
+    answers = ([f.traffic.answers(s) for f in found] for s in SURVIVABILITIES)
     print("    answers ", " / ".join(f"{spread_of(x).mean:.2f}" for x in answers))
 
 

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from ddnn_tf import Topology, build, expected_accuracy
+from edge_runtime.answers.classification import Classification
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.failures.configurations import enumerate_configurations
@@ -81,11 +82,9 @@ def main(runs: int = 3) -> None:
             return evaluate(
                 bundle.manifest.topology,
                 bundle,
-                data.inputs,
-                data.labels,
-                class_names=CLASSES,
-                prior=(0.1, 0.6, 0.3),
-                survivabilities=SURVIVABILITIES,
+                data,
+                Classification(CLASSES, (0.1, 0.6, 0.3)),
+                SURVIVABILITIES,
             )
 
         baseline = "the authors' way: zero weights, predict, 256 times"

@@ -21,6 +21,7 @@ from edge_runtime.arrays import TensorSpec
 from edge_runtime.bundle.manifest import IncomingLink, NodeManifest
 from edge_runtime.node.assembler import Gather
 from edge_runtime.node.node import Node
+from edge_runtime.node.settings import LiveSettings
 from edge_runtime.transport.base import Received
 from edge_runtime.transport.config import ZenohConfig
 from edge_runtime.transport.wire import Message, decode, encode, short_fingerprint
@@ -63,7 +64,7 @@ def echo_node(connection: Connection, config: ZenohConfig, values: int) -> None:
         budget=0.9,
     )
     with ZenohTransport(config, "echo") as transport:
-        node = Node(manifest, section, transport, {}, None, deadline_ns=DEADLINE)
+        node = Node(manifest, section, transport, {}, None, LiveSettings(deadline_ns=DEADLINE))
         with until_closed(connection, node.stop):
             node.run()
 

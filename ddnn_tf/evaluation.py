@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.fallback import Fallback
-from edge_runtime.answers.policies import Answerer, Policy
+from edge_runtime.answers.policies import AnswerMode
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.evaluation.cache import Runner
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.evaluation.rounding import Rounded
 from edge_runtime.failures.configurations import MOST_CONFIGURATIONS
+from edge_runtime.failures.sampling import Sampling
+from edge_runtime.samples import Labelled
 from edge_runtime.topology import Survival
 from edge_runtime.transport.wire import Encoding
 from export.split import KerasRunner
@@ -21,14 +24,11 @@ from .report import Report
 
 def expected_accuracy(
     model: ResilientModel,
-    data: Any,
+    data: Labelled,
     survival: Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
     *,
     fallback: Fallback = "prior",
-    answer: Answerer = "output",
-    policy: Policy = "maximal",
-    priority: Sequence[str] | None = None,
-    early: Mapping[str, float] | None = None,
+    answer: AnswerMode | AnswerRule = "output",
     messages: Encoding = "raw",
     limit: int = MOST_CONFIGURATIONS,
     samples: int | None = None,
@@ -42,10 +42,8 @@ def expected_accuracy(
             split of a data set.
         survival: presets of the topology by name, or survivabilities by a name of your own.
         fallback: the answer when nothing reaches the output node.
-        answer: who answers: the output node, or any node that has an exit.
-        policy: whose answer is taken where several have one, see `edge_runtime.answers.policies`.
-        priority: the order of the policy of that name.
-        early: thresholds of normalised entropy below which nodes answer early, by node.
+        answer: who answers: the output node, or any node that has an exit; or a whole answer rule,
+            which also says whose answer is taken of several, and who answers early.
         messages: how nodes send to each other, see `edge_runtime.transport.wire`.
         limit: the most configurations to enumerate, which gives exact numbers; above it they are
             sampled, and every number has an interval.
@@ -58,19 +56,11 @@ def expected_accuracy(
     found = evaluate(
         model.topology,
         runner,
-        data.inputs,
-        data.labels,
-        class_names=model.class_names,
-        prior=model.prior,
-        survivabilities=named_survivabilities(survival),
-        fallback=fallback,
-        answer=answer,
-        policy=policy,
-        priority=priority,
-        early=early,
-        limit=limit,
-        samples=samples,
-        seed=seed,
+        data,
+        Classification(model.class_names, model.prior, fallback),
+        named_survivabilities(survival),
+        rule=answer if isinstance(answer, AnswerRule) else AnswerRule(answer),
+        sampling=Sampling(limit, samples, seed),
     )
     return Report.of(found)
 

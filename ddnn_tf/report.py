@@ -102,8 +102,8 @@ def _head(report: Report) -> Iterator[str]:
         TERMINAL,
     )
     yield f"accuracy {_percent(report.all_alive)}% with all alive; fallback: {report.fallback}"
-    if report.answer == "any":
-        yield f"any exit answers; of several, by the policy {report.policy}"
+    if report.rule.mode == "any":
+        yield f"any exit answers; of several, by the policy {report.rule.policy}"
     if report.configurations.method != "exact":
         yield from (f"{_clipped(s)}{report.interval_text(s)}" for s in report.survivabilities)
     if absent := report.absent_classes:
@@ -134,7 +134,7 @@ def _columns(report: Report) -> Iterator[list[str]]:
     bounds = report.bounds()
     if None not in bounds.values():
         yield ["none can", "beat", *(_percent(bounds[s] or 0.0) for s in names)]
-    goal = "the output" if report.answer == "output" else "an exit"
+    goal = "the output" if report.rule.mode == "output" else "an exit"
     yield ["reaches", goal, *(_percent(report.reach_probability(s)) for s in names)]
     recalls = [report.class_recalls(s) for s in names]
     for name in recalls[0]:

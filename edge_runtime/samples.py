@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,25 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+class Labelled(Protocol):
+    """Views and labels that belong together; `Samples` is one, whose arrays are checked."""
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """By sensor, samples first."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """True class of every sample, (samples,)."""
+
+
+class LabelledArrays(NamedTuple):
+    """Views and labels as a caller has them; whoever uses them checks what it needs."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_runtime.answers.classification import Classification
 from edge_runtime.arrays import Array
 from edge_runtime.bundle.manifest import (
     BUNDLE_FILE,
@@ -30,8 +31,9 @@ from edge_runtime.evaluation.cache import Runner
 from edge_runtime.evaluation.reliability import Reliability, evaluate
 from edge_runtime.failures.configurations import Configurations, enumerate_configurations
 from edge_runtime.failures.distribution import Mask
-from edge_runtime.failures.sampling import find_configurations
+from edge_runtime.failures.sampling import Sampling, find_configurations
 from edge_runtime.files import new_folder, sha256
+from edge_runtime.samples import LabelledArrays
 from edge_runtime.topology import Survival, Topology
 
 from .artifact import TOLERANCES, Artifact, write_artifact
@@ -177,11 +179,9 @@ def export_bundle(
         return evaluate(
             topology,
             either,
-            inputs_of(labelled, topology),
-            labelled.labels,
-            class_names=class_names,
-            prior=prior,
-            survivabilities=survivabilities,
+            LabelledArrays(inputs_of(labelled, topology), labelled.labels),
+            Classification(class_names, prior),
+            survivabilities,
         )
 
     # Before the work, so that data that do not fit are refused before it is done.
@@ -398,7 +398,7 @@ def _labelled(
 
 def _comparable(topology: Topology, survivabilities: Mapping[str, Survival]) -> Configurations:
     """Every configuration, or where there are too many, some thousand drawn ones."""
-    return find_configurations(topology, survivabilities, limit=1 << 12)
+    return find_configurations(topology, survivabilities, Sampling(limit=1 << 12))
 
 
 def _one_more_failure(topology: Topology, configurations: Configurations) -> Mask:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from edge_runtime.answers.classification import Classification
 from edge_runtime.bundle.manifest import MODEL_FILE, NodeManifest, read_bundle
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.cache import Runner
@@ -150,11 +151,9 @@ def _changes(
         return evaluate(
             topology,
             runner,
-            data.inputs,
-            data.labels,
-            class_names=manifest.class_names,
-            prior=manifest.prior,
-            survivabilities=survivabilities,
+            data,
+            Classification(manifest.class_names, manifest.prior),
+            survivabilities,
         )
 
     before = found(trained)

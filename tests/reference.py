@@ -9,9 +9,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from edge_runtime.answers.classification import Classification
+from edge_runtime.answers.fallback import Fallback
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.arrays import Array
 from edge_runtime.evaluation.cache import Runner
 from edge_runtime.evaluation.reliability import Reliability, evaluate
+from edge_runtime.samples import LabelledArrays
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
 from tests.strategies import samples
 
@@ -232,7 +236,8 @@ def measured(
     seed: int = 0,
     *,
     labels: Array | None = None,
-    **options: Any,
+    fallback: Fallback = "prior",
+    rule: AnswerRule = AnswerRule(),
 ) -> tuple[Reliability, Sections, dict[str, Array], Array]:
     """What `evaluate` finds of random sections and data, in the survivability `s`, and these."""
     runner = sections(topology, seed)
@@ -242,11 +247,9 @@ def measured(
     found = evaluate(
         topology,
         runner,
-        inputs,
-        labels,
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={"s": survival},
-        **options,
+        LabelledArrays(inputs, labels),
+        Classification(CLASSES, PRIOR, fallback),
+        {"s": survival},
+        rule=rule,
     )
     return found, runner, inputs, labels

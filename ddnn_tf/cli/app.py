@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_runtime.answers.fallback import Fallback
-from edge_runtime.answers.policies import Answerer, Policy
+from edge_runtime.answers.policies import AnswerMode, Policy
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.bundle.manifest import BUNDLE_FILE, Quantization
 from edge_runtime.cli.options import check_sampling
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bundle import check_classes
 from edge_runtime.failures.parsing import survivabilities
+from edge_runtime.failures.sampling import Sampling
 from edge_runtime.files import new_file
 from edge_runtime.process.command import guarded, print_json
 from edge_runtime.topology import Topology
@@ -200,7 +202,7 @@ def evaluate(
     ] = None,
     fallback: Fallback = "prior",
     answer: Annotated[
-        Answerer, typer.Option(help="who answers: the output node, or any with an exit")
+        AnswerMode, typer.Option(help="who answers: the output node, or any with an exit")
     ] = "output",
     policy: Annotated[Policy, typer.Option(help="whose answer is taken of several")] = "maximal",
     early: Annotated[
@@ -228,11 +230,8 @@ def evaluate(
                 samples,
                 survival,
                 fallback,
-                answer,
-                policy,
-                early=early,
-                sampled=sampled,
-                seed=seed,
+                rule=bundle.manifest.rule(AnswerRule(answer, policy), early=early),
+                sampling=Sampling(configurations=sampled, seed=seed),
             )
         )
     else:
@@ -256,9 +255,7 @@ def evaluate(
             samples,
             wanted,
             fallback=fallback,
-            answer=answer,
-            policy=policy,
-            priority=priority,
+            answer=AnswerRule(answer, policy, priority),
             samples=sampled,
             seed=seed,
         )

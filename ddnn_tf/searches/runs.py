@@ -17,8 +17,10 @@ import keras
 import msgspec
 import numpy as np
 
+from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.fallback import Fallback
-from edge_runtime.answers.policies import Answerer
+from edge_runtime.answers.policies import AnswerMode
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.evaluation.reliability import evaluate
@@ -57,7 +59,7 @@ class Run:
     survival: Mapping[str, Survival]
     measure: Mapping[str, Survival] | None = None
     fallbacks: tuple[Fallback, ...] = ("prior",)
-    answer: Answerer = "output"
+    answer: AnswerMode = "output"
     seed: int = 0
     method: Method = "dropout"
     sections: SectionName = "fc32"
@@ -184,7 +186,7 @@ class Runs:
         topology: Topology,
         split: str,
         survival: Mapping[str, Survival],
-        answer: Answerer = "output",
+        answer: AnswerMode = "output",
     ) -> dict[str, float]:
         """What no stateless model on these links can beat; see `reachability_bound`."""
         part = self.split(split)
@@ -228,13 +230,10 @@ class Runs:
                 found = evaluate(
                     model.topology,
                     runner,
-                    self.split(split).inputs,
-                    self.split(split).labels,
-                    class_names=model.class_names,
-                    prior=model.prior,
-                    survivabilities=wanted,
-                    fallback=fallback,
-                    answer=run.answer,
+                    self.split(split),
+                    Classification(model.class_names, model.prior, fallback),
+                    wanted,
+                    rule=AnswerRule(mode=run.answer),
                 )
                 reports[split][fallback] = found.to_dict()
                 for name, bound in bounds[split].items():

@@ -22,8 +22,8 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 #: Who answers: the output node alone, or any node that has an exit.
-Answerer = Literal["output", "any"]
-ANSWERERS: tuple[Answerer, ...] = get_args(Answerer)
+AnswerMode = Literal["output", "any"]
+ANSWER_MODES: tuple[AnswerMode, ...] = get_args(AnswerMode)
 
 
 def highest_first(topology: Topology) -> tuple[str, ...]:

@@ -41,13 +41,13 @@ class Chooser:
     answer, but it is not waited for any more. Once `most_open` frames are open, the oldest is not
     waited for any longer: its answer is taken with what has come, so that none is lost.
 
-    `ranking`: all nodes that can answer, preferred ones first, see `choice.candidates`; without it,
-    whoever answers is taken for an exit, in the order of names, which will do for the policies
-    that compare states and confidence alone. `early`: depth of the nodes that may answer early, the
-    higher ones first; they are listened to even where `ranking` does not hold them. At most
-    `most_open` frames are held, and `most_closed` ids remembered: ask `ready` after every `take`,
-    or the oldest is closed without an answer. `model`: the only one whose answers are considered,
-    by what `Answer.model` says of it; without it, any.
+    `ranking`: all nodes that can answer, preferred ones first, see `policies.candidates`; without
+    it, whoever answers is taken for an exit, in the order of names, which will do for the policies
+    that compare states and confidence alone. `early_depths`: depth of the nodes that may answer
+    early, the higher ones first; they are listened to even where `ranking` does not hold them. At
+    most `most_open` frames are held, and `most_closed` ids remembered: ask `ready` after every
+    `take`, or the oldest is closed without an answer. `model`: the only one whose answers are
+    considered, by what `Answer.model` says of it; without it, any.
 
     Raises `InputError` for a policy that needs a ranking and has none.
     """
@@ -58,7 +58,7 @@ class Chooser:
         ranking: Sequence[str] | None = None,
         *,
         deadline_ns: int,
-        early: Mapping[str, int] | None = None,
+        early_depths: Mapping[str, int] | None = None,
         most_open: int = 64,
         most_closed: int = 1024,
         model: str | None = None,
@@ -69,7 +69,7 @@ class Chooser:
                 "or confident"
             )
         self._policy, self._ranking, self._model = policy, ranking, model
-        self._early = dict(early or {})
+        self._early = dict(early_depths or {})
         self._deadline, self._wait = deadline_ns, int(WAIT * deadline_ns)
         self._most_open, self._most_closed = most_open, most_closed
         self._open: dict[int, _Open] = {}

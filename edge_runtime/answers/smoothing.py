@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .policies import Answerer
 
 #: Probabilities below it count as this: no frame may outvote all others for good.
 LEAST = 1e-6
@@ -71,9 +70,9 @@ class Smoother:
         return np.asarray(weights / weights.sum())
 
 
-def check_smoothing(smooth: float | None, answer: Answerer, *, early: bool) -> None:
+def check_smoothing(smooth: float | None, *, only_output: bool) -> None:
     """`InputError` where answers are to be smoothed that are not the output node's alone."""
-    if smooth is not None and (answer != "output" or early):
+    if smooth is not None and not only_output:
         raise InputError(
             "only the output node's answers are smoothed: which of several nodes answers changes "
             "from frame to frame; leave out --smooth, or --answer any and --early"

@@ -21,6 +21,8 @@ import msgspec
 from msgspec import Meta
 
 from ..answers.early import check_thresholds
+from ..answers.policies import AnswerMode
+from ..answers.rule import AnswerRule
 from ..arrays import TensorSpec
 from ..errors import InputError
 from ..files import read_checked
@@ -96,6 +98,13 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     reliability: ReliabilityTable | None = None
     early: _Threshold | None = None
 
+    def rule(self, mode: AnswerMode = "output", *, early: bool = False) -> AnswerRule:
+        """Who answers, as this node needs to know it; `early`: whether any node does so early.
+
+        This one then does so by its own threshold; by 0, which is never, if it has none.
+        """
+        return AnswerRule(mode, early={self.node: self.early or 0.0} if early else {})
+
     @property
     def sent(self) -> tuple[TensorSpec, ...]:
         """What it sends, of its section's outputs."""
@@ -126,6 +135,19 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
     priority: tuple[str, ...] | None = None
     early: dict[str, _Threshold] | None = None
     nodes: dict[str, str]
+
+    def rule(self, rule: AnswerRule = AnswerRule(), *, early: bool = False) -> AnswerRule:
+        """A rule with the bundle's own order of nodes and, if wanted, its thresholds.
+
+        Raises `InputError` where nodes are to answer early and the bundle has no thresholds.
+        """
+        if early and not self.early:
+            raise InputError(
+                "this bundle has no thresholds, so no node answers early; choose them with "
+                "`ddnn-edge exits`"
+            )
+        own = self.early if early and self.early else {}
+        return msgspec.structs.replace(rule, priority=self.priority, early=own)
 
 
 def fingerprint(topology: Topology, class_names: tuple[str, ...], models: Iterable[str]) -> str:

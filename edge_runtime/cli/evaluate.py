@@ -8,8 +8,9 @@ from pathlib import Path
 from ..answers.fallback import FALLBACKS
 from ..evaluation.bundle import Bundle, evaluate_bundle
 from ..evaluation.reliability import Reliability
+from ..failures.sampling import Sampling
 from ..process.command import print_json
-from .options import AddCommand, add_answer, check_sampling, samples_for
+from .options import AddCommand, add_answer, answer_rule, check_sampling, samples_for
 
 
 def add_to(command: AddCommand) -> None:
@@ -34,8 +35,8 @@ def print_reliability(found: Reliability) -> None:
         f"{found.counts.sum()} samples, {len(found.configurations)} failure configurations, "
         f"{found.section_evaluations} section evaluations, fallback {found.fallback}"
     )
-    if found.answer == "any":
-        print(f"any exit answers; of several, by the policy {found.policy}")
+    if found.rule.mode == "any":
+        print(f"any exit answers; of several, by the policy {found.rule.policy}")
     print(f"all alive   {100 * found.all_alive:6.2f} %")
     bounds = found.bounds()
     for name in found.survivabilities:
@@ -46,12 +47,12 @@ def print_reliability(found: Reliability) -> None:
             + ("" if bound is None else f", none can beat {100 * bound:.2f} %")
             + f"){found.interval_text(name)}"
         )
-        if found.answer == "any" or found.early:
+        if found.rule.mode == "any" or found.rule.early:
             shares = (f"{node} {100 * p:.1f} %" for node, p in found.exits(name).items() if p)
             print(f"{'':<11} answered by {', '.join(shares)}")
         print(
-            f"{'':<11} {found.payload_bytes(name):,.0f} bytes of payload an inference, and "
-            f"{found.answers(name):.2f} answers handed over"
+            f"{'':<11} {found.traffic.payload_bytes(name):,.0f} bytes of payload an inference, and "
+            f"{found.traffic.answers(name):.2f} answers handed over"
         )
     if found.absent_classes:
         print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
@@ -66,11 +67,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         samples,
         options.survival,
         options.fallback,
-        options.answer,
-        options.policy,
-        early=options.early,
-        sampled=options.samples,
-        seed=options.seed,
+        rule=answer_rule(options, bundle.manifest),
+        sampling=Sampling(configurations=options.samples, seed=options.seed),
     )
     if options.json:
         print_json(found.to_dict())

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from ..answers.classification import Classification
 from ..answers.fallback import FALLBACKS
+from ..answers.rule import AnswerRule
 from ..errors import InputError
 from ..evaluation.bundle import Bundle, check_classes
 from ..evaluation.thresholds import Goal, find_thresholds, lines, write_thresholds
@@ -44,14 +46,10 @@ def _exits(options: argparse.Namespace) -> int:
     found = find_thresholds(
         manifest.topology,
         bundle,
-        samples.inputs,
-        samples.labels,
-        prior=manifest.prior,
-        survivabilities=survivabilities(options.survival, manifest.topology),
-        fallback=options.fallback,
-        answer=options.answer,
-        policy=options.policy,
-        priority=manifest.priority,
+        samples,
+        Classification(manifest.class_names, manifest.prior, options.fallback),
+        survivabilities(options.survival, manifest.topology),
+        rule=manifest.rule(AnswerRule(options.answer, options.policy)),
     )
     chosen = None if goal is None else found.best(goal)
     if chosen is not None:

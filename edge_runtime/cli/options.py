@@ -8,15 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from ..answers.policies import ANSWERERS, POLICIES
+from ..answers.policies import ANSWER_MODES, POLICIES
+from ..answers.rule import AnswerRule
 from ..answers.selector import Chooser
 from ..answers.smoothing import check_smoothing
 from ..bundle.manifest import BundleManifest
 from ..clock import SECOND, FrameClock, parse_seconds
 from ..errors import InputError
-from ..evaluation.answering import Answering
+from ..evaluation.answering import BoundRule
+from ..node.settings import LiveSettings
 from ..samples import Samples
 from ..topology import Topology
+from ..transport.config import ZenohTuning
 from ..transport.deployment import Deployment
 from ..transport.wire import short_fingerprint
 
@@ -61,7 +64,7 @@ def add_answer(parser: Any, *, early: bool = True) -> None:
     """Add the options that say who answers, and unless told otherwise whether nodes do so early."""
     parser.add_argument(
         "--answer",
-        choices=ANSWERERS,
+        choices=ANSWER_MODES,
         default="output",
         help="who answers: the output node, or any node that has an exit",
     )
@@ -91,6 +94,27 @@ def add_smooth(parser: Any) -> None:
     )
 
 
+def answer_rule(options: argparse.Namespace, manifest: BundleManifest) -> AnswerRule:
+    """The answer rule that the options ask of a bundle."""
+    return manifest.rule(AnswerRule(options.answer, options.policy), early=options.early)
+
+
+def live_settings(
+    options: argparse.Namespace, rule: AnswerRule, deployment: Deployment | None = None
+) -> LiveSettings:
+    """What a deployment runs by, as the options and its file say."""
+    tuning = deployment.tuning if deployment else ZenohTuning()
+    return LiveSettings(
+        fps=options.fps,
+        deadline_ns=deadline(options.deadline, deployment),
+        encoding=options.encoding,
+        rule=rule,
+        smooth_ns=half_life(options),
+        lease_ns=tuning.lease_ms * 1_000_000,
+        settle_ns=tuning.settle_ms * 1_000_000,
+    )
+
+
 def half_life(options: argparse.Namespace) -> int | None:
     """What `--smooth` says, in nanoseconds; None without it."""
     if options.smooth is None:
@@ -98,7 +122,8 @@ def half_life(options: argparse.Namespace) -> int | None:
     seconds = parse_seconds("--smooth", options.smooth)
     if not seconds:
         raise InputError("expected --smooth above 0, as in 500ms; leave it out for none")
-    check_smoothing(seconds, options.answer, early=options.early)
+    only_output = options.answer == "output" and not options.early
+    check_smoothing(seconds, only_output=only_output)
     return round(seconds * SECOND)
 
 
@@ -137,12 +162,13 @@ def frame_clock(fps: float, deployment: Deployment) -> FrameClock:
     )
 
 
-def chooser_of(manifest: BundleManifest, answering: Answering, deadline_ns: int) -> Chooser:
+def chooser_of(manifest: BundleManifest, rule: AnswerRule, deadline_ns: int) -> Chooser:
     """What takes one of the answers that a bundle's nodes give to a frame."""
+    bound = BoundRule(manifest.topology, rule)
     return Chooser(
-        answering.policy,
-        answering.ordinary,
+        rule.policy,
+        bound.ordinary,
         deadline_ns=deadline_ns,
-        early=answering.early_depths,
+        early_depths=bound.early_depths,
         model=short_fingerprint(manifest.fingerprint).hex(),
     )

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from ..answers.policies import ANSWERERS
+from ..answers.policies import ANSWER_MODES
 from ..bundle.manifest import NodeManifest, read_node
 from ..bundle.sections import load_section
 from ..bundle.tensors import Section
@@ -31,9 +31,8 @@ from .options import (
     add_deadline,
     add_early,
     add_smooth,
-    deadline,
     frame_clock,
-    half_life,
+    live_settings,
 )
 
 
@@ -68,7 +67,7 @@ def add_to(command: AddCommand) -> None:
     add.add_argument("--backend", choices=("litert", "savedmodel"), default="litert")
     add.add_argument(
         "--answer",
-        choices=ANSWERERS,
+        choices=ANSWER_MODES,
         default="output",
         help="any: where this node has an exit, say what it answers",
     )
@@ -89,8 +88,9 @@ def _run(options: argparse.Namespace) -> int:
         address = None if options.metrics is None else parse_address(options.metrics)
         manifest = read_node(options.node)
         deployment = Deployment.load(options.deployment)
-        deadline_ns = deadline(options.deadline, deployment)
-        smooth = half_life(options)
+        settings = live_settings(
+            options, manifest.rule(options.answer, early=options.early), deployment
+        )
         # Who sees nothing himself numbers no frames, and may start with any clock.
         sees = any(link.sensor for link in manifest.incoming)
         frames = frame_clock(options.fps, deployment) if sees else None
@@ -108,13 +108,7 @@ def _run(options: argparse.Namespace) -> int:
                 transport,
                 sources,
                 frames,
-                deadline_ns=deadline_ns,
-                lease_ns=deployment.tuning.lease_ms * 1_000_000,
-                settle_ns=deployment.tuning.settle_ms * 1_000_000,
-                encoding=options.encoding,
-                answer=options.answer,
-                early=options.early,
-                smooth_ns=smooth,
+                settings,
                 notice=tell,
             )
             if address is not None:

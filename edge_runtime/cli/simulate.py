@@ -28,7 +28,15 @@ from ..samples import Samples
 from ..testbed.replay import Replay, read_answers
 from ..topology import Survival, Topology, Uptime
 from ..transport.wire import Encoding
-from .options import AddCommand, add_answer, add_smooth, check_sampling, half_life, samples_for
+from .options import (
+    AddCommand,
+    add_answer,
+    add_smooth,
+    answer_rule,
+    check_sampling,
+    half_life,
+    samples_for,
+)
 
 
 def add_to(command: AddCommand) -> None:
@@ -90,9 +98,7 @@ def _simulate(options: argparse.Namespace) -> int:
         answers = bundle.answer(
             {n: x[frames] for n, x in samples.inputs.items()},
             masks,
-            options.answer,
-            options.policy,
-            early=options.early,
+            answer_rule(options, bundle.manifest),
         )
         right = answers.classes == samples.labels[frames]
         together = None

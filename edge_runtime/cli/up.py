@@ -25,7 +25,7 @@ from ..testbed.monitor import open_monitor
 from ..testbed.observer import Observer
 from ..testbed.processes import LocalDeployment
 from ..testbed.replay import Replay
-from ..testbed.run import Drawing, LiveRun, Record, check_survival
+from ..testbed.run import Drawing, LiveRun, Parts, Record, RunPlan, check_survival
 from ..testbed.run_report import Judge
 from ..topology import Topology
 from ..transport.base import ANSWERS, METRICS
@@ -36,10 +36,10 @@ from .options import (
     add_answer,
     add_deadline,
     add_smooth,
+    answer_rule,
     chooser_of,
-    deadline,
     frame_clock,
-    half_life,
+    live_settings,
     samples_for,
 )
 
@@ -81,20 +81,18 @@ def _up(options: argparse.Namespace) -> int:
     plan = _plan(options, topology)
     if options.frames is not None and options.frames < 1:
         raise InputError(f"expected --frames of at least 1, got {options.frames}")
-    deadline_ns = deadline(options.deadline, None)
-    smooth = half_life(options)
+    rule = answer_rule(options, bundle.manifest)
+    settings = live_settings(options, rule)
     inputs, labels = _feed(options, bundle)
     replay = Replay(
         bundle,
         inputs,
         options.encoding,
-        answer=options.answer,
-        policy=options.policy,
-        early=options.early,
+        rule,
     )
     chooser = None
-    if options.answer == "any" or options.early:
-        chooser = chooser_of(bundle.manifest, replay.answering, deadline_ns)
+    if not rule.only_output:
+        chooser = chooser_of(bundle.manifest, rule, settings.deadline_ns)
     with (
         ExitStack() as stack,
         interruptible() as interruption,
@@ -113,12 +111,7 @@ def _up(options: argparse.Namespace) -> int:
                 options.bundle,
                 {sensor: data.resolve() for sensor in topology.sensor_names},
                 folder,
-                fps=options.fps,
-                deadline_ms=deadline_ns / 1e6,
-                encoding=options.encoding,
-                answer=options.answer,
-                early=options.early,
-                smooth_ns=smooth,
+                settings,
             )
         )
         frames = frame_clock(options.fps, local.deployment)
@@ -130,16 +123,15 @@ def _up(options: argparse.Namespace) -> int:
         monitor = None if options.json else open_monitor(names, labels)
         run = LiveRun(
             local,
-            topology,
             transport,
             frames,
-            deadline_ns=deadline_ns,
-            plan=plan,
-            frames=options.frames,
+            RunPlan(plan, options.frames),
             monitor=monitor,
             observer=Observer(topology, chooser),
             # What is to be recorded is kept whole; so is a run that has an end, to be judged then.
-            part=judging.take if options.frames is None and options.record is None else None,
+            parts=Parts(judging.take)
+            if options.frames is None and options.record is None
+            else None,
         )
         if monitor is not None:
             stack.callback(monitor.close)

@@ -16,12 +16,11 @@ from ..answers.selector import Chooser
 from ..bundle.manifest import read_bundle
 from ..clock import SECOND
 from ..errors import InputError
-from ..evaluation.answering import answering_of
 from ..process.signals import interruptible
 from ..transport.base import ANSWERS, Event, PeerDown, PeerUp, Received, Transport
 from ..transport.deployment import Deployment
 from ..transport.zenoh import ZenohTransport
-from .options import AddCommand, add_answer, chooser_of, deadline
+from .options import AddCommand, add_answer, answer_rule, chooser_of, deadline
 
 #: Nanoseconds after which `watch` says that it sees nobody; a link takes less.
 ALONE_NS = 3 * SECOND // 2
@@ -100,8 +99,7 @@ def _chooser(options: argparse.Namespace, deployment: Deployment) -> Chooser | N
             raise InputError("--early needs to know the nodes; give their bundle with --bundle")
         return Chooser(options.policy, deadline_ns=deadline_ns)
     manifest, _ = read_bundle(options.bundle)
-    answering = answering_of(manifest, options.answer, options.policy, early=options.early)
-    return chooser_of(manifest, answering, deadline_ns)
+    return chooser_of(manifest, answer_rule(options, manifest), deadline_ns)
 
 
 def _lines(event: Event | None, chooser: Chooser | None, now: int) -> Iterator[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ..answers.early import cascade, check_thresholds
-from ..answers.policies import Answerer, Policy, candidates, highest_first
+from ..answers.policies import candidates, highest_first
 from ..answers.probabilities import confidence, entropy
+from ..answers.rule import AnswerRule
 from ..arrays import Array
-from ..bundle.manifest import BundleManifest
 from ..errors import InputError
 from ..failures.configurations import output_states
 from ..failures.distribution import Mask
@@ -24,41 +25,34 @@ class Taken(NamedTuple):
     """The answers taken in one situation.
 
     `probabilities`: (samples, classes), zeros where nobody has an answer. `places`: (samples,) who
-    gave them, in `Answering.nodes`; -1 for nobody. `sends`, `says`: bool (nodes in order, samples),
-    whether each sends a tensor, and whether it hands an answer over if it is one of `nodes`; None
-    where nobody is early, so that all do that heard something.
+    gave them, in `BoundRule.nodes`; -1 for nobody. `sends_tensor`, `hands_over`: bool (nodes in
+    order, samples), whether each sends a tensor, and whether it hands an answer over if it is one
+    of `nodes`; None where nobody is early, so that all do that heard something.
     """
 
     probabilities: Array
     places: NDArray[np.intp]
-    sends: Mask | None = None
-    says: Mask | None = None
+    sends_tensor: Mask | None = None
+    hands_over: Mask | None = None
 
 
-class Answering:
-    """Whose answer is taken in a situation: the delivered-links state of every node.
+class BoundRule:
+    """An answer rule on a topology: whose answer is taken in a joint delivery state.
 
-    `answer`, `policy`: who answers, and whose answer is taken of several; `priority`: the order of
-    that policy. `early`: thresholds by node, see `early.py`; without one, or with 0, a node never
-    is. `nodes`: all that may answer, preferred ones first; `ordinary`: those of them whose answers
-    are taken although they are not early.
+    `rule`: as given, less thresholds of 0, which nothing is below. `nodes`: all that may answer,
+    preferred ones first; `ordinary`: those of them whose answers are taken although they are not
+    early.
 
-    Raises `InputError` for what does not fit the topology.
+    Raises `InputError` for a rule that does not fit the topology.
     """
 
-    def __init__(
-        self,
-        topology: Topology,
-        answer: Answerer = "output",
-        policy: Policy = "maximal",
-        *,
-        priority: Sequence[str] | None = None,
-        early: Mapping[str, float] | None = None,
-    ) -> None:
-        check_thresholds(topology, early)
-        self.topology, self.policy = topology, policy
-        self.early = {node: threshold for node, threshold in (early or {}).items() if threshold}
-        self.ordinary = _ranking(topology, answer, policy, priority)
+    def __init__(self, topology: Topology, rule: AnswerRule = AnswerRule()) -> None:
+        check_thresholds(topology, rule.early)
+        self.topology = topology
+        thresholds = {node: threshold for node, threshold in rule.early.items() if threshold}
+        self.rule = msgspec.structs.replace(rule, early=thresholds)
+        self.early: Mapping[str, float] = thresholds
+        self.ordinary = _ranking(topology, rule)
         also = [n for n in highest_first(topology) if n in self.early and n not in self.ordinary]
         self.nodes = (*self.ordinary, *also)
 
@@ -122,7 +116,7 @@ class Answering:
         self, memo: SectionMemo, states: Mapping[str, int]
     ) -> tuple[Array, NDArray[np.intp]]:
         """The answers taken where nobody answers early, and who gave them; see `Taken`."""
-        chosen = candidates(self.policy, states, self.ordinary)
+        chosen = candidates(self.rule.policy, states, self.ordinary)
         if not chosen:
             return np.zeros((memo.samples, 1)), np.full(memo.samples, -1)
         answers = np.stack([memo.answer(states[node], node) for node in chosen])
@@ -160,47 +154,21 @@ def state_keys(states: Mask) -> tuple[list[int], NDArray[np.intp]]:
     return [int.from_bytes(row.tobytes(), "little") for row in distinct], inverse
 
 
-def _ranking(
-    topology: Topology, answer: Answerer, policy: Policy, priority: Sequence[str] | None
-) -> tuple[str, ...]:
+def _ranking(topology: Topology, rule: AnswerRule) -> tuple[str, ...]:
     """Who may answer, in the order of the policy."""
-    if answer == "output":
+    if rule.mode == "output":
         return (topology.output,)
     if not topology.exits:
         raise InputError(
             f"no node of {topology.name!r} has an exit, so only the output node answers; "
             "train with exits, or ask for its answers alone"
         )
-    if policy != "priority":
+    if rule.policy != "priority":
         return highest_first(topology)
-    if priority is None or sorted(priority) != sorted(topology.answering):
+    if rule.priority is None or sorted(rule.priority) != sorted(topology.answering):
+        got = "none" if rule.priority is None else ", ".join(rule.priority)
         raise InputError(
             f"the policy priority needs an order of {', '.join(topology.answering)}, chosen on "
-            f"validation data; got {'none' if priority is None else ', '.join(priority)}"
+            f"validation data; got {got}"
         )
-    return tuple(priority)
-
-
-def answering_of(
-    manifest: BundleManifest,
-    answer: Answerer = "output",
-    policy: Policy = "maximal",
-    *,
-    early: bool = False,
-) -> Answering:
-    """Whose answers of a bundle are taken; `early`: whether nodes answer early, by its thresholds.
-
-    Raises `InputError` where that needs exits, an order or thresholds that the bundle has not.
-    """
-    if early and not manifest.early:
-        raise InputError(
-            "this bundle has no thresholds, so no node answers early; choose them with "
-            "`ddnn-edge exits`"
-        )
-    return Answering(
-        manifest.topology,
-        answer,
-        policy,
-        priority=manifest.priority,
-        early=manifest.early if early else None,
-    )
+    return tuple(rule.priority)

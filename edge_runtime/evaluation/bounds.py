@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers.policies import Answerer
+from ..answers.policies import AnswerMode
 from ..arrays import Array, Vector
 from ..failures.configurations import MOST_CONFIGURATIONS, enumerate_configurations, output_states
 from ..failures.distribution import Mask
@@ -30,7 +30,7 @@ def reachability_bound(
     labels: NDArray[np.int64],
     survivabilities: Mapping[str, Survival],
     *,
-    answer: Answerer = "output",
+    answer: AnswerMode = "output",
     limit: int = MOST_CONFIGURATIONS,
 ) -> dict[str, float]:
     """Expected accuracy that no stateless deterministic model can beat, by survivability.

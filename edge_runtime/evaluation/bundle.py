@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers.fallback import fallback_answer
-from ..answers.policies import Answerer, Policy
+from ..answers.classification import Classification
+from ..answers.fallback import Fallback, fallback_answer
 from ..answers.probabilities import told
+from ..answers.rule import AnswerRule
 from ..answers.smoothing import Smoother
 from ..arrays import Array
 from ..bundle.manifest import read_bundle
@@ -21,7 +22,8 @@ from ..bundle.tensors import complete
 from ..errors import InputError
 from ..failures.distribution import Mask
 from ..failures.parsing import survivabilities
-from .answering import answering_of
+from ..failures.sampling import Sampling
+from .answering import BoundRule
 from .cache import SectionMemo
 from .reliability import Reliability, evaluate
 
@@ -39,36 +41,25 @@ def evaluate_bundle(
     bundle: Bundle,
     samples: Any,
     survival: str | None,
-    fallback: Any,
-    answer: Answerer = "output",
-    policy: Policy = "maximal",
+    fallback: Fallback = "prior",
     *,
-    early: bool = False,
-    sampled: int | None = None,
-    seed: int = 0,
+    rule: AnswerRule = AnswerRule(),
+    sampling: Sampling = Sampling(),
 ) -> Reliability:
-    """Expected accuracy of a bundle's artifacts on samples with `inputs` and `labels`.
+    """Expected accuracy of a bundle's artifacts on samples with `inputs`, `labels` and classes.
 
-    `early`: whether nodes answer early, by the bundle's thresholds.
-    `sampled`: how many failure configurations to draw, from `seed`, instead of taking all.
+    `survival`: as `survivabilities` reads it. `rule`: see `BundleManifest.rule`.
     """
     manifest = bundle.manifest
     check_classes(samples, manifest.class_names)
     return evaluate(
         manifest.topology,
         bundle,
-        samples.inputs,
-        samples.labels,
-        class_names=manifest.class_names,
-        prior=manifest.prior,
-        survivabilities=survivabilities(survival, manifest.topology),
-        fallback=fallback,
-        answer=answer,
-        policy=policy,
-        priority=manifest.priority,
-        early=answering_of(manifest, answer, policy, early=early).early,
-        samples=sampled,
-        seed=seed,
+        samples,
+        Classification(manifest.class_names, manifest.prior, fallback),
+        survivabilities(survival, manifest.topology),
+        rule=rule,
+        sampling=sampling,
     )
 
 
@@ -110,22 +101,16 @@ class Bundle:
         return outputs if len(outputs) > 1 else outputs[0]
 
     def answer(
-        self,
-        inputs: Mapping[str, Array],
-        masks: Mask,
-        answer: Answerer = "output",
-        policy: Policy = "maximal",
-        *,
-        early: bool = False,
+        self, inputs: Mapping[str, Array], masks: Mask, rule: AnswerRule = AnswerRule()
     ) -> Answers:
         """Answer frame i under the failures of `masks[i]`.
 
-        `inputs`: per sensor, frames first; `masks`: bool (frames, elements); `answer`, `policy`:
-        `early`: see `BundleManifest.answering`.
+        `inputs`: per sensor, frames first; `masks`: bool (frames, elements); `rule`: see
+        `BundleManifest.rule`.
         """
         topology = self.manifest.topology
-        answering = answering_of(self.manifest, answer, policy, early=early)
-        found, which = answering.situations(masks)
+        bound = BoundRule(topology, rule)
+        found, which = bound.situations(masks)
         prior = self.manifest.prior
         answers = np.tile(fallback_answer("prior", prior).astype(np.float32), (len(masks), 1))
         states = [0] * len(masks)
@@ -134,11 +119,11 @@ class Bundle:
             rows = np.flatnonzero(which == i)
             if any(situation) and len(rows):
                 memo = SectionMemo(topology, self, {n: x[rows] for n, x in inputs.items()})
-                taken = answering.take(memo, situation)
-                own = answering.states(situation)
+                taken = bound.take(memo, situation)
+                own = bound.states(situation)
                 for k, (row, place) in enumerate(zip(rows, taken.places, strict=True)):
                     if place >= 0:
-                        nodes[row] = node = answering.nodes[place]
+                        nodes[row] = node = bound.nodes[place]
                         answers[row], states[row] = taken.probabilities[k], own[node]
         return Answers(answers, states, nodes)
 

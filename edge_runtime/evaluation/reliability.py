@@ -8,25 +8,29 @@ failure configurations of the poster's residual topology need 102 section evalua
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answers.classification import Classification
 from ..answers.early import senders
 from ..answers.fallback import Fallback, fallback_answer
-from ..answers.policies import Answerer, Policy, highest_first
+from ..answers.policies import highest_first
+from ..answers.rule import AnswerRule
 from ..arrays import Array, Vector
 from ..errors import InputError
-from ..failures.configurations import MOST_CONFIGURATIONS, Configurations, output_states
+from ..failures.configurations import Configurations, output_states
 from ..failures.distribution import Mask, working
-from ..failures.sampling import LEVEL, find_configurations
+from ..failures.sampling import LEVEL, Sampling, find_configurations
+from ..samples import Labelled
 from ..topology import Survival, Topology
-from .answering import Answering, state_keys
+from .answering import BoundRule, state_keys
 from .bounds import _best, views_seen
 from .cache import Runner, SectionMemo
+from .traffic import Traffic
 
 
 class _Recalls:
@@ -38,7 +42,7 @@ class _Recalls:
         labels: NDArray[np.int64],
         fallback: Vector,
         classes: int,
-        answering: Answering,
+        answering: BoundRule,
     ) -> None:
         self._memo = memo
         self.labels = labels
@@ -81,7 +85,7 @@ class _Recalls:
             recalls = np.asarray(right @ self._one_hot / self._counts)
             sends, says = (
                 np.zeros(0) if told is None else told.mean(axis=1)
-                for told in (taken.sends, taken.says)
+                for told in (taken.sends_tensor, taken.hands_over)
             )
             self._by_situation[situation] = recalls, shares, sends, says
         return self._by_situation[situation]
@@ -96,31 +100,35 @@ class Reliability:
 
     `recalls`: float64 (configurations, classes), the recall of each class in each configuration.
     `counts`: int64 (classes,), samples of each class. `answered`: bool (configurations,), whether
-    anything reached a node that may answer. `answer`, `policy`: who that is, and which of them is
-    taken. `shares`: float64 (configurations, nodes that may answer, as in `exits`), the share of
-    the samples that each answers. `sends`: float64 (configurations, nodes in order), the share of
-    the samples in which each sends a tensor; `message_bytes`: of one, on one link. `says`: so, too,
-    those in which each hands over an answer if it is one that may. `seen`: bool (samples, sensors),
-    which sensors see the object; None where the data do not tell. All accuracies are fractions of
-    1.
+    anything reached a node that may answer. `rule`: who that is, and whose answer is taken.
+    `answer_shares`: float64 (configurations, nodes that may answer, as in `exits`), the share of
+    the samples that each answers. `traffic`: what the nodes send and hand over. `seen`: bool
+    (samples, sensors), which sensors see the object; None where the data do not tell. All
+    accuracies are fractions of 1.
     """
 
     topology: Topology
     configurations: Configurations
-    class_names: tuple[str, ...]
-    fallback: Fallback
+    classification: Classification
     counts: NDArray[np.int64]
     recalls: NDArray[np.float64]
     answered: Mask
     section_evaluations: int
-    answer: Answerer
-    policy: Policy
-    shares: NDArray[np.float64]
-    sends: NDArray[np.float64]
-    says: NDArray[np.float64]
-    message_bytes: Mapping[str, int]
+    rule: AnswerRule
+    answer_shares: NDArray[np.float64]
+    traffic: Traffic
     seen: Mask | None
     _case: _Recalls
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of `counts`."""
+        return self.classification.class_names
+
+    @property
+    def fallback(self) -> Fallback:
+        """The answer when nothing reaches a node that answers."""
+        return self.classification.fallback
 
     @property
     def survivabilities(self) -> tuple[str, ...]:
@@ -253,40 +261,8 @@ class Reliability:
 
     def exits(self, survivability: str) -> dict[str, float]:
         """Probability that each node's answer is taken, by name; the rest is the fallback's."""
-        expected = self.configurations.probabilities(survivability) @ self.shares
+        expected = self.configurations.probabilities(survivability) @ self.answer_shares
         return dict(zip(self._case.answering.nodes, map(float, expected), strict=True))
-
-    @property
-    def early(self) -> Mapping[str, float]:
-        """The thresholds below which nodes answer early, by node; empty where none does."""
-        return self._case.answering.early
-
-    def link_bytes(self, survivability: str) -> dict[str, float]:
-        """Payload that each link between two nodes is expected to be given an inference, in bytes.
-
-        As the sections give it, not encoded. A sender's message counts once for each of its links,
-        whether or not somebody is there to hear it, as a running node counts it.
-        """
-        expected = self.configurations.probabilities(survivability) @ self.sends
-        sent = dict(zip(self.topology.order, map(float, expected), strict=True))
-        return {
-            link.name: sent[link.source] * self.message_bytes.get(link.source, 0)
-            for link in self.topology.links
-            if link.source in sent
-        }
-
-    def payload_bytes(self, survivability: str) -> float:
-        """Payload of all links together that an inference is expected to take, in bytes."""
-        return sum(self.link_bytes(survivability).values())
-
-    def answers(self, survivability: str) -> float:
-        """Answers that all nodes together are expected to hand over an inference, no fallbacks.
-
-        They go to who collects them, and are no payload of a link.
-        """
-        expected = self.configurations.probabilities(survivability) @ self.says
-        places = [self.topology.order.index(node) for node in self._case.answering.nodes]
-        return float(expected[places].sum())
 
     def exit_accuracy(self, node: str, survivability: str) -> float | None:
         """Expected accuracy of one node's own answers, given that it has one; None if it never has.
@@ -350,13 +326,13 @@ class Reliability:
             "absent_classes": list(self.absent_classes),
             "reach_probability": {s: self.reach_probability(s) for s in self.survivabilities},
             "fallback": self.fallback,
-            "answer": self.answer,
+            "answer": self.rule.mode,
             "bound": self.bounds(),
             "exits": {s: self.exits(s) for s in self.survivabilities},
-            "early": dict(self.early),
-            "payload_bytes": {s: self.payload_bytes(s) for s in self.survivabilities},
-            "answers": {s: self.answers(s) for s in self.survivabilities},
-            "link_bytes": {s: self.link_bytes(s) for s in self.survivabilities},
+            "early": dict(self.rule.early),
+            "payload_bytes": {s: self.traffic.payload_bytes(s) for s in self.survivabilities},
+            "answers": {s: self.traffic.answers(s) for s in self.survivabilities},
+            "link_bytes": {s: self.traffic.link_bytes(s) for s in self.survivabilities},
         }
 
     def _accuracy(self, recalls: Array) -> Any:
@@ -369,77 +345,61 @@ class Reliability:
 def evaluate(
     topology: Topology,
     runner: Runner,
-    inputs: Mapping[str, Array],
-    labels: NDArray[np.int64],
-    *,
-    class_names: Sequence[str],
-    prior: Sequence[float],
+    samples: Labelled,
+    classification: Classification,
     survivabilities: Mapping[str, Survival],
-    fallback: Fallback = "prior",
-    answer: Answerer = "output",
-    policy: Policy = "maximal",
-    priority: Sequence[str] | None = None,
-    early: Mapping[str, float] | None = None,
-    limit: int = MOST_CONFIGURATIONS,
-    samples: int | None = None,
-    seed: int = 0,
+    *,
+    rule: AnswerRule = AnswerRule(),
+    sampling: Sampling = Sampling(),
 ) -> Reliability:
     """Expected accuracy over all failure configurations.
 
-    `inputs`: per sensor, an array with the samples first; `labels`: int (samples,);
-    `prior`: training frequency of each class. `answer`: who answers; with `any`, `policy` says
-    whose answer is taken, and `priority` is the order of that policy, as
-    `Reliability.priority` gives it for validation data. `early`: the thresholds of normalised
-    entropy below which nodes answer early, see `exits/early.py`; by default none does.
+    `samples`: of every sensor, and their labels; `classification`: the classes, the training
+    frequency of each, and the fallback. `rule`: who answers, whose answer is taken of several, and
+    who does so early; for the policy `priority`, its order is what `Reliability.priority` gives for
+    validation data. `sampling`: exact up to so many configurations, or an estimate with an
+    interval.
 
-    Exact up to `limit` configurations. Above it, or where `samples` says how many, configurations
-    are sampled from `seed`, and every estimate has an interval. Raises `InputError` for data that
-    do not fit.
+    Raises `InputError` for data that do not fit.
     """
+    names, prior, fallback = classification
     fallback_p = fallback_answer(fallback, prior)
-    configurations = find_configurations(
-        topology, survivabilities, limit=limit, samples=samples, seed=seed
-    )
-    classes = len(class_names)
+    configurations = find_configurations(topology, survivabilities, sampling)
+    classes = len(names)
     if len(fallback_p) != classes:
         raise InputError(f"expected a prior of {classes} classes, got {len(fallback_p)}")
-    answering = Answering(topology, answer, policy, priority=priority, early=early)
-    check_data(topology, inputs, labels, classes)
-    memo = SectionMemo(topology, runner, inputs)
-    case = _Recalls(memo, labels, fallback_p, classes, answering)
-    recalls, shares, sends, says = case.of_masks(configurations.masks)
+    bound = BoundRule(topology, rule)
+    check_data(topology, samples, classes)
+    memo = SectionMemo(topology, runner, samples.inputs)
+    case = _Recalls(memo, samples.labels, fallback_p, classes, bound)
+    recalls, shares, tensor_rates, answer_rates = case.of_masks(configurations.masks)
     return Reliability(
         topology=topology,
         configurations=configurations,
-        class_names=tuple(class_names),
-        fallback=fallback,
-        counts=np.bincount(labels, minlength=classes),
+        classification=Classification(tuple(names), tuple(prior), fallback),
+        counts=np.bincount(samples.labels, minlength=classes),
         recalls=recalls,
         answered=np.asarray(shares.any(axis=1)),
         section_evaluations=memo.evaluations,
-        answer=answer,
-        policy=policy,
-        shares=shares,
-        sends=sends,
-        says=says,
-        message_bytes=memo.message_bytes,
-        seen=views_seen(topology, inputs),
+        rule=bound.rule,
+        answer_shares=shares,
+        traffic=Traffic(bound, configurations, tensor_rates, answer_rates, memo.message_bytes),
+        seen=views_seen(topology, samples.inputs),
         _case=case,
     )
 
 
-def check_data(
-    topology: Topology, inputs: Mapping[str, Array], labels: NDArray[np.int64], classes: int
-) -> None:
+def check_data(topology: Topology, samples: Labelled, classes: int) -> None:
     """`InputError` for samples and labels that do not fit a topology and a number of classes."""
+    inputs, labels = samples.inputs, samples.labels
     missing = [s.name for s in topology.sensors if s.name not in inputs]
     if missing:
         raise InputError(f"no data for sensor {', '.join(missing)}; got {', '.join(inputs)}")
-    samples = {s.name: len(inputs[s.name]) for s in topology.sensors}
-    if not len(labels) or set(samples.values()) != {len(labels)}:
+    counts = {s.name: len(inputs[s.name]) for s in topology.sensors}
+    if not len(labels) or set(counts.values()) != {len(labels)}:
         raise InputError(
             f"expected as many samples, one at least, of each sensor as there are labels "
-            f"({len(labels)}), got {samples}"
+            f"({len(labels)}), got {counts}"
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise InputError(

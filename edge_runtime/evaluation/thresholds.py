@@ -12,18 +12,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answers.classification import Classification
 from ..answers.early import cascade
-from ..answers.fallback import Fallback, fallback_answer
-from ..answers.policies import Answerer, Policy
+from ..answers.fallback import fallback_answer
 from ..answers.probabilities import confidence, entropy
+from ..answers.rule import AnswerRule
 from ..arrays import Array
 from ..bundle.manifest import BUNDLE_FILE, NODE_FILE, encode, read_bundle
 from ..errors import InputError
-from ..failures.configurations import MOST_CONFIGURATIONS
-from ..failures.sampling import find_configurations
+from ..failures.sampling import Sampling, find_configurations
 from ..files import new_folder, sha256
+from ..samples import Labelled
 from ..topology import Survival, Topology
-from .answering import Answering, first_early
+from .answering import BoundRule, first_early
 from .cache import Runner, SectionMemo
 from .reliability import check_data
 
@@ -117,23 +118,19 @@ class Thresholds:
 def find_thresholds(
     topology: Topology,
     runner: Runner,
-    inputs: Mapping[str, Array],
-    labels: NDArray[np.int64],
-    *,
-    prior: Sequence[float],
+    samples: Labelled,
+    classification: Classification,
     survivabilities: Mapping[str, Survival],
-    fallback: Fallback = "prior",
-    answer: Answerer = "output",
-    policy: Policy = "maximal",
-    priority: Sequence[str] | None = None,
-    limit: int = MOST_CONFIGURATIONS,
-    seed: int = 0,
+    *,
+    rule: AnswerRule = AnswerRule(),
+    sampling: Sampling = Sampling(),
 ) -> Thresholds:
     """Try thresholds on held-out data, and say what each choice is worth.
 
     First the same for all exits; then, for rising worths of a byte, each node's in turn while the
     others stay, from where the worth before led. All of it is exact, as `reliability.evaluate` with
-    `early`, whose arguments these are; on the same data both agree.
+    thresholds in its rule, whose arguments these are; on the same data both agree. Thresholds that
+    `rule` has already are not looked at.
 
     Raises `InputError` where no node has an exit, and for data that do not fit.
     """
@@ -141,17 +138,18 @@ def find_thresholds(
         raise InputError(
             f"no node of {topology.name!r} has an exit, so none can answer early; train with exits"
         )
-    check_data(topology, inputs, labels, len(prior))
-    configurations = find_configurations(topology, survivabilities, limit=limit, seed=seed)
+    check_data(topology, samples, len(classification.prior))
+    configurations = find_configurations(topology, survivabilities, sampling)
     everyone = dict.fromkeys(topology.exits, 1.0)
-    answering = Answering(topology, answer, policy, priority=priority, early=everyone)
-    found, inverse = answering.situations(configurations.masks)
+    bound = BoundRule(topology, msgspec.structs.replace(rule, early=everyone))
+    found, inverse = bound.situations(configurations.masks)
     weights = {
         s: np.asarray(np.bincount(inverse, configurations.probabilities(s), len(found)), np.float64)
         for s in survivabilities
     }
-    memo = SectionMemo(topology, runner, inputs)
-    trial = _Trial(answering, memo, found, labels, fallback_answer(fallback, prior), weights)
+    memo = SectionMemo(topology, runner, samples.inputs)
+    fallback = fallback_answer(classification.fallback, classification.prior)
+    trial = _Trial(bound, memo, found, samples.labels, fallback, weights)
     nobody = dict.fromkeys(topology.exits, 0.0)
     without = trial.of(nobody)
     for threshold in GRID:
@@ -191,7 +189,7 @@ class _Trial:
 
     def __init__(
         self,
-        answering: Answering,
+        answering: BoundRule,
         memo: SectionMemo,
         situations: Sequence[tuple[int, ...]],
         labels: NDArray[np.int64],
@@ -274,7 +272,7 @@ class _Trial:
 
     @staticmethod
     def _given(
-        answering: Answering,
+        answering: BoundRule,
         memo: SectionMemo,
         states: Mapping[str, int],
         labels: NDArray[np.int64],

@@ -93,19 +93,27 @@ class SampledConfigurations(Configurations):
         return low, min(1.0, high)
 
 
+class Sampling(NamedTuple):
+    """Whether configurations are enumerated or drawn.
+
+    `limit`: the most that are enumerated, which gives exact numbers. Above it, or where
+    `configurations` says how many, they are drawn from `seed`, and every estimate has an interval.
+    """
+
+    limit: int = MOST_CONFIGURATIONS
+    configurations: int | None = None
+    seed: int = 0
+
+
 def find_configurations(
-    topology: Topology,
-    survivabilities: Mapping[str, Survival],
-    *,
-    limit: int = MOST_CONFIGURATIONS,
-    samples: int | None = None,
-    seed: int = 0,
+    topology: Topology, survivabilities: Mapping[str, Survival], sampling: Sampling = Sampling()
 ) -> Configurations:
-    """All configurations; where they are more than `limit`, or `samples` are asked for, some."""
+    """All configurations, or some, see `Sampling`."""
+    limit, wanted, seed = sampling
     fallible = uncertain_causes(failure_models(topology, survivabilities))
-    if samples is None and 1 << int(fallible.sum()) <= limit:
+    if wanted is None and 1 << int(fallible.sum()) <= limit:
         return enumerate_configurations(topology, survivabilities, limit=limit)
-    return sample_configurations(topology, survivabilities, samples or SAMPLES, seed=seed)
+    return sample_configurations(topology, survivabilities, wanted or SAMPLES, seed=seed)
 
 
 def sample_configurations(

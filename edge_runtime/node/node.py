@@ -5,7 +5,6 @@ What is decided when is `gather.py`'s; this only carries it out.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import get_args
 
@@ -13,10 +12,9 @@ import msgspec
 import numpy as np
 
 from ..answers.fallback import fallback_answer
-from ..answers.policies import Answerer
 from ..answers.probabilities import entropy, told
 from ..answers.records import METRICS_EVERY, Answer, Condition, Dropped, Metrics, Smoothed
-from ..answers.smoothing import Smoother, check_smoothing
+from ..answers.smoothing import Smoother
 from ..arrays import Array
 from ..bundle.manifest import NodeManifest
 from ..bundle.tensors import Section, complete
@@ -24,8 +22,9 @@ from ..clock import SECOND, FrameClock
 from ..errors import InputError
 from ..process.memory import resident_mb
 from ..transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
-from ..transport.wire import Encoding, Message, encode, short_fingerprint
+from ..transport.wire import Message, encode, short_fingerprint
 from .assembler import Gather, Ready
+from .settings import Clocks, LiveSettings
 from .sources import Source
 from .status import Notice
 
@@ -42,17 +41,9 @@ class Node:
         transport: its way to the others, not yet claimed.
         sources: of every sensor that it hosts, by name.
         frames: which frame an instant belongs to; needed where there are sources.
-        deadline_ns: the deployment's, from capture to answer.
-        lease_ns: after how long without a sign of life the others take this process for dead.
-        settle_ns: how long the transport may take to see that they did.
-        encoding: of float32 messages.
-        answer: with `any`, a node that has an exit says what it answers.
-        early: whether it answers early where its `node.json` has a threshold; then its exit says
-            what it answers in any case.
-        smooth_ns: half-life by which the output node smooths its answers beside giving them as
-            they are, see `Smoother`; None for not at all.
-        clock: monotonic nanoseconds.
-        wall: wall clock nanoseconds, for people only.
+        settings: the deployment's. Where any exit may answer, one on this node says what it
+            answers; so does one that has a threshold and may answer early.
+        clocks: where it reads the time.
         notice: called with what a person should hear of, and the name of the peer or sensor.
 
     Raises `InputError` for links, inputs or sources that do not fit, when made.
@@ -65,16 +56,9 @@ class Node:
         transport: Transport,
         sources: Mapping[str, Source],
         frames: FrameClock | None,
+        settings: LiveSettings,
         *,
-        deadline_ns: int,
-        lease_ns: int = SECOND // 2,
-        settle_ns: int = SECOND // 10,
-        encoding: Encoding = "raw",
-        answer: Answerer = "output",
-        early: bool = False,
-        smooth_ns: int | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
-        wall: Callable[[], int] = time.time_ns,
+        clocks: Clocks = Clocks(),
         notice: Callable[[Notice, str], None] = lambda what, name: None,
     ) -> None:
         _check(manifest, sources, frames)
@@ -83,14 +67,13 @@ class Node:
         self._transport = transport
         self._sources = dict(sources)
         self._frames = frames
-        self._encoding = encoding
-        self._threshold = (manifest.early or 0.0) if early else 0.0
-        check_smoothing(smooth_ns, answer, early=early)
+        self._encoding = settings.encoding
+        self._threshold = settings.rule.early.get(manifest.node, 0.0)
         self._smoother = None
-        if smooth_ns is not None and not manifest.outgoing:
-            self._smoother = Smoother(manifest.prior or (), smooth_ns)
-        self._exits = manifest.exit and (answer == "any" or self._threshold > 0)
-        self._clock, self._wall = clock, wall
+        if settings.smooth_ns is not None and not manifest.outgoing:
+            self._smoother = Smoother(manifest.prior or (), settings.smooth_ns)
+        self._exits = manifest.exit and (settings.rule.mode == "any" or self._threshold > 0)
+        self._clock, self._wall = clocks
         self._notice = notice
         self._fingerprint = short_fingerprint(manifest.fingerprint)
         self._linked = {*manifest.senders, *manifest.outgoing}
@@ -98,7 +81,7 @@ class Node:
         self._conditions: dict[str, Condition] = {}
         self._ended, self._refused = set[str](), set[str]()
         self._stopped = self._named = False
-        self._pause, self._settle = 7 * lease_ns // 10, 2 * settle_ns
+        self._pause, self._settle = 7 * settings.lease_ns // 10, 2 * settings.settle_ns
         self._quiet_until = 0
         self._sensed = -1
         self._told = 0
@@ -108,10 +91,10 @@ class Node:
             manifest.node,
             manifest.incoming,
             section.inputs,
-            budget_ns=int(manifest.budget * deadline_ns),
-            deadline_ns=deadline_ns,
+            budget_ns=int(manifest.budget * settings.deadline_ns),
+            deadline_ns=settings.deadline_ns,
             fingerprint=self._fingerprint,
-            start_ns=clock(),
+            start_ns=self._clock(),
         )
         for link in manifest.incoming:
             if link.sensor and link.source not in self._sources:

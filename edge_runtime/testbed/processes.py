@@ -14,12 +14,12 @@ from typing import Literal, Self
 
 import msgspec
 
-from ..answers.policies import Answerer
 from ..bundle.manifest import read_bundle
 from ..errors import InputError
+from ..node.settings import LiveSettings
 from ..process.launch import command, environment
+from ..topology import Topology
 from ..transport.deployment import Deployment
-from ..transport.wire import Encoding
 
 #: `running` as far as its process goes; `killed` and `hung` were done to it; `crashed` was not.
 ProcessState = Literal["running", "hung", "killed", "crashed"]
@@ -44,15 +44,12 @@ class LocalDeployment:
         bundle: the bundle's folder.
         sources: where each sensor's views come from, as for `--source`.
         folder: for `deployment.json` and the nodes' logs.
-        fps: frames a second.
-        deadline_ms: from capture to answer.
-        encoding: of messages.
+        settings: by which all of them run; where its rule has thresholds, nodes answer early, each
+            by its own.
         deployment: where the nodes are; by default on free loopback ports.
-        answer: who answers: the output node, or any node that has an exit.
-        early: whether nodes answer early, by the bundle's thresholds.
-        smooth_ns: half-life by which the output node smooths its answers, or None.
 
     Attributes:
+        settings: as given.
         deployment: the same, with frames counted from the moment this was made.
         folders: each node's, of the bundle; another one is used from the node's next start on.
         crashes: nodes that ended without being told to, or not well, in order.
@@ -63,20 +60,13 @@ class LocalDeployment:
         bundle: str | Path,
         sources: Mapping[str, str | Path],
         folder: str | Path,
+        settings: LiveSettings = LiveSettings(),
         *,
-        fps: float = 30.0,
-        deadline_ms: float = 100.0,
-        encoding: Encoding = "raw",
         deployment: Deployment | None = None,
-        answer: Answerer = "output",
-        early: bool = False,
-        smooth_ns: int | None = None,
     ) -> None:
         self.bundle, self.folder = Path(bundle), Path(folder)
         self._manifest, self._nodes = read_bundle(bundle)
-        self._options = ["--fps", str(fps), "--deadline", str(deadline_ms), "--encoding", encoding]
-        self._options += ["--answer", answer, *(["--early"] if early else [])]
-        self._options += [] if smooth_ns is None else ["--smooth", f"{smooth_ns / 1e6:f}ms"]
+        self.settings, self._options = settings, _options(settings)
         self._sources = {sensor: str(source) for sensor, source in sources.items()}
         self._processes: dict[str, _Process] = {}
         self.folders = {node: self.bundle / "nodes" / node for node in self.nodes}
@@ -84,7 +74,7 @@ class LocalDeployment:
         self.deployment = msgspec.structs.replace(
             deployment or Deployment.on_one_host(self.nodes, name="local", first_port=None),
             epoch=time.time(),
-            deadline_ms=deadline_ms,
+            deadline_ms=settings.deadline_ns / 1e6,
         )
         self.path = self.folder / "deployment.json"
         self.deployment.save(self.path)
@@ -92,7 +82,12 @@ class LocalDeployment:
     @property
     def nodes(self) -> tuple[str, ...]:
         """Their names, in topology order."""
-        return self._manifest.topology.order
+        return self.topology.order
+
+    @property
+    def topology(self) -> Topology:
+        """The bundle's."""
+        return self._manifest.topology
 
     @property
     def states(self) -> dict[str, ProcessState]:
@@ -208,3 +203,13 @@ class LocalDeployment:
             if process.state in ("running", "hung") and process.popen.poll() is not None:
                 process.state = "crashed"
                 self.crashes.append(node)
+
+
+def _options(settings: LiveSettings) -> list[str]:
+    """Settings as the options of `ddnn-edge run`."""
+    options = ["--fps", str(settings.fps), "--deadline", str(settings.deadline_ns / 1e6)]
+    options += ["--encoding", settings.encoding, "--answer", settings.rule.mode]
+    options += ["--early"] if settings.rule.early else []
+    if settings.smooth_ns is not None:
+        options += ["--smooth", f"{settings.smooth_ns / 1e6:f}ms"]
+    return options

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answers.fallback import fallback_answer
-from ..answers.policies import Answerer, Policy
 from ..answers.records import Answer
+from ..answers.rule import AnswerRule
 from ..arrays import Array
 from ..errors import InputError
-from ..evaluation.answering import Taken, answering_of
+from ..evaluation.answering import BoundRule, Taken
 from ..evaluation.bundle import Bundle
 from ..evaluation.cache import SectionMemo
 from ..transport.wire import Encoding, Message, decode, encode
@@ -66,8 +66,8 @@ def read_answers(path: str | Path) -> list[Recorded]:
 class Replay:
     """Answers, computed again from the state that each claims.
 
-    `inputs`: per sensor, samples first; frame i shows sample i modulo their number. `answer`,
-    `policy`, `early`: who answers, and whose answer is taken, see `BundleManifest.answering`.
+    `inputs`: per sensor, samples first; frame i shows sample i modulo their number. `rule`:
+    who answers, and whose answer is taken, see `BundleManifest.rule`.
     """
 
     def __init__(
@@ -75,12 +75,9 @@ class Replay:
         bundle: Bundle,
         inputs: Mapping[str, Array],
         encoding: Encoding = "raw",
-        *,
-        answer: Answerer = "output",
-        policy: Policy = "maximal",
-        early: bool = False,
+        rule: AnswerRule = AnswerRule(),
     ) -> None:
-        self.answering = answering_of(bundle.manifest, answer, policy, early=early)
+        self.answering = BoundRule(bundle.manifest.topology, rule)
         self._bundle, self._inputs, self._encoding = bundle, inputs, encoding
         self.samples = len(next(iter(inputs.values())))
         self._tolerance = TOLERANCES[encoding]
@@ -142,7 +139,7 @@ class Replay:
     def right(self, labels: NDArray[np.int64], situation: Sequence[int]) -> NDArray[np.bool_]:
         """On which samples the answer taken in a situation is right; bool (samples,).
 
-        `situation`: see `Answering.situations`.
+        `situation`: see `BoundRule.situations`.
         """
         taken = self._taken(situation)
         prior = fallback_answer("prior", self._bundle.manifest.prior).argmax()

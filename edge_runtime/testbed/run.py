@@ -202,52 +202,70 @@ class Monitor(Protocol):
         """Called when the run is over."""
 
 
+Plan = Sequence[Injection] | Drawing | Listing
+
+
+class RunPlan(NamedTuple):
+    """What is done to a deployment, and for how long.
+
+    `events`: faults by the time, or configurations to hold. `frames`: how many shall count; None
+    for as many as there are until the run is stopped.
+    """
+
+    events: Plan = ()
+    frames: int | None = None
+
+
+class Parts(NamedTuple):
+    """Who takes a run's record piece by piece, so that a run without an end does not grow.
+
+    `take` is given what is over for longer than `keep_s`, in seconds: after that no answer to a
+    frame is expected any more.
+    """
+
+    take: Callable[[Record], None]
+    keep_s: float = 60.0
+
+
 class LiveRun:
     """Runs a deployment that has been started, and injects faults into it.
 
-    A run without an end does not grow: `part` is given what is over for longer than `keep_s`, piece
-    by piece, and the record that `run` returns is that of the rest.
-
     Args:
         deployment: whose processes have been started.
-        topology: of its bundle.
         transport: an observer's, which follows `ANSWERS` and `METRICS`.
         clock: the frame clock of the deployment.
-        deadline_ns: from capture to answer.
-        plan: faults by the time, or configurations to hold.
-        frames: how many shall count; None for as many as there are until `stop`.
+        plan: what is done to it, and for how long.
         monitor: shows it to a person.
         observer: one that has taken the transport's events before.
         now: monotonic nanoseconds.
-        part: called with every part of the record but the last; without it there is but one.
-        keep_s: seconds after which no answer to a frame is expected any more.
+        parts: who takes every part of the record but the last, which `run` returns; without it
+            there is but one.
     """
 
     def __init__(
         self,
         deployment: LocalDeployment,
-        topology: Topology,
         transport: Transport,
         clock: FrameClock,
+        plan: RunPlan = RunPlan(),
         *,
-        deadline_ns: int,
-        plan: Sequence[Injection] | Drawing | Listing = (),
-        frames: int | None = None,
         monitor: Monitor | None = None,
         observer: Observer | None = None,
         now: Callable[[], int] = time.monotonic_ns,
-        part: Callable[[Record], None] | None = None,
-        keep_s: float = 60.0,
+        parts: Parts | None = None,
     ) -> None:
-        self.deployment, self.topology = deployment, topology
+        self.deployment = deployment
+        self.topology = topology = deployment.topology
+        deadline_ns = deployment.settings.deadline_ns
         self.observer = observer or Observer(topology)
         self.record = Record(topology, clock, deadline_ns, first=0)
         self._transport, self._clock, self._deadline = transport, clock, deadline_ns
-        self._plan, self._wanted, self._monitor, self._now = plan, frames, monitor, now
+        (self._plan, self._wanted), self._monitor, self._now = plan, monitor, now
         self._down: set[str] = set()
         self._stopped = False
         self._looked = self._shown = 0
-        self._part, self._keep = part, int(keep_s * SECOND)
+        self._parts = parts
+        self._keep = 0 if parts is None else int(parts.keep_s * SECOND)
         self._begun = 0
         self._down_ns: Counter[str] = Counter()
 
@@ -289,7 +307,7 @@ class LiveRun:
             if last is not None:
                 until = min(until, self._clock.begins(last) + self._deadline)
             self._watch(until)
-            if self._part is not None:
+            if self._parts is not None:
                 at = self._clock.frame(self._now() - self._keep)
                 self.record.counted = list(range(self.record.first, at))
                 self._split(at)
@@ -325,7 +343,7 @@ class LiveRun:
     def _split(self, at: int) -> None:
         """Give what is before a frame away, if it is enough to be worth it."""
         record = self.record
-        if self._part is None or at < record.first + PART:
+        if self._parts is None or at < record.first + PART:
             return
         answers, heard = self.observer.give_away(at, self._next_frame())
         phases = record.phases
@@ -334,7 +352,7 @@ class LiveRun:
             phases[: len(phases) - len(record.phases)], self._begun, record.phases[0].start_ns
         )
         part.fill(answers, heard)
-        self._part(part)
+        self._parts.take(part)
 
     # -- faults ------------------------------------------------------------------------------------
 

@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from ..failures.configurations import enumerate_configurations
 from ..topology import Survival, Topology
-from .faults import Injection
 from .replay import Replay
-from .run import Drawing, Listing, Record
-
-Plan = Sequence[Injection] | Drawing | Listing
+from .run import Drawing, Listing, Plan, Record
 
 #: Of the normal distribution, two-sided 99.9%.
 Z = 3.2905

@@ -16,9 +16,11 @@ from hypothesis import given, settings
 import ddnn_tf
 from ddnn_tf import figures
 from ddnn_tf.report import PICTURES, Report, write_report
+from edge_runtime.answers.classification import Classification
 from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.reliability import evaluate
+from edge_runtime.samples import LabelledArrays
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from edge_runtime.topology.topology import Tier
 
@@ -65,11 +67,9 @@ def report(
         evaluate(
             topology,
             Adding(),
-            views,
-            labels,
-            class_names=classes,
-            prior=[0.2] * (len(classes) - 1) + [0.6],
-            survivabilities={s: s for s in topology.survivabilities},
+            LabelledArrays(views, labels),
+            Classification(tuple(classes), (*[0.2] * (len(classes) - 1), 0.6)),
+            {s: s for s in topology.survivabilities},
         )
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
-from edge_runtime.answers.policies import Answerer
+from edge_runtime.answers.policies import AnswerMode
 from edge_runtime.answers.records import Answer, Metrics
 from edge_runtime.arrays import Array, TensorSpec
 from edge_runtime.bundle.manifest import IncomingLink, NodeManifest, ReliabilityTable
@@ -16,6 +16,7 @@ from edge_runtime.bundle.tensors import complete, named
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.evaluation.cache import SectionMemo
 from edge_runtime.node.node import Node
+from edge_runtime.node.settings import Clocks, LiveSettings
 from edge_runtime.node.sources import Source
 from edge_runtime.node.status import Notice
 from edge_runtime.topology import Topology
@@ -120,7 +121,7 @@ class Nodes:
         tensors: Mapping[str, int] | None = None,
         encoding: Encoding = "raw",
         deadline_ns: int = 100 * MS,
-        answer: Answerer = "output",
+        answer: AnswerMode = "output",
         early: Mapping[str, float] | None = None,
         smooth_ns: int | None = None,
     ) -> None:
@@ -162,13 +163,13 @@ class Nodes:
             transport,
             hosted,
             self.frames if hosted else None,
-            deadline_ns=self.deadline_ns,
-            encoding=self.encoding,
-            answer=self.answer,
-            early=bool(self.early),
-            smooth_ns=self.smooth_ns,
-            clock=lambda: self.now,
-            wall=lambda: self.wall,
+            LiveSettings(
+                deadline_ns=self.deadline_ns,
+                encoding=self.encoding,
+                rule=manifest.rule(self.answer, early=bool(self.early)),
+                smooth_ns=self.smooth_ns,
+            ),
+            clocks=Clocks(lambda: self.now, lambda: self.wall),
             notice=lambda what, about: self.notices.append((name, what, about)),
         )
         node.start()

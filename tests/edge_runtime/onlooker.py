@@ -81,7 +81,7 @@ class Onlooker:
             most_open=most_open,
             most_closed=most_closed,
             model=model,
-            early=self.depths,
+            early_depths=self.depths,
         )
         self.observer = Observer(topology, self.chooser)
         self.taken: dict[int, Taken] = {}

@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.evaluation.bundle import Bundle
+from edge_runtime.node.settings import LiveSettings
 from edge_runtime.samples import Samples
 from edge_runtime.testbed.observer import Observer
 from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.testbed.replay import Replay
-from edge_runtime.testbed.run import Drawing, Listing, LiveRun, Phase, Record
+from edge_runtime.testbed.run import Drawing, Listing, LiveRun, Phase, Record, RunPlan
 from edge_runtime.testbed.run_report import Verdict, judge
 from edge_runtime.transport.base import ANSWERS, METRICS, Transport
 from edge_runtime.transport.deployment import Deployment
@@ -72,6 +74,7 @@ class Live:
         encoding: Any = "raw",
         fps: float = FPS,
         deadline_ms: float = DEADLINE_MS,
+        rule: AnswerRule = AnswerRule(),
         nodes: Callable[..., LocalDeployment] = LocalDeployment,
         watcher: Callable[[Deployment, Path], Transport] = looking_on,
     ) -> None:
@@ -80,14 +83,11 @@ class Live:
         self.samples = Samples.load_npz(it.test)
         self.encoding = encoding
         folder.mkdir(exist_ok=True)
-        self.deadline_ns = int(deadline_ms * 1e6)
         self.nodes = nodes(
             it.bundle,
             dict.fromkeys(self.topology.sensor_names, it.test),
             folder,
-            fps=fps,
-            deadline_ms=deadline_ms,
-            encoding=encoding,
+            LiveSettings(fps=fps, deadline_ns=int(deadline_ms * 1e6), encoding=encoding, rule=rule),
         )
         epoch = self.nodes.deployment.epoch
         assert epoch is not None
@@ -110,12 +110,9 @@ class Live:
         """Run configurations and judge what was answered."""
         run = LiveRun(
             self.nodes,
-            self.topology,
             self.transport,
             self.clock,
-            deadline_ns=self.deadline_ns,
-            plan=plan,
-            frames=frames,
+            RunPlan(plan, frames),
             observer=self.observer,
         )
         record = run.run()
@@ -132,13 +129,13 @@ class Live:
         body()
         # The frames that began before it ended, once their deadline is over.
         last = self.clock.frame(time.monotonic_ns())
-        over = self.clock.begins(last) + self.deadline_ns
+        over = self.clock.begins(last) + self.nodes.settings.deadline_ns
         self.watch(lambda: time.monotonic_ns() > over, "the last deadline")
         self.watch(lambda: self.clock.frame(time.monotonic_ns()) > last, "the next frame")
         record = Record(
             self.topology,
             self.clock,
-            self.deadline_ns,
+            self.nodes.settings.deadline_ns,
             first=first,
             last=last,
             counted=list(range(first, last + 1)),

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ import numpy as np
 import pytest
 
 from edge_runtime.answers.records import Answer
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.bundle.manifest import read_bundle
 from edge_runtime.cli.main import main
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.thresholds import write_thresholds
-from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.testbed.replay import Replay
 from tests.commands import Deployed, call, deploy_small
 from tests.end_to_end.live import LIMIT, Live, command, live, until
@@ -95,8 +94,7 @@ def watched(
 
 
 def test_watch_takes_one_answer_a_frame_of_any_exit(deployed: Deployed, tmp_path: Path) -> None:
-    nodes = partial(LocalDeployment, answer="any")
-    with live(deployed, tmp_path / "nodes", nodes=nodes) as deployment:
+    with live(deployed, tmp_path / "nodes", rule=AnswerRule("any")) as deployment:
         options = ("--answer", "any", "--bundle", deployed.bundle)
         with watched(deployment, *options) as (read, said):
             # It may be linked to the exits before it is to the output node.
@@ -104,20 +102,20 @@ def test_watch_takes_one_answer_a_frame_of_any_exit(deployed: Deployed, tmp_path
             deployment.nodes.kill("top")
             until(lambda: read().node != "top", "an answer of an exit")
             after = [read() for _ in range(10)]
-        replay = Replay(Bundle(deployed.bundle), deployment.samples.inputs, answer="any")
+        replay = Replay(Bundle(deployed.bundle), deployment.samples.inputs, rule=AnswerRule("any"))
     assert {answer.node for answer in after} <= {"left", "right"}
     assert replay.count(said) == (len(said), 0)
 
 
 def test_watch_takes_early_answers(sure: Deployed, tmp_path: Path) -> None:
-    nodes = partial(LocalDeployment, early=True)
-    with live(sure, tmp_path / "nodes", nodes=nodes) as deployment:
+    rule = read_bundle(sure.bundle)[0].rule(early=True)
+    with live(sure, tmp_path / "nodes", rule=rule) as deployment:
         with watched(deployment, "--early", "--bundle", sure.bundle) as (read, said):
             until(lambda: read().early, "an early answer")
             deployment.nodes.kill("left")
             until(lambda: read().node == "top", "an answer of the output node")
             after = [read() for _ in range(10)]
-        replay = Replay(Bundle(sure.bundle), deployment.samples.inputs, early=True)
+        replay = Replay(Bundle(sure.bundle), deployment.samples.inputs, rule=rule)
     assert {(answer.node, answer.early) for answer in said} == {("left", True), ("top", False)}
     assert {answer.node for answer in after} == {"top"}
     assert replay.count(said) == (len(said), 0)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf import Topology, datasets, expected_accuracy, train
 from ddnn_tf.training import Recipe
+from edge_runtime.answers.classification import Classification
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.samples import Samples
@@ -76,11 +77,9 @@ def test_activities_survive_failures_on_the_health_topology(motions: Path, tmp_p
     deployed = evaluate(
         topology,
         Bundle(tmp_path / "bundle"),
-        test.inputs,
-        test.labels,
-        class_names=ACTIVITIES,
-        prior=model.prior,
-        survivabilities={name: name for name in SURVIVAL},
+        test,
+        Classification(ACTIVITIES, model.prior),
+        {name: name for name in SURVIVAL},
     )
     for name in SURVIVAL:
         assert deployed.expected_accuracy(name) == pytest.approx(report.expected_accuracy(name))

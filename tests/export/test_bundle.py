@@ -14,6 +14,7 @@ import edge_runtime.bundle.sections
 import export.artifact
 import export.bundle
 from ddnn_tf.model import build
+from edge_runtime.answers.classification import Classification
 from edge_runtime.arrays import Array
 from edge_runtime.bundle.litert import LiteRTSection
 from edge_runtime.bundle.manifest import read_bundle, read_node
@@ -25,6 +26,7 @@ from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.failures.configurations import draw, enumerate_configurations, output_states
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.files import sha256
+from edge_runtime.samples import LabelledArrays
 from edge_runtime.topology import Topology
 from export import ParityError, export_bundle
 from export.litert import convert
@@ -141,11 +143,9 @@ def accuracy(exported: Any, runner: Any, data: Any) -> dict[str, float]:
     found = evaluate(
         exported.topology,
         runner,
-        data.inputs,
-        data.labels,
-        class_names=CLASSES,
-        prior=(0.2, 0.5, 0.3),
-        survivabilities={"low": "low", "high": "high"},
+        data,
+        Classification(CLASSES, (0.2, 0.5, 0.3)),
+        {"low": "low", "high": "high"},
     )
     return {s: found.expected_accuracy(s) for s in ("low", "high")}
 
@@ -373,11 +373,9 @@ def test_the_posters_bundle_is_exact_over_all_256_configurations(tmp_path: Path)
     found = evaluate(
         topology,
         Bundle(tmp_path / "bundle"),
-        inputs,
-        labels,
-        class_names=CLASSES,
-        prior=model.prior,
-        survivabilities={"low": "low"},
+        LabelledArrays(inputs, labels),
+        Classification(CLASSES, model.prior),
+        {"low": "low"},
     )
     assert found.section_evaluations == 102
     assert found.all_alive == 1.0

@@ -10,6 +10,8 @@ import pytest
 
 from ddnn_tf.evaluation import expected_accuracy
 from ddnn_tf.model import build
+from edge_runtime.answers.classification import Classification
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.bundle.litert import LiteRTSection
 from edge_runtime.bundle.manifest import Quantization, read_bundle
 from edge_runtime.bundle.saved_model import SavedModelSection
@@ -50,17 +52,9 @@ def bundle(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def evaluated(runner: Any, **options: Any) -> Any:
-    arguments: dict[str, Any] = {"survivabilities": SURVIVAL, **options}
-    return evaluate(
-        EXITS,
-        runner,
-        VALIDATION.inputs,
-        VALIDATION.labels,
-        class_names=CLASSES,
-        prior=(1 / 3,) * 3,
-        **arguments,
-    )
+def evaluated(runner: Any, survivabilities: Any = SURVIVAL, rule: Any = AnswerRule()) -> Any:
+    classification = Classification(CLASSES, (1 / 3,) * 3)
+    return evaluate(EXITS, runner, VALIDATION, classification, survivabilities, rule=rule)
 
 
 @pytest.mark.parametrize("quantization", TOLERANCES)
@@ -101,10 +95,10 @@ def test_a_node_with_an_exit_knows_what_its_answers_mean_and_are_worth(bundle: P
 
 
 def test_the_bundle_answers_from_any_exit_as_the_model_does(model: Any, bundle: Path) -> None:
-    deployed = evaluated(Bundle(bundle), answer="any")
+    deployed = evaluated(Bundle(bundle), rule=AnswerRule("any"))
     trained = expected_accuracy(model, VALIDATION, SURVIVAL, answer="any")
     assert deployed.accuracies == pytest.approx(trained.accuracies)
-    assert deployed.shares == pytest.approx(trained.shares)
+    assert deployed.answer_shares == pytest.approx(trained.answer_shares)
     assert deployed.section_evaluations == trained.section_evaluations
     assert deployed.exits("half")["left"] == pytest.approx(0.5 * 0.9)
 
@@ -113,7 +107,7 @@ def test_frames_are_answered_by_whoever_can(bundle: Path) -> None:
     masks = enumerate_configurations(EXITS, {"s": {"left": 0.5, "top": 0.5, "cam0": 0.5}}).masks
     inputs = {name: x[: len(masks)] for name, x in VALIDATION.inputs.items()}
     found = Bundle(bundle)
-    answers = found.answer(inputs, masks, "any")
+    answers = found.answer(inputs, masks, AnswerRule("any"))
     alone = found.answer(inputs, masks)
     for i, mask in enumerate(masks):
         up = reference.working(EXITS, mask)
@@ -258,11 +252,11 @@ def test_frames_are_answered_early_as_an_evaluation_says(copied: Path) -> None:
     write_thresholds(copied, {"left": 0.9})
     found = Bundle(copied)
     masks = np.ones((len(VALIDATION.labels), len(EXITS.elements)), bool)
-    answers = found.answer(VALIDATION.inputs, masks, early=True)
+    answers = found.answer(VALIDATION.inputs, masks, found.manifest.rule(early=True))
     alone = found.answer(VALIDATION.inputs, masks)
-    expected = evaluated(found, early={"left": 0.9})
+    expected = evaluated(found, rule=AnswerRule(early={"left": 0.9}))
     share = float(np.mean([node == "left" for node in answers.nodes]))
-    assert share == pytest.approx(expected.shares[0, 1])
+    assert share == pytest.approx(expected.answer_shares[0, 1])
     assert 0 < share < 1
     for i, node in enumerate(answers.nodes):
         if node == "top":

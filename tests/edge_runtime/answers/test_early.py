@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.answers.policies import ANSWERERS, Answerer, highest_first
+from edge_runtime.answers.policies import ANSWER_MODES, AnswerMode, highest_first
 from edge_runtime.answers.probabilities import entropy
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Topology
@@ -46,7 +47,7 @@ def brute_force(
     labels: Array,
     survival: Mapping[str, float],
     thresholds: Mapping[str, float],
-    answer: Answerer,
+    answer: AnswerMode,
 ) -> tuple[float, dict[str, float], dict[str, float], float]:
     """Expected accuracy, shares by node of answers and of tensors sent, answers; by the sample."""
     accuracy, said, count = 0.0, 0.0, len(labels)
@@ -81,7 +82,7 @@ def taken(
     one: Mapping[str, Array],
     up: set[str],
     early: set[str],
-    answer: Answerer,
+    answer: AnswerMode,
 ) -> str | None:
     everybody = reference.exit_states(topology, up)
     # Of equals, the first.
@@ -105,18 +106,18 @@ def taken(
 @given(
     data=st.data(),
     topology=topologies(exits=True),
-    answer=st.sampled_from(ANSWERERS),
+    answer=st.sampled_from(ANSWER_MODES),
     seed=st.integers(0, 1000),
 )
 def test_any_topology_equals_brute_force(
-    data: st.DataObject, topology: Topology, answer: Answerer, seed: int
+    data: st.DataObject, topology: Topology, answer: AnswerMode, seed: int
 ) -> None:
     assume(topology.exits)
     survival = data.draw(survivabilities(topology, most=4))
     chosen = data.draw(st.sets(st.sampled_from(topology.exits), min_size=1))
     thresholds = {node: data.draw(st.floats(0.001, 1)) for node in sorted(chosen)}
     found, runner, inputs, labels = measured(
-        topology, survival, 6, seed, answer=answer, early=thresholds
+        topology, survival, 6, seed, rule=AnswerRule(answer, early=thresholds)
     )
     assert found.section_evaluations == len(runner.calls)
     accuracy, shares, sends, said = brute_force(
@@ -126,36 +127,42 @@ def test_any_topology_equals_brute_force(
     exits = found.exits("s")
     assert exits == pytest.approx({n: shares.get(n, 0.0) for n in exits}, abs=1e-9)
     assert shares.keys() <= exits.keys()
-    sent = found.link_bytes("s")
+    sent = found.traffic.link_bytes("s")
     for link in topology.links:
         if link.source in sends:
             size = runner.message_bytes(link.source)
             assert sent[link.name] == pytest.approx(sends[link.source] * size, abs=1e-9)
         else:
             assert link.name not in sent
-    assert found.answers("s") == pytest.approx(said, abs=1e-9)
-    assert found.payload_bytes("s") == pytest.approx(sum(sent.values()))
+    assert found.traffic.answers("s") == pytest.approx(said, abs=1e-9)
+    assert found.traffic.payload_bytes("s") == pytest.approx(sum(sent.values()))
 
 
 def test_only_what_is_below_the_threshold_is_early() -> None:
     topology = chain_topology().with_exits()
     survival = {"left": 0.6, "right": 0.7, "middle": 0.8}
     plain, *_ = measured(topology, survival, 20, 1)
-    never, *_ = measured(topology, survival, 20, 1, early=dict.fromkeys(topology.exits, 0.0))
+    never, *_ = measured(
+        topology, survival, 20, 1, rule=AnswerRule(early=dict.fromkeys(topology.exits, 0.0))
+    )
     assert never.to_dict() | {"early": {}, "exits": plain.to_dict()["exits"]} == plain.to_dict()
-    assert plain.payload_bytes("s") == pytest.approx(24 * (0.6 + 0.7 + (1 - 0.4 * 0.3) * 0.8))
-    always, *_ = measured(topology, survival, 20, 1, early=dict.fromkeys(topology.exits, 1.0))
-    assert always.payload_bytes("s") == 0
+    assert plain.traffic.payload_bytes("s") == pytest.approx(
+        24 * (0.6 + 0.7 + (1 - 0.4 * 0.3) * 0.8)
+    )
+    always, *_ = measured(
+        topology, survival, 20, 1, rule=AnswerRule(early=dict.fromkeys(topology.exits, 1.0))
+    )
+    assert always.traffic.payload_bytes("s") == 0
     assert always.exits("s")["middle"] == always.exits("s")["top"] == 0
-    some, *_ = measured(topology, survival, 20, 1, early={"middle": 1.0})
-    assert some.payload_bytes("s") == pytest.approx(24 * (0.6 + 0.7))
+    some, *_ = measured(topology, survival, 20, 1, rule=AnswerRule(early={"middle": 1.0}))
+    assert some.traffic.payload_bytes("s") == pytest.approx(24 * (0.6 + 0.7))
     assert some.exits("s")["middle"] == pytest.approx((1 - 0.4 * 0.3) * 0.8)
 
 
 def test_early_answers_need_no_further_section_evaluations() -> None:
     topology = Topology.load("poster-residual").with_exits()
     early = dict.fromkeys(topology.exits, 0.5)
-    found, runner, _, _ = measured(topology, "low", 3, 0, early=early)
+    found, runner, _, _ = measured(topology, "low", 3, 0, rule=AnswerRule(early=early))
     assert found.section_evaluations == len(runner.calls) == 102
     assert 0 < found.exits("s")["cloud"] < 1
     bounds = found.bounds()["s"]
@@ -169,6 +176,6 @@ def test_entropy_is_from_0_to_1() -> None:
 
 def test_a_threshold_that_no_exit_has_is_refused() -> None:
     with pytest.raises(InputError, match=r"of nodes with an exit \(left, right\), got one of 'top"):
-        measured(small_topology().with_exits(), None, 3, 0, early={"top": 0.5})
+        measured(small_topology().with_exits(), None, 3, 0, rule=AnswerRule(early={"top": 0.5}))
     with pytest.raises(InputError, match="from 0 to 1 for 'left', got"):
-        measured(small_topology().with_exits(), None, 3, 0, early={"left": 1.5})
+        measured(small_topology().with_exits(), None, 3, 0, rule=AnswerRule(early={"left": 1.5}))

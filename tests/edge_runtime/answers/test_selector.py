@@ -221,7 +221,7 @@ def early(frame: int, node: str, p: float = 0.9) -> Answer:
 
 
 def test_an_early_answer_is_taken_once_nobody_can_better_it() -> None:
-    found = warm(early=EARLY)
+    found = warm(early_depths=EARLY)
     found.take(early(1, "left"), 0)
     assert found.ready(0) is None, "right may be surer"
     found.take(said(1, "right", 0.99), 0)
@@ -235,7 +235,7 @@ def test_an_early_answer_is_taken_once_nobody_can_better_it() -> None:
 
 @pytest.mark.parametrize(("p", "who"), [(0.8, "left"), (0.9, "right"), (0.95, "right")])
 def test_of_early_answers_of_one_depth_the_surest_is_taken(p: float, who: str) -> None:
-    found = warm(early=EARLY)
+    found = warm(early_depths=EARLY)
     for answer in (early(1, "left", 0.9), early(1, "right", p)):
         found.take(answer, 0)
     taken = found.ready(0)
@@ -244,7 +244,7 @@ def test_of_early_answers_of_one_depth_the_surest_is_taken(p: float, who: str) -
 
 
 def test_of_early_answers_that_nearest_to_the_sensors_is_taken() -> None:
-    found = warm(early={"right": 2, "left": 1})
+    found = warm(early_depths={"right": 2, "left": 1})
     found.take(early(1, "right", 0.99), 0)
     assert found.ready(0) is None
     found.take(early(1, "left", 0.8), 0)
@@ -256,7 +256,7 @@ def test_of_early_answers_that_nearest_to_the_sensors_is_taken() -> None:
 
 
 def test_who_could_better_an_early_answer_and_does_not_come_misses_the_frame() -> None:
-    found = warm(early=EARLY)
+    found = warm(early_depths=EARLY)
     for frame in (1, 2):
         found.take(early(frame, "left"), 0)
         assert found.ready(95 * MS - 1) is None
@@ -267,7 +267,7 @@ def test_who_could_better_an_early_answer_and_does_not_come_misses_the_frame() -
 
 
 def test_where_the_output_answers_an_exit_that_is_not_early_is_heard_and_not_taken() -> None:
-    found = Chooser("maximal", ("top",), deadline_ns=DEADLINE, early=EARLY)
+    found = Chooser("maximal", ("top",), deadline_ns=DEADLINE, early_depths=EARLY)
     found.take(said(1, "left", 0.99), 0)
     assert found.ready(0) is None, "the output node may be new, and its answer on its way"
     found.take(said(1, "top"), 0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.answers.policies import Answerer
+from edge_runtime.answers.policies import AnswerMode
 from edge_runtime.answers.records import Answer
 from edge_runtime.answers.smoothing import Smoother
 from edge_runtime.errors import InputError
@@ -141,7 +141,7 @@ def test_the_output_node_smooths_beside_its_own_answers_which_stay_as_they_are()
 
 @pytest.mark.parametrize(("answer", "early"), [("any", {}), ("output", {"left": 0.5})])
 def test_answers_of_several_nodes_are_not_smoothed(
-    answer: Answerer, early: dict[str, float]
+    answer: AnswerMode, early: dict[str, float]
 ) -> None:
     with pytest.raises(InputError, match="only the output node's answers are smoothed"):
         Nodes(chain_topology().with_exits(), answer=answer, early=early, smooth_ns=MS)

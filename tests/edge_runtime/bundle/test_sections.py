@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_runtime.answers.classification import Classification
 from edge_runtime.bundle.sections import check_node
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bundle import Bundle
@@ -90,11 +91,9 @@ def test_accuracy_over_drawn_failures_approaches_the_exact_one(
     exact = evaluate(
         topology,
         bundle,
-        samples.inputs,
-        samples.labels,
-        class_names=bundle.manifest.class_names,
-        prior=bundle.manifest.prior,
-        survivabilities={"own": survival},
+        samples,
+        Classification(bundle.manifest.class_names, bundle.manifest.prior),
+        {"own": survival},
     ).expected_accuracy("own")
     frames = np.arange(9000) % len(samples)
     masks = draw(topology, survival, len(frames), np.random.default_rng(0))

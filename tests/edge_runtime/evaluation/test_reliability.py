@@ -10,12 +10,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.fallback import Fallback, fallback_answer
 from edge_runtime.answers.policies import POLICIES, Policy, highest_first
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.evaluation.reliability import Reliability, evaluate
+from edge_runtime.samples import LabelledArrays
 from edge_runtime.topology import Group, Share, Topology
 from tests import reference
 from tests.reference import CLASSES, PRIOR, DenseSections, small_topology
@@ -129,11 +132,9 @@ def test_fc32_equals_brute_force_with_the_fewest_section_evaluations(
     found = evaluate(
         topology,
         runner,
-        inputs,
-        labels,
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={preset: preset for preset in presets},
+        LabelledArrays(inputs, labels),
+        Classification(CLASSES, PRIOR),
+        {preset: preset for preset in presets},
     )
     assert len(found.configurations) == 256
     assert found.section_evaluations == runner.runs == evaluations
@@ -172,7 +173,7 @@ def test_with_exits_any_topology_equals_brute_force(
 ) -> None:
     survival = data.draw(survivabilities(topology))
     assume(topology.exits)
-    found, runner, inputs, labels = measured(topology, survival, seed=seed, answer="any")
+    found, runner, inputs, labels = measured(topology, survival, seed=seed, rule=AnswerRule("any"))
     assert found.section_evaluations == len(runner.calls)
     shares: dict[str, float] = {}
     accuracy, recalls = brute_force(topology, runner, inputs, labels, survival, exits=shares)
@@ -197,12 +198,10 @@ def test_exits_need_no_further_section_evaluations(answer: Any) -> None:
     found = evaluate(
         topology,
         runner,
-        samples(topology, 3),
-        np.array([0, 1, 2]),
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={"low": "low"},
-        answer=answer,
+        LabelledArrays(samples(topology, 3), np.array([0, 1, 2])),
+        Classification(CLASSES, PRIOR),
+        {"low": "low"},
+        rule=AnswerRule(mode=answer),
     )
     assert found.section_evaluations == len(runner.calls) == 102
 
@@ -213,7 +212,7 @@ def test_each_policy_takes_its_own_answer(policy: Policy) -> None:
     priority = ("right", "top", "left")
     survival = {"left": 0.6, "right": 0.7, "top": 0.5, "left->top": 0.5}
     found, runner, inputs, labels = measured(
-        topology, survival, count=40, answer="any", policy=policy, priority=priority
+        topology, survival, count=40, rule=AnswerRule("any", policy, priority)
     )
     expected = 0.0
     for up in reference.all_masks(topology, list(survival)):
@@ -250,9 +249,9 @@ def test_the_priority_is_by_the_accuracy_of_each_exits_own_answers() -> None:
         assert found.exit_accuracy(node, "s") == pytest.approx(worth[node])
     assert found.priority() == tuple(sorted(worth, key=lambda n: -worth[n]))
     with pytest.raises(InputError, match="needs an order of left, right, top, chosen on valid"):
-        measured(topology, survival, answer="any", policy="priority")
+        measured(topology, survival, rule=AnswerRule("any", "priority"))
     with pytest.raises(InputError, match="no node of 'small' has an exit"):
-        measured(small_topology(), survival, answer="any")
+        measured(small_topology(), survival, rule=AnswerRule("any"))
 
 
 @settings(max_examples=30)
@@ -283,11 +282,9 @@ def test_groups_need_no_further_section_evaluations() -> None:
     found = evaluate(
         topology,
         runner,
-        samples(topology, 2),
-        np.array([0, 1]),
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={"s": survival},
+        LabelledArrays(samples(topology, 2), np.array([0, 1])),
+        Classification(CLASSES, PRIOR),
+        {"s": survival},
     )
     assert len(found.configurations) == 1024
     assert found.section_evaluations == runner.runs == 102
@@ -327,11 +324,9 @@ def test_what_was_recorded_counts_as_often_as_it_occurred(
     found = evaluate(
         topology,
         runner,
-        inputs,
-        labels,
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={"drawn": survival, "recorded": shares},
+        LabelledArrays(inputs, labels),
+        Classification(CLASSES, PRIOR),
+        {"drawn": survival, "recorded": shares},
     )
 
     def accuracy(up: set[str]) -> float:
@@ -364,11 +359,9 @@ def test_many_recorded_failures_are_not_multiplied_out() -> None:
     found = evaluate(
         topology,
         Poster32(topology),
-        samples(topology, 2),
-        np.array([0, 1]),
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={"all at once": [Share(down, 0.25), Share((), 0.75)]},
+        LabelledArrays(samples(topology, 2), np.array([0, 1])),
+        Classification(CLASSES, PRIOR),
+        {"all at once": [Share(down, 0.25), Share((), 0.75)]},
     )
     assert len(found.configurations) == 2
     assert found.configurations.probabilities("all at once").tolist() == [0.75, 0.25]
@@ -540,11 +533,9 @@ def test_the_posters_tables_have_as_many_states_as_the_output_can_be_in(
     found = evaluate(
         topology,
         Poster32(topology),
-        samples(topology, 2),
-        np.array([0, 1]),
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={"low": "low"},
+        LabelledArrays(samples(topology, 2), np.array([0, 1])),
+        Classification(CLASSES, PRIOR),
+        {"low": "low"},
     )
     assert len(found.states()) == states
 
@@ -596,9 +587,9 @@ def test_data_that_do_not_fit_are_refused(change: dict[str, Any], fragment: str)
         evaluate(
             topology,
             DenseSections(topology, 0),
-            class_names=CLASSES,
-            survivabilities={"low": "low"},
-            **arguments,
+            LabelledArrays(arguments["inputs"], arguments["labels"]),
+            Classification(CLASSES, arguments["prior"], arguments.get("fallback", "prior")),
+            {"low": "low"},
         )
     assert fragment in str(caught.value)
 
@@ -633,12 +624,10 @@ def test_the_bound_equals_enumeration(answer: Any) -> None:
     tool = evaluate(
         topology,
         DenseSections(topology, 0),
-        inputs,
-        labels,
-        class_names=CLASSES,
-        prior=PRIOR,
-        survivabilities={"s": survival},
-        answer=answer,
+        LabelledArrays(inputs, labels),
+        Classification(CLASSES, PRIOR),
+        {"s": survival},
+        rule=AnswerRule(mode=answer),
     )
     assert tool.bounds() == pytest.approx(found)
 
@@ -661,12 +650,10 @@ def test_no_measured_accuracy_is_above_the_bound(
     found = evaluate(
         topology,
         DenseSections(topology, seed, classes=2),
-        inputs,
-        labels,
-        class_names=("a", "b"),
-        prior=(0.5, 0.5),
-        survivabilities={"s": survival},
-        answer=answer,
+        LabelledArrays(inputs, labels),
+        Classification(("a", "b"), (0.5, 0.5)),
+        {"s": survival},
+        rule=AnswerRule(mode=answer),
     )
     bound = reachability_bound(topology, visible, labels, {"s": survival}, answer=answer)["s"]
     assert found.expected_accuracy("s") <= bound + 1e-9

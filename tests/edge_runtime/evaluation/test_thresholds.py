@@ -1,14 +1,18 @@
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.answers.policies import ANSWERERS, Answerer
+from edge_runtime.answers.classification import Classification
+from edge_runtime.answers.policies import ANSWER_MODES, AnswerMode
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.evaluation.thresholds import Goal, Point, Thresholds, find_thresholds, lines
+from edge_runtime.samples import LabelledArrays
 from edge_runtime.topology import Topology
 from tests.edge_runtime.answers.test_early import Sure
 from tests.reference import CLASSES, PRIOR, chain_topology
@@ -20,12 +24,24 @@ CHAIN = chain_topology().with_exits()
 def searched(topology: Topology, survival: Any, seed: int = 0, **options: Any) -> Any:
     runner, inputs = Sure(topology, seed), samples(topology, 12, seed)
     labels = np.random.default_rng(seed).integers(0, len(CLASSES), 12)
-    asked: dict[str, Any] = {"prior": PRIOR, "survivabilities": survival, **options}
-    found = find_thresholds(topology, runner, inputs, labels, **asked)
+    asked = AnswerRule(**options)
+    found = find_thresholds(
+        topology,
+        runner,
+        LabelledArrays(inputs, labels),
+        Classification(CLASSES, PRIOR),
+        survival,
+        rule=asked,
+    )
 
     def again(point: Point) -> Any:
         return evaluate(
-            topology, runner, inputs, labels, class_names=CLASSES, early=point.thresholds, **asked
+            topology,
+            runner,
+            LabelledArrays(inputs, labels),
+            Classification(CLASSES, PRIOR),
+            survival,
+            rule=msgspec.structs.replace(asked, early=point.thresholds),
         )
 
     return found, again
@@ -35,20 +51,20 @@ def searched(topology: Topology, survival: Any, seed: int = 0, **options: Any) -
 @given(
     data=st.data(),
     topology=topologies(exits=True, max_nodes=4),
-    answer=st.sampled_from(ANSWERERS),
+    answer=st.sampled_from(ANSWER_MODES),
     seed=st.integers(0, 1000),
 )
 def test_a_search_counts_as_an_evaluation_does(
-    data: st.DataObject, topology: Topology, answer: Answerer, seed: int
+    data: st.DataObject, topology: Topology, answer: AnswerMode, seed: int
 ) -> None:
     assume(topology.exits)
     survival = {"a": data.draw(survivabilities(topology, most=4)), "b": None}
-    found, again = searched(topology, survival, seed, answer=answer)
+    found, again = searched(topology, survival, seed, mode=answer)
     for point in [found.without, *found.tried[:: max(1, len(found.tried) // 8)]]:
         by = again(point)
         for name in survival:
             assert point.accuracy[name] == pytest.approx(by.expected_accuracy(name), abs=1e-9)
-            assert point.bytes[name] == pytest.approx(by.payload_bytes(name), abs=1e-9)
+            assert point.bytes[name] == pytest.approx(by.traffic.payload_bytes(name), abs=1e-9)
 
 
 def test_the_best_reaches_its_goal_and_nothing_tried_betters_it() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_runtime.answers.classification import Classification
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.cache import SectionMemo
 from edge_runtime.evaluation.reliability import Reliability, evaluate
@@ -18,11 +19,13 @@ from edge_runtime.failures.configurations import (
 )
 from edge_runtime.failures.sampling import (
     SampledConfigurations,
+    Sampling,
     draw_with_failures,
     failure_counts,
     find_configurations,
     sample_configurations,
 )
+from edge_runtime.samples import LabelledArrays
 from edge_runtime.topology import Group, Link, Node, Sensor, Share, Topology
 from tests.reference import DenseSections
 from tests.strategies import grouped, probabilities, samples, survivabilities, topologies
@@ -43,15 +46,16 @@ def ladder(rungs: int, survival: float) -> Topology:
     )
 
 
-def measured(topology: Topology, count: int = 20, **options: Any) -> Reliability:
+def measured(
+    topology: Topology, count: int = 20, survivabilities: Any = None, **options: Any
+) -> Reliability:
     return evaluate(
         topology,
         DenseSections(topology, 3),
-        samples(topology, count),
-        np.random.default_rng(3).integers(0, 3, count),
-        class_names=("a", "b", "c"),
-        prior=(0.5, 0.3, 0.2),
-        **{"survivabilities": {"s": None}, **options},
+        LabelledArrays(samples(topology, count), np.random.default_rng(3).integers(0, 3, count)),
+        Classification(("a", "b", "c"), (0.5, 0.3, 0.2)),
+        survivabilities or {"s": None},
+        sampling=Sampling(**options),
     )
 
 
@@ -113,7 +117,7 @@ def test_with_enough_samples_nothing_is_left_to_chance(
     data: st.DataObject, topology: Topology, seed: int
 ) -> None:
     survival = {"s": data.draw(survivabilities(topology))}
-    found = measured(topology, survivabilities=survival, samples=2000, seed=seed)
+    found = measured(topology, survivabilities=survival, configurations=2000, seed=seed)
     exact = measured(topology, survivabilities=survival)
     assert found.configurations.method == "stratified"
     for name, value in found.intervals("s").items():
@@ -158,7 +162,7 @@ def test_estimates_are_right_on_average_and_intervals_hold_the_truth() -> None:
     assert len(exact.configurations) == 256
     estimates, widths = [], []
     for seed in range(150):
-        found = measured(topology, samples=110, seed=seed)
+        found = measured(topology, configurations=110, seed=seed)
         drawn = found.configurations
         assert isinstance(drawn, SampledConfigurations)
         assert (drawn.strata["s"] >= 0).sum() > 60, "most must be left to chance"
@@ -241,9 +245,11 @@ def test_single_failures_of_many_are_all_there() -> None:
 
 def test_above_the_limit_configurations_are_sampled() -> None:
     topology = ladder(4, 0.8)
-    assert type(find_configurations(topology, {"s": None}, limit=256)) is Configurations
-    assert isinstance(find_configurations(topology, {"s": None}, limit=255), SampledConfigurations)
-    asked = find_configurations(topology, {"s": None}, samples=60)
+    assert type(find_configurations(topology, {"s": None}, Sampling(limit=256))) is Configurations
+    assert isinstance(
+        find_configurations(topology, {"s": None}, Sampling(limit=255)), SampledConfigurations
+    )
+    asked = find_configurations(topology, {"s": None}, Sampling(configurations=60))
     assert isinstance(asked, SampledConfigurations)
     assert len(asked) <= 61
 
@@ -260,7 +266,7 @@ def test_the_seed_gives_the_same_again() -> None:
 def test_what_was_recorded_is_taken_whole_beside_what_is_drawn() -> None:
     topology = ladder(6, 0.8)
     shares = [Share(("a0", "b0"), 0.25), Share((), 0.75)]
-    found = measured(topology, survivabilities={"s": None, "seen": shares}, samples=200)
+    found = measured(topology, survivabilities={"s": None, "seen": shares}, configurations=200)
     exact = measured(topology, survivabilities={"seen": shares})
     assert found.expected_accuracy("seen") == pytest.approx(exact.expected_accuracy("seen"))
     assert found.intervals("seen")["expected_accuracy"] == pytest.approx(
@@ -294,7 +300,7 @@ def test_too_few_samples_are_refused_with_how_many_it_takes() -> None:
 
 def test_the_printed_object_says_how_sure_it_is_only_where_it_is_not() -> None:
     topology = ladder(6, 0.8)
-    plain = measured(topology, samples=200).to_dict()
+    plain = measured(topology, configurations=200).to_dict()
     assert plain["method"] == "stratified"
     assert plain["interval"]["level"] == 0.99
     low, high = plain["interval"]["expected_accuracy"]["s"]

@@ -6,14 +6,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.answers.policies import ANSWERERS, Answerer
+from edge_runtime.answers.policies import ANSWER_MODES, AnswerMode
 from edge_runtime.answers.records import Answer
+from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.answers.selector import Chooser
 from edge_runtime.errors import InputError
-from edge_runtime.evaluation.answering import Answering
+from edge_runtime.evaluation.answering import BoundRule
 from edge_runtime.evaluation.cache import SectionMemo
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.node.node import Node
+from edge_runtime.node.settings import LiveSettings
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import PeerDown
 from edge_runtime.transport.memory import MemoryNetwork
@@ -25,13 +27,13 @@ CHAIN = chain_topology().with_exits()
 POSTER = Topology.load("poster-residual").with_exits()
 
 
-def taken(nodes: Nodes, answering: Answering, said: list[Answer]) -> list[Answer]:
+def taken(nodes: Nodes, answering: BoundRule, said: list[Answer]) -> list[Answer]:
     """What a collector that has seen the earlier frames takes of a frame's answers."""
     chooser = Chooser(
-        answering.policy,
+        answering.rule.policy,
         answering.ordinary,
         deadline_ns=nodes.deadline_ns,
-        early=answering.early_depths,
+        early_depths=answering.early_depths,
     )
     now = nodes.now
     for answer in said:
@@ -46,7 +48,7 @@ def payload(nodes: Nodes) -> dict[str, int]:
 
 
 def check(
-    topology: Topology, early: dict[str, float], answer: Answerer, down: set[str]
+    topology: Topology, early: dict[str, float], answer: AnswerMode, down: set[str]
 ) -> set[str | None]:
     """One configuration, settled: answers and bytes are what the arithmetic says. Who answered."""
     nodes = Nodes(topology, answer=answer, early=early)
@@ -56,7 +58,7 @@ def check(
         nodes.frame(frame)
     before = payload(nodes)
     said = nodes.frame(5)
-    answering = Answering(topology, answer, early=early)
+    answering = BoundRule(topology, AnswerRule(mode=answer, early=early))
     masks = mask_without(topology, sorted(down))[None]
     [situation], _ = answering.situations(masks)
     views = {name: view.view(5)[None] for name, view in nodes.views.items()}
@@ -71,7 +73,7 @@ def check(
     if who is not None:
         assert int(got[0].state, 16) == answering.states(situation)[who]
     size = 4 * len(topology.sensors)
-    sends = expected.sends
+    sends = expected.sends_tensor
     assert sends is not None
     for i, name in enumerate(topology.order):
         if name not in down:
@@ -81,8 +83,8 @@ def check(
     return {who}
 
 
-@pytest.mark.parametrize("answer", ANSWERERS)
-def test_in_every_configuration_of_the_chain_nodes_do_what_was_computed(answer: Answerer) -> None:
+@pytest.mark.parametrize("answer", ANSWER_MODES)
+def test_in_every_configuration_of_the_chain_nodes_do_what_was_computed(answer: AnswerMode) -> None:
     found: set[str | None] = set()
     for thresholds in ({"middle": 0.5}, {"left": 0.5}, dict.fromkeys(CHAIN.exits, 0.5)):
         for case in range(16):
@@ -94,7 +96,7 @@ def test_in_every_configuration_of_the_chain_nodes_do_what_was_computed(answer: 
 def test_in_some_configurations_of_the_poster_nodes_do_what_was_computed() -> None:
     rng = random.Random(4)
     found: set[str | None] = set()
-    for answer in ANSWERERS * 4:
+    for answer in ANSWER_MODES * 4:
         early = {node: rng.choice([0.0, 0.3, 0.5, 0.8]) for node in POSTER.exits}
         down = {node for node in POSTER.order if rng.random() < 0.3}
         found |= check(POSTER, early, answer, down)
@@ -138,7 +140,9 @@ def test_a_mark_takes_no_link_that_is_cut() -> None:
     said = nodes.frame(2)
     assert [(x.node, x.early) for x in said] == [("left", True), ("top", False)]
     assert said[1].state == nodes.state("cam1->right", "right->middle", "middle->top")
-    assert [x.node for x in taken(nodes, Answering(CHAIN, early={"left": 0.5}), said)] == ["left"]
+    assert [
+        x.node for x in taken(nodes, BoundRule(CHAIN, AnswerRule(early={"left": 0.5})), said)
+    ] == ["left"]
 
 
 def test_without_its_name_a_node_gives_no_early_answer_and_sends_no_mark() -> None:
@@ -157,4 +161,4 @@ def test_a_threshold_without_an_exit_is_refused() -> None:
     manifest = manifest_of(CHAIN, "top", Adding(CHAIN, "top", {}), early=0.5)
     transport = MemoryNetwork().open("top")
     with pytest.raises(InputError, match="'top' has no exit, and a threshold"):
-        Node(manifest, Adding(CHAIN, "top", {}), transport, {}, None, deadline_ns=MS)
+        Node(manifest, Adding(CHAIN, "top", {}), transport, {}, None, LiveSettings(deadline_ns=MS))

@@ -13,6 +13,7 @@ from edge_runtime.evaluation.answering import state_keys
 from edge_runtime.failures.configurations import output_states
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.node.node import MOST_EVENTS, Node
+from edge_runtime.node.settings import LiveSettings
 from edge_runtime.node.status import Notice
 from edge_runtime.topology import Link, Topology
 from edge_runtime.topology import Node as Place
@@ -219,7 +220,12 @@ def test_a_sensor_without_a_source_is_not_waited_for() -> None:
     section = Adding(topology, "left", {})
     with MemoryNetwork(waits=False).open("left") as transport:
         node = Node(
-            manifest_of(topology, "left", section), section, transport, {}, None, deadline_ns=MS
+            manifest_of(topology, "left", section),
+            section,
+            transport,
+            {},
+            None,
+            LiveSettings(deadline_ns=MS),
         )
         assert node.gather.condition("cam0") != "expected"
 
@@ -504,7 +510,7 @@ def test_run_ends_soon_after_stop_and_closes_its_sources() -> None:
             transport,
             {"cam0": views},
             Nodes(topology).frames,
-            deadline_ns=100 * MS,
+            LiveSettings(deadline_ns=100 * MS),
         )
         thread = threading.Thread(target=node.run)
         thread.start()
@@ -519,7 +525,12 @@ def test_a_node_that_is_stopped_before_it_starts_takes_no_name() -> None:
     section = Adding(topology, "right", {})
     with MemoryNetwork().open("right") as transport:
         node = Node(
-            manifest_of(topology, "right", section), section, transport, {}, None, deadline_ns=MS
+            manifest_of(topology, "right", section),
+            section,
+            transport,
+            {},
+            None,
+            LiveSettings(deadline_ns=MS),
         )
         node.stop()
         node.run()
@@ -538,7 +549,7 @@ def test_the_last_word_of_a_node_is_its_sums() -> None:
             transport,
             {},
             None,
-            deadline_ns=MS,
+            LiveSettings(deadline_ns=MS),
             # Ends it as soon as it has its name.
             notice=lambda what, about: node.stop(),
         )
@@ -555,7 +566,7 @@ def refused(manifest: Any, section: Any, sources: Any, frames: Any = None) -> st
         MemoryNetwork(waits=False).open(manifest.node) as transport,
         pytest.raises(InputError) as caught,
     ):
-        Node(manifest, section, transport, sources, frames, deadline_ns=MS)
+        Node(manifest, section, transport, sources, frames, LiveSettings(deadline_ns=MS))
     return str(caught.value)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.errors import InputError
+from edge_runtime.node.settings import LiveSettings
 from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.transport.deployment import Deployment
 from tests.commands import Deployed
@@ -24,7 +25,7 @@ def state(pid: int) -> str:
 @pytest.fixture
 def local(small_deployed: Deployed, tmp_path: Path) -> Iterator[LocalDeployment]:
     sources = dict.fromkeys(small_deployed.topology.sensor_names, small_deployed.test)
-    with LocalDeployment(small_deployed.bundle, sources, tmp_path, fps=10) as found:
+    with LocalDeployment(small_deployed.bundle, sources, tmp_path, LiveSettings(fps=10)) as found:
         yield found
 
 

@@ -8,14 +8,17 @@ import pytest
 
 from edge_runtime.answers.selector import Chooser
 from edge_runtime.clock import SECOND, FrameClock
+from edge_runtime.node.settings import LiveSettings
 from edge_runtime.testbed.observer import Observer
-from edge_runtime.testbed.run import LiveRun, Phase, Record, time_down
+from edge_runtime.testbed.run import LiveRun, Parts, Phase, Record, RunPlan, time_down
 from edge_runtime.transport.base import ANSWERS, METRICS, Event, PeerUp, Received
 from tests.edge_runtime.testbed.test_observer import TOPOLOGY, answer, metrics, tell, top
 
 #: Ten frames a second; a deadline of half a frame.
 CLOCK, FRAME = FrameClock(0, 10, 1), SECOND // 10
 EXITS = TOPOLOGY.with_exits()
+
+SETTINGS = LiveSettings(deadline_ns=FRAME // 2)
 
 
 class Answering:
@@ -58,7 +61,7 @@ def test_a_run_without_an_end_keeps_no_node_s_answers(nodes: tuple[str, ...]) ->
     for node in EXITS.order:
         observer.take(PeerUp(node, 1))
     tell(observer, metrics("left"), metrics("right"), top("expected", "expected"))
-    deployment: Any = SimpleNamespace(states={}, crashes=[])
+    deployment: Any = SimpleNamespace(states={}, crashes=[], topology=EXITS, settings=SETTINGS)
     parts: list[Record] = []
     held: list[int] = []
 
@@ -70,14 +73,11 @@ def test_a_run_without_an_end_keeps_no_node_s_answers(nodes: tuple[str, ...]) ->
 
     run = LiveRun(
         deployment,
-        EXITS,
         answering,
         CLOCK,
-        deadline_ns=FRAME // 2,
         observer=observer,
         now=lambda: answering.now,
-        part=part,
-        keep_s=2.0,
+        parts=Parts(part, keep_s=2.0),
     )
     rest = run.run()
     # Two seconds of answers, and those of the second that one waits for more.
@@ -104,14 +104,12 @@ def test_the_bytes_of_a_run_of_a_moment_are_waited_for(
     for node in TOPOLOGY.order:
         observer.take(PeerUp(node, 1))
     tell(observer, metrics("left"), metrics("right"), top("expected", "expected"))
-    deployment: Any = SimpleNamespace(states={}, crashes=[])
+    deployment: Any = SimpleNamespace(states={}, crashes=[], topology=TOPOLOGY, settings=SETTINGS)
     run = LiveRun(
         deployment,
-        TOPOLOGY,
         answering,
         CLOCK,
-        deadline_ns=FRAME // 2,
-        frames=2,
+        RunPlan(frames=2),
         observer=observer,
         now=lambda: answering.now,
     )

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.records import Answer, Smoothed
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.errors import InputError
@@ -224,11 +225,9 @@ def test_the_expectation_of_drawn_configurations_is_the_exact_one(
     exact = evaluate(
         topology,
         bundle,
-        samples.inputs,
-        samples.labels,
-        class_names=samples.class_names,
-        prior=bundle.manifest.prior,
-        survivabilities={"low": "low"},
+        samples,
+        Classification(samples.class_names, bundle.manifest.prior),
+        {"low": "low"},
     )
     assert found.expected_accuracy == pytest.approx(exact.expected_accuracy("low"))
     weights = exact.configurations.probabilities("low")

@@ -1,0 +1,33 @@
+"""An answer rule: who answers a frame, and whose answer is taken of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from .policies import AnswerMode, Policy
+
+
+class AnswerRule(msgspec.Struct, frozen=True):
+    """Who answers a frame, by which policy, early or not; made once and handed on.
+
+    `mode`: the output node alone, or any node that has an exit. `policy`: whose answer is taken of
+    several, see `policies`; `priority`: the nodes in the order of the policy of that name, the
+    preferred one first. `early`: thresholds of normalised entropy, 0 to 1, by node, below which an
+    exit's answer is given before the nodes above compute the frame; a node without one never
+    answers early.
+
+    A topology refuses what does not fit it where the rule is bound to it, see
+    `evaluation.answering.BoundRule`.
+    """
+
+    mode: AnswerMode = "output"
+    policy: Policy = "maximal"
+    priority: tuple[str, ...] | None = None
+    early: Mapping[str, float] = {}
+
+    @property
+    def only_output(self) -> bool:
+        """Whether no other than the output node ever answers."""
+        return self.mode == "output" and not self.early
