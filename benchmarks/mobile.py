@@ -22,12 +22,12 @@ import keras
 import numpy as np
 
 from ddnn_tf import Recipe, Topology, datasets, expected_accuracy, load_model, train
-from ddnn_tf.augmentation import Augmented
 from ddnn_tf.cutting.partition import partition
 from ddnn_tf.datasets import Batches, Dataset
 from ddnn_tf.names import Merge
-from ddnn_tf.training import class_weights
-from ddnn_tf.views import single_views
+from ddnn_tf.training.augmentation import Augmented
+from ddnn_tf.training.encoding import single_views
+from ddnn_tf.training.fitting import class_weights
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.files import new_file
 from edge_runtime.samples import Samples

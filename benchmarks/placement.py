@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 
-from ddnn_tf.placement import Block, Device, Limits, Network, Placement, Wire, place
+from ddnn_tf.placement.choosing import place
+from ddnn_tf.placement.network import Block, Device, Network, Wire
+from ddnn_tf.placement.placement import Limits, Placement
 from edge_runtime.errors import InputError
 
 LAYERS, MACHINES = 100, 10

@@ -25,9 +25,12 @@ from .datasets import Batches, load
 from .evaluation import expected_accuracy
 from .model import ResilientModel
 from .names import SectionName
-from .progress import epoch_bar, progress_bar
-from .report import Report, write_report
-from .training import POSTER_METHODS, Recipe, train
+from .reporting.page import write_report
+from .reporting.report import Report
+from .training.methods import POSTER_METHODS
+from .training.progress import epoch_bar, progress_bar
+from .training.recipe import Recipe
+from .training.training import train
 
 TOPOLOGY = "poster-residual"
 SURVIVABILITIES = ("high", "medium", "low")

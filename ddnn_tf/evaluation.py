@@ -19,7 +19,7 @@ from edge_runtime.transport.wire import Encoding
 from export.split import KerasRunner
 
 from .model import ResilientModel
-from .report import Report
+from .reporting.report import Report
 
 
 def expected_accuracy(

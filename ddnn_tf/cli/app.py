@@ -25,7 +25,7 @@ from edge_runtime.process.command import guarded, print_json
 from edge_runtime.topology import Topology
 
 from ..names import Method, SectionName
-from ..progress import epoch_bar, progress_bar
+from ..training.progress import epoch_bar, progress_bar
 from .compress import BudgetOption, CompressOption, PackedOption, StepsOption, chosen
 from .desk import (
     DataOption,
@@ -46,7 +46,7 @@ from .search import links_app, plan, rates, study
 
 # TensorFlow takes seconds to import, so the commands that need it import it themselves.
 if TYPE_CHECKING:
-    from ..report import Report
+    from ..reporting.report import Report
 
 
 app = typer.Typer(
@@ -141,8 +141,10 @@ def train(
         raise InputError(f"expected --seeds of at least 1, got {seeds}")
     quiet_tensorflow()
     from ..evaluation import expected_accuracy
-    from ..training import Recipe, clear_checkpoint, spread
-    from ..training import train as train_model
+    from ..training.checkpoint import clear_checkpoint
+    from ..training.recipe import Recipe
+    from ..training.spread import spread
+    from ..training.training import train as train_model
 
     recipe = Recipe(
         epochs=epochs, batch_size=batch_size, repeats=repeats, learning_rate=learning_rate
@@ -217,7 +219,7 @@ def evaluate(
     """Expected accuracy over all failure configurations."""
     check_sampling(sampled, seed)
     quiet_tensorflow()
-    from ..report import Report
+    from ..reporting.report import Report
 
     if (model / BUNDLE_FILE).is_file():
         from edge_runtime.evaluation.bundle import Bundle, evaluate_bundle

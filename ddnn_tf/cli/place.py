@@ -9,8 +9,10 @@ import typer
 
 from edge_runtime.process.command import print_json
 
-from ..devices import read_network
-from ..placement import Aim, Limits, Network, Placement, binding, front, place
+from ..placement.choosing import binding, front, place
+from ..placement.devices import read_network
+from ..placement.network import Network
+from ..placement.placement import Aim, Limits, Placement
 from .desk import JsonOption
 
 UNITS = {"latency": "ms", "bytes": "bytes", "accuracy": "expected accuracy"}

@@ -19,7 +19,7 @@ from edge_runtime.process.command import print_json
 from edge_runtime.topology import Topology
 
 from ..names import RatesPer, SectionName, StudyName
-from ..progress import progress_bar, search_bar
+from ..training.progress import progress_bar, search_bar
 from .desk import (
     DataOption,
     JsonOption,
@@ -286,7 +286,7 @@ def _template(
 ) -> Run:
     """Train on the training part, choose on the validation part, report on the test part."""
     from ..searches.runs import Run
-    from ..training import Recipe
+    from ..training.recipe import Recipe
 
     return Run(
         topology=graph,
@@ -338,7 +338,7 @@ def _tell(found: Any, file: Path, json: bool) -> None:
 
 
 def _write_lines(path: Path, series: Any, across: str, **options: Any) -> None:
-    from .. import figures
+    from ..reporting import figures
 
     with new_file(path) as temporary:
         temporary.write_bytes(figures.render(figures.lines(series, across=across, **options)))

@@ -15,7 +15,7 @@ from edge_runtime.files import sha256
 from edge_runtime.topology import Link, Topology
 
 from ..model import build
-from ..training import Spread
+from ..training.spread import Spread
 from .links import (
     Choice,
     SubsetScores,

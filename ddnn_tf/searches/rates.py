@@ -19,7 +19,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.topology import Survival, Topology
 
 from ..names import RatesPer
-from ..training import Spread
+from ..training.spread import Spread
 from .runs import Measured, Run, Runs, spread_of
 
 if TYPE_CHECKING:

@@ -32,7 +32,10 @@ from export.split import split as sections_of
 from ..datasets import Batches, Dataset
 from ..model import ResilientModel
 from ..names import MergeWeights, Method, SectionName
-from ..training import Recipe, Spread, default_merge_weights, train
+from ..training.methods import default_merge_weights
+from ..training.recipe import Recipe
+from ..training.spread import Spread
+from ..training.training import train
 
 #: Rounding in sums over configurations; a real excess over a bound is a whole sample's.
 ROUNDING = 1e-9

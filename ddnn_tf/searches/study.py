@@ -18,7 +18,8 @@ from edge_runtime.samples import Samples
 
 from ..datasets import Dataset
 from ..names import StudyName
-from ..training import MERGE_WEIGHTS, POSTER_METHODS, Spread
+from ..training.methods import MERGE_WEIGHTS, POSTER_METHODS
+from ..training.spread import Spread
 from .rates import rate_groups, scaled_survival
 from .runs import Measured, Run, Runs, spread_of
 

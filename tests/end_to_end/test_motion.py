@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ddnn_tf import Topology, datasets, expected_accuracy, train
-from ddnn_tf.training import Recipe
+from ddnn_tf.training.recipe import Recipe
 from edge_runtime.answers.classification import Classification
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.reliability import evaluate

@@ -15,7 +15,8 @@ from ddnn_tf.names import StudyName
 from ddnn_tf.searches.runs import Measured, Run, Runs, link_bytes, spread_of
 from ddnn_tf.searches.study import STUDIES, Table, regrouped, run_study
 from ddnn_tf.sections import weighted_add
-from ddnn_tf.training import Recipe, train
+from ddnn_tf.training.recipe import Recipe
+from ddnn_tf.training.training import train
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 from edge_runtime.topology import Topology

@@ -5,12 +5,13 @@ import keras
 import numpy as np
 import pytest
 
-from ddnn_tf.augmentation import Augmented, vary
 from ddnn_tf.datasets import Batches
 from ddnn_tf.model import build
 from ddnn_tf.sections import VIEW, Convolutional
-from ddnn_tf.training import Recipe, learn_views, train
-from ddnn_tf.views import Drawn, encode, single_views
+from ddnn_tf.training.augmentation import Augmented, vary
+from ddnn_tf.training.encoding import Drawn, encode, single_views
+from ddnn_tf.training.recipe import Recipe
+from ddnn_tf.training.training import learn_views, train
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 from edge_runtime.topology import Sensor

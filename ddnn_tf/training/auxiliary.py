@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from edge_runtime.bundle.tensors import messages
 
-from .model import FAILURES, ResilientModel
+from ..model import FAILURES, ResilientModel
 
 
 class Lessons(keras.Model):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from .datasets import Batches
+from ..datasets import Batches
 
 
 class Augmented(keras.utils.PyDataset):

@@ -2,8 +2,8 @@ from typing import Any
 
 import numpy as np
 
-from ddnn_tf.augmentation import Augmented, vary
 from ddnn_tf.datasets import Batches
+from ddnn_tf.training.augmentation import Augmented, vary
 from edge_runtime.samples import Samples
 
 

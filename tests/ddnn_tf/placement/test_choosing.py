@@ -13,19 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddnn_tf.placement import (
-    AIMS,
-    Aim,
-    Block,
-    Device,
-    Limits,
-    Network,
-    Placement,
-    Wire,
-    binding,
-    front,
-    place,
-)
+from ddnn_tf.placement.choosing import binding, front, place
+from ddnn_tf.placement.network import Block, Device, Network, Wire
+from ddnn_tf.placement.placement import AIMS, Aim, Limits, Placement
 from edge_runtime.errors import InputError
 
 

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-import ddnn_tf
-from ddnn_tf import figures
-from ddnn_tf.report import PICTURES, Report, write_report
+from ddnn_tf import reporting
+from ddnn_tf.reporting import figures
+from ddnn_tf.reporting.figures.topology_curves import _covered, _sampled, route
+from ddnn_tf.reporting.figures.topology_layout import ROW, columns_of, rows_of
+from ddnn_tf.reporting.page import PICTURES, write_report
+from ddnn_tf.reporting.report import Report
 from edge_runtime.answers.classification import Classification
 from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
@@ -212,8 +215,8 @@ def test_any_topology_can_be_drawn(topology: Topology) -> None:
 
 @given(topologies())
 def test_links_lead_upward_and_boxes_stay_apart(topology: Topology) -> None:
-    rows = figures._rows(topology)
-    columns = figures._columns(topology, rows)
+    rows = rows_of(topology)
+    columns = columns_of(topology, rows)
     assert all(rows[link.source] < rows[link.target] for link in topology.links)
     for row in set(rows.values()):
         places = sorted(columns[name] for name in rows if rows[name] == row)
@@ -223,11 +226,11 @@ def test_links_lead_upward_and_boxes_stay_apart(topology: Topology) -> None:
 @pytest.mark.parametrize("name", ["poster-baseline", "poster-residual", "poster-edge-skip"])
 def test_no_link_of_the_poster_runs_over_a_node(name: str) -> None:
     topology, box = Topology.load(name), 0.8
-    rows = figures._rows(topology)
-    places = {n: (x, rows[n] * figures.ROW) for n, x in figures._columns(topology, rows).items()}
-    for link, curve in figures._route(topology, places, box).items():
+    rows = rows_of(topology)
+    places = {n: (x, rows[n] * ROW) for n, x in columns_of(topology, rows).items()}
+    for link, curve in route(topology, places, box).items():
         others = np.array([p for n, p in places.items() if n not in link.split("->")])
-        assert not figures._covered(figures._sampled(curve), others, box, margin=0.0), link
+        assert not _covered(_sampled(curve), others, box, margin=0.0), link
 
 
 # -- the page --------------------------------------------------------------------------------------
@@ -381,8 +384,9 @@ def test_nothing_is_half_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
 def test_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    monkeypatch.delitem(sys.modules, "ddnn_tf.figures")
-    monkeypatch.delattr(ddnn_tf, "figures")
+    for name in [x for x in sys.modules if x.startswith("ddnn_tf.reporting.figures")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(reporting, "figures")
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(InputError, match=rf'needs {missing}: pip install "ddnn-tf\[train\]"'):
         write(tmp_path)

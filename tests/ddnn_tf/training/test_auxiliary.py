@@ -6,9 +6,11 @@ import pytest
 
 from ddnn_tf.datasets import Batches
 from ddnn_tf.evaluation import expected_accuracy
-from ddnn_tf.lessons import Lessons
 from ddnn_tf.model import ResilientModel, build
-from ddnn_tf.training import ExpectedAccuracy, Recipe, train
+from ddnn_tf.training.auxiliary import Lessons
+from ddnn_tf.training.recipe import Recipe
+from ddnn_tf.training.training import train
+from ddnn_tf.training.validation import ExpectedAccuracy
 from tests.commands import CLASSES, small_samples
 from tests.models import randomised
 from tests.reference import small_topology

@@ -16,9 +16,9 @@ from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 
+from ..datasets import Batches
+from ..sections import VIEW
 from .augmentation import Augmented
-from .datasets import Batches
-from .sections import VIEW
 
 #: Views that an encoder takes at once.
 ENCODED = 512

@@ -20,7 +20,7 @@ from edge_runtime.bundle.manifest import BundleManifest, NodeManifest, read_bund
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.profile import Profile
 
-from .placement import Block, Device, Network, Wire
+from .network import Block, Device, Network, Wire
 
 SCHEMA = 1
 

@@ -12,7 +12,11 @@ import pytest
 from ddnn_tf.datasets import Batches
 from ddnn_tf.evaluation import expected_accuracy
 from ddnn_tf.model import build
-from ddnn_tf.training import ExpectedAccuracy, Recipe, class_weights, spread, train
+from ddnn_tf.training.fitting import class_weights
+from ddnn_tf.training.recipe import Recipe
+from ddnn_tf.training.spread import spread
+from ddnn_tf.training.training import train
+from ddnn_tf.training.validation import ExpectedAccuracy
 from edge_runtime.errors import InputError
 from tests.commands import CLASSES, files, small_samples
 from tests.reference import small_topology

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from .model import ResilientModel
+from ..model import ResilientModel
 
 
 class SharedViews(keras.Model):

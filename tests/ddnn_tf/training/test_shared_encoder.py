@@ -9,12 +9,13 @@ import pytest
 from ddnn_tf.datasets import Batches
 from ddnn_tf.model import build
 from ddnn_tf.sections import Convolutional
-from ddnn_tf.shared import SharedViews
-from ddnn_tf.training import Recipe, train
+from ddnn_tf.training.recipe import Recipe
+from ddnn_tf.training.shared_encoder import SharedViews
+from ddnn_tf.training.training import train
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Sensor, Topology
 from tests.commands import CLASSES
-from tests.ddnn_tf.test_views import QUICK, SENSORS, SMALL, cameras
+from tests.ddnn_tf.training.test_encoding import QUICK, SENSORS, SMALL, cameras
 from tests.models import lively, randomised
 from tests.reference import small_topology
 

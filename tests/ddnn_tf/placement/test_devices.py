@@ -10,8 +10,8 @@ import keras
 import pytest
 
 from ddnn_tf.cli import main
-from ddnn_tf.devices import read_network
 from ddnn_tf.model import build
+from ddnn_tf.placement.devices import read_network
 from ddnn_tf.sections import Site
 from edge_runtime.bundle.manifest import read_bundle
 from edge_runtime.errors import InputError

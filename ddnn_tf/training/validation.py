@@ -1,0 +1,48 @@
+"""Expected accuracy on validation data, while a model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from edge_runtime.errors import InputError
+from edge_runtime.topology import Survival
+
+from ..evaluation import expected_accuracy, named_survivabilities
+from .auxiliary import Lessons
+
+
+class ExpectedAccuracy(keras.callbacks.Callback):
+    """Logs expected accuracy on validation data, as `expected_accuracy_<survivability>`.
+
+    Args:
+        data: with `inputs` and `labels`.
+        survival: presets, or survivabilities by name.
+        every: epochs between two measurements; the last one is always measured.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        survival: str | Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
+        *,
+        every: int = 10,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.survival = named_survivabilities(survival)
+        if every < 1:
+            raise InputError(f"expected every of at least 1 epoch, got {every}")
+        self.every = every
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure and log."""
+        if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
+            return
+        model = self.model.student if isinstance(self.model, Lessons) else self.model
+        found = expected_accuracy(model, self.data, self.survival)
+        if logs is not None:
+            for name in self.survival:
+                logs[f"expected_accuracy_{name}"] = found.expected_accuracy(name)
