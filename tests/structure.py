@@ -30,7 +30,7 @@ class Measured(NamedTuple):
     parameters: int
     lines: int
     branches: int
-    is_command: bool
+    command: bool
     names: frozenset[str]
 
 
@@ -164,9 +164,18 @@ def measured(function: Function, where: str) -> Measured:
         len(names) + (a.vararg is not None) + (a.kwarg is not None),
         (function.end_lineno or function.lineno) - function.lineno + 1,
         branches,
-        any("command" in ast.unparse(d) for d in function.decorator_list),
+        is_command(where, function),
         frozenset(names),
     )
+
+
+def is_command(where: str, function: Function) -> bool:
+    """Whether a function is a command of `ddnn`, whose parameters are its options."""
+    decorators = map(ast.unparse, function.decorator_list)
+    return ".cli." in where and (
+        function.name.endswith("_command") or any(".command(" in d for d in decorators)
+        or "Option" in ast.unparse(function.args)
+    )  # fmt: skip
 
 
 def ways(node: ast.AST) -> int:
@@ -199,3 +208,59 @@ def public_names(root: Path) -> dict[str, list[str]]:
         for node in tree.body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
     }
+
+
+#: Each figure, and the most that it may be. A later room raises a figure with its reason.
+GOALS = {
+    "rooms of edge_runtime": 20,
+    "floors of edge_runtime": 10,
+    "arrows between its rooms": 70,
+    "circles of rooms or files": 0,
+    "modules loaded to open a camera": 6,
+    "functions of more than 8 parameters": 6,
+    "functions longer than 80 lines": 0,
+    "functions of more than 15 ways": 8,
+    "signatures that spell out an answer rule": 0,
+    "public names": 80,
+}
+
+
+def figures(root: Path) -> dict[str, int]:
+    """The figures that `GOALS` bounds."""
+    rooms = imports_between_rooms(root, "edge_runtime")
+    all_functions = list(functions(root))
+    plain = [f for f in all_functions if not f.command]
+    stubs = (root / package / "__init__.pyi" for package in PACKAGES)
+    shown = sum(file.read_text().count(" as ") for file in stubs if file.is_file())
+    return dict(
+        zip(
+            GOALS,
+            (
+                len(rooms),
+                max(floors(rooms).values()),
+                sum(map(len, rooms.values())),
+                len(circles(rooms)) + len(circles(imports_between_files(root))),
+                len(loaded_by("edge_runtime.node.sources", root)),
+                sum(f.parameters > 8 for f in plain),
+                sum(f.lines > 80 for f in all_functions),
+                sum(f.branches > 15 for f in all_functions),
+                sum(len(f.names & RULE) > 1 for f in plain),
+                shown + sum(map(len, public_names(root).values())),
+            ),
+            strict=True,
+        )
+    )
+
+
+def main() -> None:
+    """Print the figures and what they may be, and the functions above a limit."""
+    root = Path(__file__).parents[1]
+    for name, value in figures(root).items():
+        print(f"{value:>5}  of at most {GOALS[name]:>3}  {name}")
+    for f in functions(root):
+        if f.lines > 80 or f.branches > 15 or (f.parameters > 8 and not f.command):
+            print(f"{f.where}: {f.parameters} parameters, {f.lines} lines, {f.branches} ways")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.structure import circles, imports_between_files, imports_between_rooms
+
 # Each package, and those of the three that it may import.
 BELOW = {
     "ddnn_tf": {"export", "edge_runtime"},
@@ -83,6 +85,71 @@ def violations(root: Path) -> list[str]:
                 if fault:
                     found.append(f"{file}:{line}: {name}: {fault}")
     return found
+
+
+# The rooms of edge_runtime, from the top floor down. A room imports only rooms on lower floors, so
+# those of one floor cannot see each other: a node knows nothing of evaluations. A new room is
+# added here on purpose, and its reason in docs/architecture.md.
+FLOORS = (
+    {"__main__"},
+    {"cli"},
+    {"testbed"},
+    {"evaluation", "node"},
+    {"bundle"},
+    {"answers"},
+    {"failures", "transport"},
+    {"samples", "topology"},
+    {"clock", "files", "process"},
+    {"arrays", "errors", "lazy"},
+)
+
+
+def climbing(root: Path) -> list[str]:
+    """Every import between rooms that does not lead down, as `room -> room: what is wrong`."""
+    floor = {room: -i for i, rooms in enumerate(FLOORS) for room in rooms}
+    rooms = imports_between_rooms(root, "edge_runtime")
+    found = [f"{room}: stands on no floor" for room in sorted(rooms.keys() - floor)]
+    found += [
+        f"{room} -> {other}: not on a lower floor"
+        for room in sorted(rooms.keys() & floor)
+        for other in sorted(rooms[room] & floor.keys())
+        if floor[other] >= floor[room]
+    ]
+    return found
+
+
+def test_each_room_imports_only_those_below_it(root: Path) -> None:
+    assert climbing(root) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "fault"),
+    [
+        ("answers/rule.py", "from ..node import node", "answers -> node: not on a lower floor"),
+        ("node/node.py", "from ..evaluation import cache", "node -> evaluation: not on a lower"),
+        ("evaluation/cache.py", "from ..node.node import Node", "evaluation -> node: not on a"),
+        ("errors.py", "    from .arrays import Array", "errors -> arrays: not on a lower floor"),
+        ("bundle/litert.py", "from ..cli.main import main", "bundle -> cli: not on a lower floor"),
+        ("attic.py", "import numpy", "attic: stands on no floor"),
+    ],
+)
+def test_the_rule_between_rooms_notices(
+    tmp_path: Path, root: Path, file: str, line: str, fault: str
+) -> None:
+    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime")
+    with (tmp_path / "edge_runtime" / file).open("a") as module:
+        module.write(f"\n\ndef late():\n    pass\n    {line.strip()}\n")
+    [found] = climbing(tmp_path)
+    assert fault in found
+
+
+def test_no_files_import_each_other_in_a_circle(root: Path, tmp_path: Path) -> None:
+    assert circles(imports_between_files(root)) == []
+    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime")
+    with (tmp_path / "edge_runtime" / "answers" / "policies.py").open("a") as module:
+        module.write("\nfrom .rule import AnswerRule\n")
+    [circle] = circles(imports_between_files(tmp_path))
+    assert circle == ["edge_runtime.answers.policies", "edge_runtime.answers.rule"]
 
 
 def test_imports_point_down(root: Path) -> None:
