@@ -26,8 +26,8 @@ from ddnn_tf.cutting.partition import partition
 from ddnn_tf.datasets import Batches, Dataset
 from ddnn_tf.names import Merge
 from ddnn_tf.training.augmentation import Augmented
-from ddnn_tf.training.encoding import single_views
 from ddnn_tf.training.fitting import class_weights
+from ddnn_tf.training.pretraining import single_views
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.files import new_file
 from edge_runtime.samples import Samples

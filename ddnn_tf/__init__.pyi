@@ -20,7 +20,7 @@ from .sections import Convolutional as Convolutional
 from .sections import FullyConnected as FullyConnected
 from .sections import Site as Site
 from .sections import survival_weights as survival_weights
+from .training.pretraining import learn_views as learn_views
 from .training.recipe import Recipe as Recipe
-from .training.training import learn_views as learn_views
 from .training.training import train as train
 from .training.validation import ExpectedAccuracy as ExpectedAccuracy

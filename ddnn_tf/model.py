@@ -195,30 +195,8 @@ def build(
     sent: dict[str, dict[str, Any]] = {name: {name: view} for name, view in inputs.items()}
     exits: list[Any] = []
     for name in topology.order:
-        received: dict[str, Any] = {}
-        columns = []
-        for link in topology.incoming(name):
-            columns.append(topology.links.index(link))
-            for key, tensor in sent[link.source].items():
-                failure = NodeFailure(column=columns[-1], name=f"{key}__to__{name}")
-                received[key] = failure(tensor, delivers)
-        weights = merge_weights or {}
-        site = Site(
-            node=topology.node(name),
-            links=topology.incoming(name),
-            inputs={
-                k: keras.Input(x.shape[1:], dtype=x.dtype, name=k) for k, x in received.items()
-            },
-            sensors=topology.sensor_names,
-            weights={x.source: weights.get(x.name, 1.0) for x in topology.incoming(name)},
-            classes=len(classes) if name == topology.output else None,
-            multiplexed={
-                x.source: bypassed(topology, x)
-                for x in topology.incoming(name)
-                if multiplex and x.kind == "residual"
-            },
-            exit=len(classes) if name in topology.exits else None,
-        )
+        received, columns = _received(topology, name, sent, delivers)
+        site = _site(topology, name, received, len(classes), merge_weights or {}, multiplex)
         section = _section(site, make[name])
         if PRESENT in section.input:
             received[PRESENT] = ops.take(delivers, np.array(columns), axis=1)
@@ -235,6 +213,44 @@ def build(
     # Keras forbids `/` in a name, TensorFlow more; a topology may be called anything.
     name = re.sub("[^A-Za-z0-9]+", "_", topology.name).strip("_") or "model"
     return ResilientModel(inputs, answer, name=name)
+
+
+def _received(
+    topology: Topology, node: str, sent: Mapping[str, Mapping[str, Any]], delivers: Any
+) -> tuple[dict[str, Any], list[int]]:
+    """What a node hears, by tensor, behind the failures of its links; and their columns."""
+    received: dict[str, Any] = {}
+    columns = []
+    for link in topology.incoming(node):
+        columns.append(topology.links.index(link))
+        for key, tensor in sent[link.source].items():
+            failure = NodeFailure(column=columns[-1], name=f"{key}__to__{node}")
+            received[key] = failure(tensor, delivers)
+    return received, columns
+
+
+def _site(
+    topology: Topology,
+    node: str,
+    received: Mapping[str, Any],
+    classes: int,
+    weights: Mapping[str, float],
+    multiplex: bool,
+) -> Site:
+    """What a section is made from."""
+    links = topology.incoming(node)
+    return Site(
+        node=topology.node(node),
+        links=links,
+        inputs={k: keras.Input(x.shape[1:], dtype=x.dtype, name=k) for k, x in received.items()},
+        sensors=topology.sensor_names,
+        weights={x.source: weights.get(x.name, 1.0) for x in links},
+        classes=classes if node == topology.output else None,
+        multiplexed={
+            x.source: bypassed(topology, x) for x in links if multiplex and x.kind == "residual"
+        },
+        exit=classes if node in topology.exits else None,
+    )
 
 
 class ExitLoss(keras.losses.Loss):
@@ -289,26 +305,43 @@ def _sections_by_node(topology: Topology, sections: Any) -> dict[str, Any]:
     return dict(sections)
 
 
+def _called(site: Site, make: keras.Model) -> Any:
+    """What a model that was given for a section makes of the site's inputs."""
+    if not getattr(make, "inputs", None):
+        raise InputError(
+            f"section of {site.node.name!r}: expected a Keras model with named inputs, got "
+            f"{type(make).__name__} {make.name!r} without; give a functional one, or a function"
+        )
+    given = {x.name for x in make.inputs}
+    if given - {PRESENT} != set(site.inputs):
+        raise InputError(
+            f"section of {site.node.name!r}: expected inputs named after its senders "
+            f"({', '.join(site.inputs)}; {PRESENT} if wanted), got {', '.join(sorted(given))}"
+        )
+    feed = {n: site.present if n == PRESENT else site.inputs[n] for n in given}
+    # In the structure in which the model was made, or Keras warns.
+    own = make.inputs[0] if isinstance(make, keras.Sequential) else make.input
+    return make(keras.tree.map_structure(lambda x: feed[x.name], own))
+
+
+def _with_exit(site: Site, make: Any, output: Any) -> list[Any]:
+    """What a node with an exit sends, and last its answer: the section's own, or a linear one."""
+    assert site.exit is not None
+    outputs = list(output) if isinstance(output, (list, tuple)) else [output]
+    # What a model gives where it is called does not say which of its layers it came from.
+    if not has_exit(make.outputs if isinstance(make, keras.Model) else outputs):
+        outputs.append(linear_exit(outputs, site.exit))
+    if tuple(outputs[-1].shape) != (None, site.exit):
+        raise InputError(
+            f"section of {site.node.name!r}: expected its layer {EXIT!r} to give class "
+            f"probabilities of shape (batch, {site.exit}), got {tuple(outputs[-1].shape)}"
+        )
+    return outputs
+
+
 def _section(site: Site, make: Any) -> keras.Model:
     """One node's section as a sub-model named after the node."""
-    if isinstance(make, keras.Model):
-        if not getattr(make, "inputs", None):
-            raise InputError(
-                f"section of {site.node.name!r}: expected a Keras model with named inputs, got "
-                f"{type(make).__name__} {make.name!r} without; give a functional one, or a function"
-            )
-        given = {x.name for x in make.inputs}
-        if given - {PRESENT} != set(site.inputs):
-            raise InputError(
-                f"section of {site.node.name!r}: expected inputs named after its senders "
-                f"({', '.join(site.inputs)}; {PRESENT} if wanted), got {', '.join(sorted(given))}"
-            )
-        feed = {n: site.present if n == PRESENT else site.inputs[n] for n in given}
-        # In the structure in which the model was made, or Keras warns.
-        own = make.inputs[0] if isinstance(make, keras.Sequential) else make.input
-        output = make(keras.tree.map_structure(lambda x: feed[x.name], own))
-    else:
-        output = make(site)
+    output = _called(site, make) if isinstance(make, keras.Model) else make(site)
     inputs = dict(site.inputs)
     if "present" in vars(site):
         inputs[PRESENT] = site.present
@@ -318,15 +351,7 @@ def _section(site: Site, make: Any) -> keras.Model:
             f"with {', '.join(output)}; its receivers know tensors by their place"
         )
     if site.exit is not None:
-        output = list(output) if isinstance(output, (list, tuple)) else [output]
-        # What a model gives where it is called does not say which of its layers it came from.
-        if not has_exit(make.outputs if isinstance(make, keras.Model) else output):
-            output.append(linear_exit(output, site.exit))
-        if tuple(output[-1].shape) != (None, site.exit):
-            raise InputError(
-                f"section of {site.node.name!r}: expected its layer {EXIT!r} to give class "
-                f"probabilities of shape (batch, {site.exit}), got {tuple(output[-1].shape)}"
-            )
+        output = _with_exit(site, make, output)
     try:
         section = keras.Model(inputs, output, name=site.node.name)
     except ValueError as error:

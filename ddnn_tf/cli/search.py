@@ -114,13 +114,13 @@ def search(
     wanted = wanted_survivabilities(survival, graph)
     source = _data(data, graph)
     from ..searches.link_search import search_links
+    from ..searches.runs import Final
 
     with _runs(out, source) as (runs, progress):
         found = search_links(
             runs,
             _template(source, graph, wanted, sections, epochs, batch_size, learning_rate),
-            final=_final(source),
-            seeds=range(seeds),
+            final=Final(_final(source), range(seeds)),
             budget=float("inf") if budget_bytes is None else budget_bytes,
             most=budget_links,
             beam=beam,
@@ -164,6 +164,7 @@ def rates(
     wanted = survivabilities(survival, graph)
     source = _data(data, graph)
     from ..searches.rates import search_rates
+    from ..searches.runs import Final
 
     with _runs(out, source) as (runs, progress):
         found = search_rates(
@@ -173,8 +174,7 @@ def rates(
             trials=trials,
             storage=storage or out / "rates.journal",
             seeds=range(trial_seeds),
-            final=_final(source),
-            final_seeds=range(seeds),
+            final=Final(_final(source), range(seeds)),
             progress=progress,
         )
     _tell(found, out / "rates.json", json)
@@ -202,7 +202,7 @@ def plan(
     source = _data(data, graph)
     from ..evaluation import expected_accuracy
     from ..model import build
-    from ..searches.plan import make_plan
+    from ..searches.plan import Sightings, make_plan
     from ..searches.runs import message_bytes
 
     samples = split_of(source, split)
@@ -214,13 +214,11 @@ def plan(
     columns = [source.sensors.index(s.name) for s in graph.sensors]
     found = make_plan(
         graph,
-        samples.visible[:, columns],
-        samples.labels,
+        Sightings(samples.visible[:, columns], samples.labels, samples.name),
         value,
         goal,
         sizes=sizes,
         name=name,
-        split=samples.name,
         measured=measured,
     )
     if json:

@@ -196,13 +196,7 @@ def read_graph(model: Any) -> Graph:
     opened = _Opened()
     tensors = {id(x): value for x, value in zip(model.inputs, inputs, strict=True)}
     (output,) = opened.walk(model, tensors, "", {})
-    needed: set[Call] = set()
-    wanted = [output.call]
-    while wanted:
-        call = wanted.pop()
-        if call is not None and call not in needed:
-            needed.add(call)
-            wanted += [v.call for v in call.inputs]
+    needed = _needed(output)
     graph = Graph(
         model.name,
         inputs,
@@ -210,16 +204,32 @@ def read_graph(model: Any) -> Graph:
         output,
         {k: v for k, v in opened.nested.items() if all(x.call in needed for x in v)},
     )
+    _check_graph(graph)
+    return graph
+
+
+def _needed(output: Value) -> set[Call]:
+    """All calls that a tensor depends on."""
+    needed: set[Call] = set()
+    wanted = [output.call]
+    while wanted:
+        call = wanted.pop()
+        if call is not None and call not in needed:
+            needed.add(call)
+            wanted += [v.call for v in call.inputs]
+    return needed
+
+
+def _check_graph(graph: Graph) -> None:
     if not graph.calls:
-        raise InputError(f"model {model.name!r} computes nothing: its output is its input")
-    for value in inputs:
+        raise InputError(f"model {graph.name!r} computes nothing: its output is its input")
+    for value in graph.inputs:
         if value not in graph.consumers:
             raise InputError(
-                f"model {model.name!r} does not use its input {value.name!r}; remove it"
+                f"model {graph.name!r} does not use its input {value.name!r}; remove it"
             )
     for call in graph.calls:
         _check(call)
-    return graph
 
 
 def copy_of(call: Call, name: str) -> Any:

@@ -143,11 +143,7 @@ def partition(
         cuts = quiet_cuts(graph, topology, sensors, balance)
     else:
         cuts = named_cuts(graph, topology, _ends(at, topology), sensors)
-    names = tuple(classes) if classes is not None else tuple(str(i) for i in range(count))
-    if len(names) != count:
-        raise InputError(
-            f"layer {graph.output.name!r} gives scores of {count} classes; got {len(names)} names"
-        )
+    names = _class_names(graph.output, count, classes)
     maker = _Maker(cuts, sensors, merge, byte_range)
     made = build(
         topology,
@@ -380,39 +376,48 @@ class _Maker:
         for value, sender in self.cuts.needs[node].items():
             values[value] = self._tensor(site, value, sender)
         for link in site.links:
-            if link.kind != "residual":
-                continue
-            round_ = bypassed(self.cuts.topology, link)
-            name = f"{OURS}skip_{link.source}"
-            carried = self._carried(site, link.source)
-            if self.merge == "multiplexer":
-                when = missing(site, round_, name)
-                carried = {
-                    value: multiplexed(x, when, f"{name}_{k}")
-                    for k, (value, x) in enumerate(carried.items())
-                }
-            targets = [
-                v
-                for v, sender in self.cuts.needs[node].items()
-                if sender in round_ and keras.backend.is_float_dtype(v.dtype)
-            ]
-            for k, target in enumerate(targets):
-                terms = [
-                    # The same tensor by another way needs no projection.
-                    x
-                    if self.merge == "multiplexer" and value is target
-                    else project(
-                        x,
-                        _fixed(target),
-                        f"{name}_{i}_to_{k}",
-                        start="zeros" if self.merge == "add" else "glorot_uniform",
-                    )
-                    for i, (value, x) in enumerate(carried.items())
-                    if self.merge == "add" or value is target or target not in carried
-                ]
-                if terms:
-                    values[target] = layers.Add(name=f"{name}_add_{k}")([values[target], *terms])
+            if link.kind == "residual":
+                self._add_residual(site, link, values)
         return values
+
+    def _add_residual(self, site: Site, link: Link, values: dict[Value, Tensor]) -> None:
+        """Let what a residual link carries come in where the links that it goes round lead."""
+        round_ = bypassed(self.cuts.topology, link)
+        name = f"{OURS}skip_{link.source}"
+        carried = self._carried(site, link.source)
+        if self.merge == "multiplexer":
+            when = missing(site, round_, name)
+            carried = {
+                value: multiplexed(x, when, f"{name}_{k}")
+                for k, (value, x) in enumerate(carried.items())
+            }
+        targets = [
+            v
+            for v, sender in self.cuts.needs[site.node.name].items()
+            if sender in round_ and keras.backend.is_float_dtype(v.dtype)
+        ]
+        for k, target in enumerate(targets):
+            terms = self._terms(carried, target, name, k)
+            if terms:
+                values[target] = layers.Add(name=f"{name}_add_{k}")([values[target], *terms])
+
+    def _terms(
+        self, carried: Mapping[Value, Tensor], target: Value, name: str, place: int
+    ) -> list[Tensor]:
+        """What is added to a tensor: that which is carried, projected to its shape."""
+        return [
+            # The same tensor by another way needs no projection.
+            x
+            if self.merge == "multiplexer" and value is target
+            else project(
+                x,
+                _fixed(target),
+                f"{name}_{i}_to_{place}",
+                start="zeros" if self.merge == "add" else "glorot_uniform",
+            )
+            for i, (value, x) in enumerate(carried.items())
+            if self.merge == "add" or value is target or target not in carried
+        ]
 
     def _carried(self, site: Site, sender: str) -> dict[Value, Tensor]:
         """The float tensors that come over a residual link."""
@@ -458,6 +463,15 @@ def _classes(output: Value) -> int:
             "one answer, by softmax or as scores"
         )
     return max(2, shape[0])
+
+
+def _class_names(output: Value, count: int, classes: Sequence[str] | None) -> tuple[str, ...]:
+    names = tuple(classes) if classes is not None else tuple(str(i) for i in range(count))
+    if len(names) != count:
+        raise InputError(
+            f"layer {output.name!r} gives scores of {count} classes; got {len(names)} names"
+        )
+    return names
 
 
 def _probabilities(scores: Tensor, output: Value) -> Tensor:

@@ -145,17 +145,21 @@ def _shape(topology: Topology) -> tuple[list[str], list[str]]:
     while len(below[chain[0]]) == 1:
         chain.insert(0, below[chain[0]][0])
     readers = below[chain[0]]
-    read = [sensor for reader in readers for sensor in _reads(topology, reader)]
     simple = all(not below[r] and len(above[r]) == 1 for r in readers)
-    if readers and any(_reads(topology, n) for n in chain):
-        simple = False
-    if not simple or len(set(read)) < len(read):
+    if not simple or not _read_apart(topology, chain, readers):
         raise InputError(
             f"topology {topology.name!r} is neither a chain nor readers of sensors of their own "
             "under a chain, so cuts of least traffic cannot be sought; name the layers with which "
             "each node ends"
         )
     return chain, readers
+
+
+def _read_apart(topology: Topology, chain: Sequence[str], readers: Sequence[str]) -> bool:
+    """Whether no two readers have a sensor in common, and the chain above them has none."""
+    read = [sensor for reader in readers for sensor in _reads(topology, reader)]
+    above = readers and any(_reads(topology, node) for node in chain)
+    return not above and len(set(read)) == len(read)
 
 
 def _reads(topology: Topology, node: str) -> list[str]:
@@ -306,13 +310,7 @@ def route(
     Raises `InputError` where a node would compute nothing, where a layer's weights would be on
     several nodes, where a tensor cannot travel, and where no path leads.
     """
-    calls = {n: tuple(c for c in graph.calls if placement[c] == n) for n in topology.order}
-    for node, own in calls.items():
-        if not own:
-            raise InputError(
-                f"node {node!r} would compute nothing; let its section end with a later layer than "
-                "those below it, or leave the node out"
-            )
+    calls = _calls_by_node(graph, topology, placement)
     _check_shared(calls)
     sends: dict[str, dict[Value, None]] = {n: {} for n in topology.order}
     needs: dict[str, dict[Value, str]] = {n: {} for n in topology.order}
@@ -321,28 +319,49 @@ def route(
     }
     for value, consumers in graph.consumers.items():
         home = inputs[value] if value.call is None else placement[value.call]
+        takers = {placement[c]: c for c in reversed(consumers)}
         for node in topology.order:
-            if node == home or not any(placement[c] == node for c in consumers):
+            if node == home or node not in takers:
                 continue
-            if value.call is not None and value.obstacle:
-                raise InputError(
-                    f"cannot cut after layer {value.name!r}: {value.obstacle}; cut before it, or "
-                    "after what takes its output"
-                )
-            path = _path(below, home, node)
-            if path is None:
-                what = f"layer {value.name!r}" if value.call else f"input {value.name!r}"
-                taker = next(c.name for c in consumers if placement[c] == node)
-                raise InputError(
-                    f"layer {taker!r} on {node!r} needs {what} from {home!r}, from where no "
-                    f"primary links lead to {node!r}; cut elsewhere, or add the link"
-                )
+            path = _way(value, below, home, node, takers[node])
             for sender, receiver in pairwise(path):
                 needs[receiver].setdefault(value, sender)
                 if sender in sends:
                     sends[sender][value] = None
     sends[topology.output][graph.output] = None
     return Cuts(graph, topology, calls, {n: tuple(v) for n, v in sends.items()}, needs)
+
+
+def _calls_by_node(
+    graph: Graph, topology: Topology, placement: Placement
+) -> dict[str, tuple[Call, ...]]:
+    calls = {n: tuple(c for c in graph.calls if placement[c] == n) for n in topology.order}
+    for node, own in calls.items():
+        if not own:
+            raise InputError(
+                f"node {node!r} would compute nothing; let its section end with a later layer than "
+                "those below it, or leave the node out"
+            )
+    return calls
+
+
+def _way(
+    value: Value, below: Mapping[str, Sequence[str]], home: str, node: str, taker: Call
+) -> list[str]:
+    """The nodes by which a tensor gets from its home to a node, where `taker` needs it."""
+    if value.call is not None and value.obstacle:
+        raise InputError(
+            f"cannot cut after layer {value.name!r}: {value.obstacle}; cut before it, or "
+            "after what takes its output"
+        )
+    path = _path(below, home, node)
+    if path is None:
+        what = f"layer {value.name!r}" if value.call else f"input {value.name!r}"
+        raise InputError(
+            f"layer {taker.name!r} on {node!r} needs {what} from {home!r}, from where no "
+            f"primary links lead to {node!r}; cut elsewhere, or add the link"
+        )
+    return path
 
 
 def _check_shared(calls: Mapping[str, Sequence[Call]]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from edge_runtime.errors import InputError
 
@@ -63,53 +63,41 @@ def load(
             does not apply to it.
     """
     try:
-        return _load(
-            source, split, seed, batch_size, size, margin, boxes, scene, cache, fill_missing
-        )
+        path = Path(source)
+        street = str(source) == "street"
+        if not (street or path.exists()):
+            raise InputError(f"there is no {source}: {_FORMS}")
+        views: dict[str, Any] = {"size": size, "margin": margin, "boxes": boxes}
+        common: dict[str, Any] = {"split": split, "seed": seed, "batch_size": batch_size}
+        given = {name: value for name, value in views.items() if value is not None}
+        if street or is_raw(path):
+            _check_boxes(boxes)
+            if street:
+                return read_street(scene=scene, cache=cache, **common, **given)
+            return read_raw(path, **common, **given)
+        if given:
+            raise InputError(
+                f"{source} holds views as they are: size, margin and boxes need whole pictures"
+            )
+        return _read_views(source, common, fill_missing)
     except OSError as error:
         raise InputError(f"cannot read {source}: {error}") from error
 
 
-def _load(
-    source: str | os.PathLike[str],
-    split: str | None,
-    seed: int,
-    batch_size: int,
-    size: int | tuple[int, int] | None,
-    margin: float | Sequence[float] | None,
-    boxes: Boxes | None,
-    scene: int,
-    cache: str | os.PathLike[str] | None,
-    fill_missing: bool | None,
-) -> Dataset:
-    path = Path(source)
-    street = str(source) == "street"
-    if not (street or path.exists()):
-        raise InputError(f"there is no {source}: {_FORMS}")
-    whole = street or is_raw(path)
-    if not whole and any(option is not None for option in (size, margin, boxes)):
-        raise InputError(
-            f"{source} holds views as they are: size, margin and boxes need whole pictures"
-        )
+def _check_boxes(boxes: Boxes | None) -> None:
     if boxes not in (None, *get_args(Boxes)):
         raise InputError(f"expected boxes as one of {', '.join(get_args(Boxes))}; came {boxes!r}")
-    shape, wider = 32 if size is None else size, 1.0 if margin is None else margin
-    if street:
-        return read_street(
-            split=split, seed=seed, batch_size=batch_size, size=shape, margin=wider,
-            boxes=boxes, scene=scene, cache=cache,
-        )  # fmt: skip
-    if whole:
-        return read_raw(
-            path, split=split, seed=seed, batch_size=batch_size, size=shape, margin=wider,
-            boxes=boxes,
-        )  # fmt: skip
+
+
+def _read_views(
+    source: str | os.PathLike[str], common: Mapping[str, Any], fill_missing: bool | None
+) -> Dataset:
+    """Read data whose views are cut already; `common`: options that every form takes."""
+    path = Path(source)
     if path.suffix == ".npz":
-        return read_npz(path, split=split, seed=seed, batch_size=batch_size)
+        return read_npz(path, **common)
     if is_mhealth(path):
-        return read_mhealth(path, split=split, seed=seed, batch_size=batch_size)
+        return read_mhealth(path, **common)
     if is_crops(path):
-        return read_crops(
-            path, split=split, seed=seed, batch_size=batch_size, fill_missing=fill_missing
-        )
+        return read_crops(path, **common, fill_missing=fill_missing)
     raise InputError(f"{source} has none of the accepted forms: {_FORMS}")

@@ -17,9 +17,9 @@ import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,17 @@ _BOX_FILE = re.compile(r"det_frame(\d+)_cam(\d+)\.txt")
 
 _Key = tuple[str, int, int]  # class, frame, object
 _Views = dict[int, Box]
+
+
+class RawOptions(TypedDict, total=False):
+    """The options of `read_raw`, as another reader hands them on."""
+
+    split: str | None
+    seed: int
+    batch_size: int
+    size: int | tuple[int, int]
+    margin: float | Sequence[float]
+    boxes: Boxes | None
 
 
 def is_raw(source: Path) -> bool:
@@ -82,12 +93,7 @@ def read_raw(
             or `size` or `margin` is out of range.
     """
     root = Path(source)
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise InputError(f"size must be at least 1 pixel; came {size}")
-    margins = [margin] if isinstance(margin, (int, float)) else list(margin)
-    if not margins or not all(math.isfinite(m) and m >= 1 for m in margins):
-        raise InputError(f"margin must be a number of at least 1, or several; came {margin}")
+    form = _form_of_views(size, margin)
     pictures = _listed_pictures(root)
     cameras = sorted(pictures)
     listed = listed_boxes(root, set(cameras))
@@ -96,35 +102,8 @@ def read_raw(
     keys = _with_pictures(listed, pictures, events)
     if not keys:
         raise InputError(f"{root}: no box belongs to a picture: the frame numbers do not meet")
-    shape_of_views = (len(keys), height, width, 3 * len(margins))
-    views = {c: np.zeros(shape_of_views, dtype=np.uint8) for c in cameras}
-    sizes = {c: np.zeros((len(keys), 2), dtype=np.float32) for c in cameras}
-    visible = np.zeros((len(keys), len(cameras)), dtype=bool)
-    for column, camera in enumerate(cameras):
-        by_frame: dict[int, list[int]] = defaultdict(list)
-        for row, key in enumerate(keys):
-            if camera in listed[key]:
-                by_frame[key[1]].append(row)
-        shape: tuple[int, ...] | None = None
-        for frame, rows in sorted(by_frame.items()):
-            path = pictures[camera][frame]
-            picture = read_picture(path)
-            if shape is not None and picture.shape != shape:
-                raise InputError(
-                    f"{path} has the wrong size: expected {shape[1]}x{shape[0]} pixels as the "
-                    f"camera's others; came {picture.shape[1]}x{picture.shape[0]}"
-                )
-            shape = picture.shape
-            for row in rows:
-                box = listed[keys[row]][camera]
-                view = crop(picture, box, (height, width), margins)
-                if view is None:
-                    events["views with an empty box"] += 1
-                else:
-                    views[camera][row] = view
-                    sizes[camera][row] = np.divide(cut_size(picture, box), shape[:2])
-                    visible[row, column] = True
-    seen = np.flatnonzero(visible.any(axis=1))
+    views = _cut_views(keys, listed, pictures, form, events)
+    seen = np.flatnonzero(views.visible.any(axis=1))
     events["dropped objects no camera sees"] += len(keys) - len(seen)
     if not len(seen):
         raise InputError(f"{root}: no box has an area inside its picture")
@@ -132,16 +111,10 @@ def read_raw(
     labels = np.array([class_names.index(key[0]) for key in keys], dtype=np.int64)
     frames = sorted(pictures[cameras[0]])
     events["frames without pictures"] = frames[-1] - frames[0] + 1 - len(frames)
-    inputs: dict[str, NDArray[Any]] = {}
-    for camera in cameras:
-        name = f"cam{camera}"
-        if boxes != "alone":
-            inputs[name] = views[camera][seen]
-        if boxes:
-            inputs[box_name(name)] = sizes[camera][seen]
+    inputs = _inputs(views, cameras, seen, boxes)
     return Dataset(
         samples=Samples(inputs, labels, class_names),
-        visible=np.repeat(visible[seen], len(inputs) // len(cameras), axis=1),
+        visible=np.repeat(views.visible[seen], len(inputs) // len(cameras), axis=1),
         table=Table(
             labels=labels,
             objects=np.array([key[2] for key in keys], dtype=np.int64),
@@ -155,6 +128,92 @@ def read_raw(
         seed=seed,
         batch_size=batch_size,
     )
+
+
+def _form_of_views(
+    size: int | tuple[int, int], margin: float | Sequence[float]
+) -> tuple[tuple[int, int], list[float]]:
+    """Height and width of a view, and the margins of its cuts."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise InputError(f"size must be at least 1 pixel; came {size}")
+    margins = [margin] if isinstance(margin, (int, float)) else list(margin)
+    if not margins or not all(math.isfinite(m) and m >= 1 for m in margins):
+        raise InputError(f"margin must be a number of at least 1, or several; came {margin}")
+    return (height, width), margins
+
+
+class _Cut(NamedTuple):
+    """Views by camera, a row each object, with the sizes of their boxes and who sees what."""
+
+    views: dict[int, NDArray[Any]]  # uint8 (objects, height, width, channels)
+    sizes: dict[int, NDArray[Any]]  # float32 (objects, 2), as shares of the picture
+    visible: NDArray[Any]  # bool (objects, cameras)
+
+
+def _cut_views(
+    keys: Sequence[_Key],
+    listed: Mapping[_Key, _Views],
+    pictures: Mapping[int, Mapping[int, Path]],
+    form: tuple[tuple[int, int], list[float]],
+    events: Counter[str],
+) -> _Cut:
+    """Cut what the boxes hold out of the pictures, each of which is read once a camera."""
+    cameras = sorted(pictures)
+    size, margins = form
+    shape = (len(keys), *size, 3 * len(margins))
+    cut = _Cut(
+        {c: np.zeros(shape, dtype=np.uint8) for c in cameras},
+        {c: np.zeros((len(keys), 2), dtype=np.float32) for c in cameras},
+        np.zeros((len(keys), len(cameras)), dtype=bool),
+    )
+    for column, camera in enumerate(cameras):
+        by_frame: dict[int, list[int]] = defaultdict(list)
+        for row, key in enumerate(keys):
+            if camera in listed[key]:
+                by_frame[key[1]].append(row)
+        for picture, rows in _pictures_of(by_frame, pictures[camera]):
+            for row in rows:
+                box = listed[keys[row]][camera]
+                view = crop(picture, box, size, margins)
+                if view is None:
+                    events["views with an empty box"] += 1
+                else:
+                    cut.views[camera][row] = view
+                    cut.sizes[camera][row] = np.divide(cut_size(picture, box), picture.shape[:2])
+                    cut.visible[row, column] = True
+    return cut
+
+
+def _pictures_of(
+    by_frame: Mapping[int, list[int]], pictures: Mapping[int, Path]
+) -> Iterator[tuple[NDArray[np.uint8], list[int]]]:
+    """One camera's pictures, all of one size, with the rows of the objects in each."""
+    shape: tuple[int, ...] | None = None
+    for frame, rows in sorted(by_frame.items()):
+        path = pictures[frame]
+        picture = read_picture(path)
+        if shape is not None and picture.shape != shape:
+            raise InputError(
+                f"{path} has the wrong size: expected {shape[1]}x{shape[0]} pixels as the "
+                f"camera's others; came {picture.shape[1]}x{picture.shape[0]}"
+            )
+        shape = picture.shape
+        yield picture, rows
+
+
+def _inputs(
+    cut: _Cut, cameras: Sequence[int], seen: NDArray[np.intp], boxes: Boxes | None
+) -> dict[str, NDArray[Any]]:
+    """The arrays of all sensors, for the objects that some camera sees."""
+    inputs: dict[str, NDArray[Any]] = {}
+    for camera in cameras:
+        name = f"cam{camera}"
+        if boxes != "alone":
+            inputs[name] = cut.views[camera][seen]
+        if boxes:
+            inputs[box_name(name)] = cut.sizes[camera][seen]
+    return inputs
 
 
 def _listed_pictures(root: Path) -> dict[int, dict[int, Path]]:

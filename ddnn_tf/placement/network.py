@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,19 +85,7 @@ def _check(network: Network) -> None:
         if names.count(name) > 1:
             raise InputError(f"device {name!r} stands twice; rename one of the two")
     for device in network.devices:
-        for figure in ("latency_ms", "memory_mb", "storage_mb"):
-            values = getattr(device, figure)
-            if len(values) != count or not all(math.isfinite(v) and v >= 0 for v in values):
-                raise InputError(
-                    f"device {device.name!r}: expected {figure} of {count} blocks, each a number "
-                    f"of at least 0, got {list(values)}"
-                )
-        for figure in ("most_memory_mb", "most_storage_mb"):
-            if not getattr(device, figure) >= 0:
-                raise InputError(
-                    f"device {device.name!r}: expected {figure} of at least 0, got "
-                    f"{getattr(device, figure)}"
-                )
+        _check_device(device, count)
     if not network.devices[0].survival > 0:
         raise InputError(f"device {names[0]!r} has the sensor and never works; nothing can run")
     for thing, survival in [
@@ -105,8 +94,35 @@ def _check(network: Network) -> None:
     ]:
         if not 0 <= survival <= 1:
             raise InputError(f"{thing}: expected a survival from 0 to 1, got {survival}")
+    _check_links(network.wires, names)
+    if network.output is not None and network.output not in names:
+        raise InputError(f"unknown output {network.output!r}; expected {', '.join(names)}")
+    if not 0 <= network.fallback <= network.alive <= 1:
+        raise InputError(
+            f"expected 0 <= fallback <= alive <= 1, got {network.fallback} and {network.alive}"
+        )
+
+
+def _check_device(device: Device, count: int) -> None:
+    for figure in ("latency_ms", "memory_mb", "storage_mb"):
+        values = getattr(device, figure)
+        if len(values) != count or not all(math.isfinite(v) and v >= 0 for v in values):
+            raise InputError(
+                f"device {device.name!r}: expected {figure} of {count} blocks, each a number "
+                f"of at least 0, got {list(values)}"
+            )
+    for figure in ("most_memory_mb", "most_storage_mb"):
+        if not getattr(device, figure) >= 0:
+            raise InputError(
+                f"device {device.name!r}: expected {figure} of at least 0, got "
+                f"{getattr(device, figure)}"
+            )
+
+
+def _check_links(links: Sequence[Wire], names: Sequence[str]) -> None:
+    """Refuse links between unknown devices, back towards the sensor, or twice over."""
     seen = set()
-    for wire in network.wires:
+    for wire in links:
         for end in (wire.source, wire.target):
             if end not in names:
                 raise InputError(f"unknown device {end!r} on a wire; expected {', '.join(names)}")
@@ -123,9 +139,3 @@ def _check(network: Network) -> None:
                 f"wire {wire.source}->{wire.target}: expected mbps above 0 and a delay of at least "
                 f"0, got {wire.mbps} and {wire.delay_ms}"
             )
-    if network.output is not None and network.output not in names:
-        raise InputError(f"unknown output {network.output!r}; expected {', '.join(names)}")
-    if not 0 <= network.fallback <= network.alive <= 1:
-        raise InputError(
-            f"expected 0 <= fallback <= alive <= 1, got {network.fallback} and {network.alive}"
-        )

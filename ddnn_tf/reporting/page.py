@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import InputError
+from edge_runtime.evaluation.reliability import Reliability
 from edge_runtime.files import new_file
 
 from .content import content_of, plain
@@ -70,24 +71,27 @@ def write_report(
             f"got {best!r}"
         )
     figures, template, folder = load_figures(), _template(), Path(folder)
+    findings = {name: report.reliability for name, report in methods.items()}
     with ExitStack() as stack:
         # Before anything is drawn, so that a folder that cannot be written is known at once.
         names = ["report.html", "report.json", *(f"{name}.png" for name in PICTURES)]
         files = {name: stack.enter_context(new_file(folder / name)) for name in names}
-        content = content_of(methods, title, best, facts, export, bundle)
+        content = content_of(findings, title, best, facts, export, bundle)
         text = json.dumps(content, indent=1, ensure_ascii=False, default=plain, allow_nan=False)
         files["report.json"].write_text(text + "\n", encoding="utf-8")
-        pictures = _pictures(figures, methods, best)
+        pictures = _pictures(figures, findings, best)
         for name, picture in pictures.items():
             files[f"{name}.png"].write_bytes(figures.render(picture))
         drawn = {name: figures.inline_svg(picture, name) for name, picture in pictures.items()}
         page = template.render(
-            content, pictures=drawn, colours=figures.CSS, **_context(methods, methods[best])
+            content, pictures=drawn, colours=figures.CSS, **_context(findings, findings[best])
         )
         files["report.html"].write_text(page, encoding="utf-8")
 
 
-def _pictures(figures: ModuleType, methods: Mapping[str, Report], best: str) -> dict[str, Figure]:
+def _pictures(
+    figures: ModuleType, methods: Mapping[str, Reliability], best: str
+) -> dict[str, Figure]:
     chosen = methods[best]
     hurts = chosen.importance(harshest(chosen))
     return {
@@ -100,7 +104,7 @@ def _pictures(figures: ModuleType, methods: Mapping[str, Report], best: str) -> 
     }
 
 
-def _context(methods: Mapping[str, Report], chosen: Report) -> dict[str, Any]:
+def _context(methods: Mapping[str, Reliability], chosen: Reliability) -> dict[str, Any]:
     """What the page says besides report.json's content."""
     configurations, causes = chosen.configurations, chosen.topology.causes
     most = max(len(report.configurations.fallible) for report in methods.values())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,28 +21,44 @@ FORMATS = ("jpg", "pdf", "png", "svg")
 
 
 @dataclass(frozen=True, repr=False)
-class Report(Reliability):
-    """A `Reliability` that can be shown: `print(report)`, `report.plot("report.png")`."""
+class Report:
+    """A `Reliability` that can be shown: `print(report)`, `report.plot("report.png")`.
+
+    Whatever the `reliability` tells can be asked of the report as well, such as
+    `report.expected_accuracy("high")`.
+    """
+
+    reliability: Reliability
 
     @classmethod
-    def of(cls, reliability: Reliability) -> Report:
-        """The same findings, able to show themselves."""
-        return cls(**{f.name: getattr(reliability, f.name) for f in fields(Reliability)})
+    def of(cls, reliability: Reliability | Report) -> Report:
+        """These findings, able to show themselves."""
+        return cls(reliability.reliability if isinstance(reliability, Report) else reliability)
+
+    def __getattr__(self, name: str) -> Any:
+        # Before it is made, as while it is copied or unpickled, a report has nothing to ask.
+        if name.startswith("__") or "reliability" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.reliability, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self.reliability)})
 
     def __repr__(self) -> str:
-        return f"<Report on {self.topology.name}: {len(self.configurations):,} configurations>"
+        found = self.reliability
+        return f"<Report on {found.topology.name}: {len(found.configurations):,} configurations>"
 
     def __str__(self) -> str:
-        return "\n".join([*head(self), "", *table(self)])
+        return "\n".join([*head(self.reliability), "", *table(self.reliability)])
 
     @property
     def harshest(self) -> str:
         """The survivability under which least is expected."""
-        return harshest(self)
+        return harshest(self.reliability)
 
     def most_probable(self, count: int) -> NDArray[np.intp]:
         """Rows of the `count` most probable configurations when it is harshest, in their order."""
-        return most_probable(self, count)
+        return most_probable(self.reliability, count)
 
     def plot(self, path: str | Path) -> None:
         """Write one figure: expected accuracy, accuracy by number of failures, importance.
@@ -57,4 +74,4 @@ class Report(Reliability):
                 f"got {str(path)!r}"
             )
         with new_file(path) as temporary:
-            temporary.write_bytes(figures.render(figures.overview(self), kind))
+            temporary.write_bytes(figures.render(figures.overview(self.reliability), kind))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from .links import (
     supernet_survival,
     with_links,
 )
-from .runs import Measured, Run, Runs, link_bytes, spread_of
+from .runs import FINAL, Final, Measured, Progress, Run, Runs, link_bytes, spread_of
 
 LinkNames = frozenset[str]
 
@@ -179,13 +180,12 @@ def search_links(
     runs: Runs,
     template: Run,
     *,
-    final: str | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
+    final: Final = FINAL,
     budget: float = math.inf,
     most: int | None = None,
     beam: int = 4,
     retrain: bool = True,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    progress: Progress = lambda what, done, total: None,
 ) -> LinkSearch:
     """Search the links that a topology could have, and retrain what is recommended.
 
@@ -194,8 +194,7 @@ def search_links(
         template: the topology with its primary and given links, the split to train the supernet
             on, survivabilities, sections and recipe. Its first split to report is chosen on, its
             last reported.
-        final: split to retrain on; the template's by default.
-        seeds: of the retrained models; the supernet has the template's.
+        final: split and seeds of the retrained models; the supernet has the template's.
         budget: the most bytes an inference of all links together. What is retrained for comparison
             may cost more.
         most: the most candidate links of a set.
@@ -203,102 +202,182 @@ def search_links(
         retrain: whether to; without, only the supernet is trained.
         progress: told what is being done, how much of it is done, and of how much.
     """
-    topology, survival = template.topology, dict(template.survival)
-    choose, report = template.report[0], template.report[-1]
-    part = runs.split(choose)
-    columns = [runs.data.sensors.index(s.name) for s in topology.sensors]
-    visible = part.visible[:, columns]
-    possible = candidate_links(topology)
-    bound = subset_bound(topology, possible, visible, part.labels, survival)
-    single = {x.name: _mean(bound({x.name})) for x in possible}
-    candidates = oriented(topology, possible, lambda x: single[x.name])
-    whole = with_links(topology, candidates, name=f"{topology.name}-supernet")
-    sizes = link_bytes(build(whole, template.sections, classes=runs.data.class_names))
-    names = {x.name for x in candidates}
-    base = sum(size for name, size in sizes.items() if name not in names)
-    if base > budget:
-        raise InputError(
-            f"expected a budget of at least the {base:,} bytes that the primary links take, got "
-            f"{budget:,.0f}; allow more, or give a topology or sections with smaller messages"
-        )
-    progress("supernet", 0, 1)
-    whole_run = replace(
-        template,
-        topology=whole,
-        survival=supernet_survival(topology, candidates, survival),
-        measure=survival,
-        method="dropout",
-        recipe=replace(template.recipe, epochs=SUPERNET * template.recipe.epochs),
-    )
-    supernet = runs.model(whole_run)
-    progress("supernet", 1, 1)
-    costs = {name: sizes[name] for name in names}
-    scores = SubsetScores(supernet, part, candidates, survival)
-
-    def search() -> dict[str, Any]:
-        front = link_front(
-            lambda links: _mean(scores(links)),
-            costs,
-            bound=lambda links: _mean(bound(links)),
-            budget=budget - base,
-            most=most,
-            beam=beam,
-            progress=lambda done, total: progress("search", done, total),
-        )
-        return {"front": [asdict(choice) for choice in front]}
-
-    options = sha256(repr((budget, most, beam)).encode())[:6]
-    kept = runs.kept(runs.path(whole_run, f"-front-{options}.json"), search)
-    front = [Choice(**{**x, "links": tuple(x["links"])}) for x in kept["front"]]
-    own = frozenset(x.name for x in topology.links if x.kind == "residual")
-    wanted: dict[LinkNames, str] = {}
-    for choice in recommended(front):
-        wanted.setdefault(frozenset(choice.links), f"found: {len(choice.links)}")
-    wanted[frozenset()] = PRIMARY
-    if own:
-        wanted[own] = f"{GIVEN}: {len(own)}"
-    wanted[frozenset(names)] = f"{ALL}: {len(names)}"
-    known = {x.name: x for x in possible}
-    jobs = sorted(wanted.items(), key=lambda item: (len(item[0]), item[1])) if retrain else []
-    topologies = {
-        links: with_links(
-            topology, (known[x] for x in sorted(links)), name=f"{topology.name}-{_slug(name)}"
-        )
-        for links, name in jobs
-    }
-    measured: dict[LinkNames, list[Measured]] = {links: [] for links, _ in jobs}
-    total = len(jobs) * len(seeds)
-    # All sets with the first seed come first: an interrupted search has something to show.
-    for seed in seeds:
-        for links, _ in jobs:
-            progress("retrain", sum(map(len, measured.values())), total)
-            run = replace(
-                template,
-                topology=topologies[links],
-                train=final or template.train,
-                report=(report,),
-                seed=seed,
-            )
-            measured[links].append(runs.measured(run))
-    progress("retrain", total, total)
-    retrained = []
-    for links, name in jobs:
-        cost = sum(sizes[x] for x in links & names)
-        choice = Choice(
-            tuple(sorted(links)), cost, _mean(scores(links & names)), _mean(bound(links))
-        )
-        found = tuple(measured[links])
-        retrained.append(Retrained(name, choice, topologies[links], found[0].bytes, found))
+    search = _Search.of(runs, template, budget)
+    front = search.front(budget, most, beam, progress)
+    jobs = search.jobs(front) if retrain else []
+    measured = search.measure(jobs, final, progress)
     return LinkSearch(
-        topology=topology,
-        candidates=candidates,
-        survival=tuple(survival),
-        base=base,
+        topology=template.topology,
+        candidates=search.candidates,
+        survival=tuple(template.survival),
+        base=search.base,
         front=tuple(front),
-        retrained=tuple(retrained),
-        validation=choose,
-        test=report,
+        retrained=tuple(search.retrained(jobs, measured)),
+        validation=template.report[0],
+        test=template.report[-1],
     )
+
+
+class _Job(NamedTuple):
+    """A set of links to train on its own: what it is called, and its topology."""
+
+    links: LinkNames
+    name: str
+    topology: Topology
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What a search is made of before anything is trained.
+
+    `possible`: every link that could exist; `candidates`: those of them that fit together;
+    `sizes`: bytes an inference of every link, `base`: of the primary ones together; `bound`: what
+    no model on a set of links can beat, by survivability.
+    """
+
+    runs: Runs
+    template: Run
+    possible: tuple[Link, ...]
+    candidates: tuple[Link, ...]
+    sizes: Mapping[str, int]
+    base: int
+    bound: Callable[[Collection[str]], dict[str, float]]
+
+    @classmethod
+    def of(cls, runs: Runs, template: Run, budget: float) -> _Search:
+        """Find the candidates, and what each costs; `InputError` for too small a budget."""
+        topology = template.topology
+        part = runs.split(template.report[0])
+        columns = [runs.data.sensors.index(s.name) for s in topology.sensors]
+        visible = part.visible[:, columns]
+        possible = candidate_links(topology)
+        bound = subset_bound(topology, possible, visible, part.labels, template.survival)
+        single = {x.name: _mean(bound({x.name})) for x in possible}
+        candidates = oriented(topology, possible, lambda x: single[x.name])
+        whole = _supernet(topology, candidates)
+        sizes = link_bytes(build(whole, template.sections, classes=runs.data.class_names))
+        names = {x.name for x in candidates}
+        base = sum(size for name, size in sizes.items() if name not in names)
+        if base > budget:
+            raise InputError(
+                f"expected a budget of at least the {base:,} bytes that the primary links take, "
+                f"got {budget:,.0f}; allow more, or give a topology or sections with smaller "
+                "messages"
+            )
+        return cls(runs, template, possible, candidates, sizes, base, bound)
+
+    @property
+    def names(self) -> LinkNames:
+        """Of all candidates."""
+        return frozenset(x.name for x in self.candidates)
+
+    @property
+    def supernet(self) -> Run:
+        """The training of the supernet."""
+        template = self.template
+        return replace(
+            template,
+            topology=_supernet(template.topology, self.candidates),
+            survival=supernet_survival(template.topology, self.candidates, template.survival),
+            measure=dict(template.survival),
+            method="dropout",
+            recipe=replace(template.recipe, epochs=SUPERNET * template.recipe.epochs),
+        )
+
+    @cached_property
+    def scores(self) -> SubsetScores:
+        """What a set of candidates is worth, by the supernet, which is trained for it."""
+        part = self.runs.split(self.template.report[0])
+        model = self.runs.model(self.supernet)
+        return SubsetScores(model, part, self.candidates, dict(self.template.survival))
+
+    def front(self, budget: float, most: int | None, beam: int, progress: Progress) -> list[Choice]:
+        """The front of score against cost, on validation data; kept in the folder of the runs."""
+        progress("supernet", 0, 1)
+        scores = self.scores
+        progress("supernet", 1, 1)
+
+        def search() -> dict[str, Any]:
+            front = link_front(
+                lambda links: _mean(scores(links)),
+                {name: self.sizes[name] for name in self.names},
+                bound=lambda links: _mean(self.bound(links)),
+                budget=budget - self.base,
+                most=most,
+                beam=beam,
+                progress=lambda done, total: progress("search", done, total),
+            )
+            return {"front": [asdict(choice) for choice in front]}
+
+        options = sha256(repr((budget, most, beam)).encode())[:6]
+        path = self.runs.path(self.supernet, f"-front-{options}.json")
+        kept = self.runs.kept(path, search)
+        return [Choice(**{**x, "links": tuple(x["links"])}) for x in kept["front"]]
+
+    def jobs(self, front: Sequence[Choice]) -> list[_Job]:
+        """What is worth training: the recommended sets, and those to compare them with."""
+        topology = self.template.topology
+        own = frozenset(x.name for x in topology.links if x.kind == "residual")
+        wanted: dict[LinkNames, str] = {}
+        for choice in recommended(front):
+            wanted.setdefault(frozenset(choice.links), f"found: {len(choice.links)}")
+        wanted[frozenset()] = PRIMARY
+        if own:
+            wanted[own] = f"{GIVEN}: {len(own)}"
+        wanted[self.names] = f"{ALL}: {len(self.names)}"
+        known = {x.name: x for x in self.possible}
+        return [
+            _Job(
+                links,
+                name,
+                with_links(
+                    topology,
+                    (known[x] for x in sorted(links)),
+                    name=f"{topology.name}-{_slug(name)}",
+                ),
+            )
+            for links, name in sorted(wanted.items(), key=lambda item: (len(item[0]), item[1]))
+        ]
+
+    def measure(
+        self, jobs: Sequence[_Job], final: Final, progress: Progress
+    ) -> dict[LinkNames, list[Measured]]:
+        """Train every set from every seed, and measure it on the split that is reported."""
+        measured: dict[LinkNames, list[Measured]] = {job.links: [] for job in jobs}
+        total = len(jobs) * len(final.seeds)
+        # All sets with the first seed come first: an interrupted search has something to show.
+        for seed in final.seeds:
+            for job in jobs:
+                progress("retrain", sum(map(len, measured.values())), total)
+                run = replace(
+                    self.template,
+                    topology=job.topology,
+                    train=final.split or self.template.train,
+                    report=(self.template.report[-1],),
+                    seed=seed,
+                )
+                measured[job.links].append(self.runs.measured(run))
+        progress("retrain", total, total)
+        return measured
+
+    def retrained(
+        self, jobs: Iterable[_Job], measured: Mapping[LinkNames, Sequence[Measured]]
+    ) -> Iterator[Retrained]:
+        """Each set with what it costs, and what was measured of it."""
+        for links, name, topology in jobs:
+            inside = links & self.names
+            choice = Choice(
+                tuple(sorted(links)),
+                sum(self.sizes[x] for x in inside),
+                _mean(self.scores(inside)),
+                _mean(self.bound(inside)),
+            )
+            found = tuple(measured[links])
+            yield Retrained(name, choice, topology, found[0].bytes, found)
+
+
+def _supernet(topology: Topology, candidates: Sequence[Link]) -> Topology:
+    return with_links(topology, candidates, name=f"{topology.name}-supernet")
 
 
 def _slug(name: str) -> str:

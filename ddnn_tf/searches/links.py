@@ -225,15 +225,8 @@ def link_front(
     level: list[Choice] = [_choice(frozenset(), score(frozenset()), costs, bound)]
     for size in range(1, most + 1):
         found += level
-        wider = {
-            frozenset({*choice.links, name})
-            for choice in level
-            for name in names
-            if name not in choice.links
-        }
-        affordable = sorted(
-            (x for x in wider if _cost(x, costs) <= budget), key=lambda x: (-limit(x), sorted(x))
-        )
+        wider = {x for x in _wider(level, names) if _cost(x, costs) <= budget}
+        affordable = sorted(wider, key=lambda x: (-limit(x), sorted(x)))
         level = []
         for links in affordable:
             if len(level) >= width and limit(links) < level[-1].score:
@@ -244,6 +237,14 @@ def link_front(
         if not level:
             break
     return list(_pareto([*found, *level]))
+
+
+def _wider(level: Iterable[Choice], names: Sequence[str]) -> Iterator[LinkSet]:
+    """Every set that has one link more than one of these."""
+    for choice in level:
+        for name in names:
+            if name not in choice.links:
+                yield frozenset({*choice.links, name})
 
 
 def recommended(front: Sequence[Choice], *, tolerance: float = 0.001) -> list[Choice]:

@@ -165,30 +165,39 @@ def _told(name: str, way: Way) -> Iterator[str]:
         yield f"  {step.bound:.4f}  {step}"
 
 
+@dataclass(frozen=True)
+class Sightings:
+    """Which camera sees which object.
+
+    `visible`: bool (samples, sensors), in the topology's order of sensors; `labels`: int
+    (samples,); `split`: their name, for people.
+    """
+
+    visible: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    split: str = "data"
+
+
 def make_plan(
     topology: Topology,
-    visible: NDArray[np.bool_],
-    labels: NDArray[np.int64],
+    sightings: Sightings,
     survival: Survival,
     goal: float,
     *,
     sizes: Mapping[str, int],
     name: str = "survival",
-    split: str = "data",
     measured: float | None = None,
 ) -> Plan:
     """Find what it takes to reach an expected accuracy.
 
     Args:
         topology: as it is.
-        visible: bool (samples, sensors), the camera sees the object; in the topology's order.
-        labels: int (samples,).
+        sightings: which camera sees which object.
         survival: at which the goal is to be reached.
         goal: expected accuracy, 0 to 1.
         sizes: bytes of one message of each node, and of one picture of each sensor: a node's second
             machine hosts no camera, so that pictures cross the network to it.
         name: of the survivability, for people.
-        split: of the data, for people.
         measured: expected accuracy of a model on these data. How far it stays below its bound is
             then added to the bound that is looked for.
 
@@ -197,18 +206,19 @@ def make_plan(
     """
     if not 0 < goal <= 1:
         raise InputError(f"expected a goal above 0 and at most 1, such as 0.95, got {goal:g}")
+    visible, labels = sightings.visible, sightings.labels
     if visible.shape != (len(labels), len(topology.sensors)) or not len(labels):
         raise InputError(
             f"expected visibility of shape ({len(labels)}, {len(topology.sensors)}) and one sample "
             f"at least, got {visible.shape}"
         )
-    planner = _Planner(topology, visible, labels, survival, sizes)
+    planner = _Planner(topology, sightings, survival, sizes)
     bound = planner.bound()
     target = goal if measured is None else goal + max(0.0, bound - measured)
     return Plan(
         topology=topology.name,
         survivability=name,
-        split=split,
+        split=sightings.split,
         samples=len(labels),
         goal=goal,
         measured=measured,
@@ -229,14 +239,12 @@ class _Planner:
     def __init__(
         self,
         topology: Topology,
-        visible: NDArray[np.bool_],
-        labels: NDArray[np.int64],
+        sightings: Sightings,
         survival: Survival,
         sizes: Mapping[str, int],
     ) -> None:
         self.topology = topology
-        self.visible = visible
-        self.labels = labels
+        self.sightings = sightings
         self.sizes = sizes
         self.own = {x.name: x for x in topology.links if x.kind == "residual"}
         self.works = dict(zip(topology.causes, topology.survival(survival).tolist(), strict=True))
@@ -267,7 +275,9 @@ class _Planner:
         topology = with_links(self.topology, [*self.own.values(), *added])
         table = {**self.works, **dict(works)}
         survival = {"it": {k: v for k, v in table.items() if k in topology.index}}
-        return reachability_bound(topology, self.visible, self.labels, survival)["it"]
+        return reachability_bound(
+            topology, self.sightings.visible, self.sightings.labels, survival
+        )["it"]
 
     def ceiling(self) -> float:
         """With every candidate link, and nothing failing."""

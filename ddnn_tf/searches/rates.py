@@ -8,7 +8,7 @@ share its trials through its storage, and what was interrupted goes on when star
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -20,7 +20,7 @@ from edge_runtime.topology import Survival, Topology
 
 from ..names import RatesPer
 from ..training.spread import Spread
-from .runs import Measured, Run, Runs, spread_of
+from .runs import FINAL, Final, Measured, Progress, Run, Runs, spread_of
 
 if TYPE_CHECKING:
     import optuna
@@ -148,9 +148,8 @@ def search_rates(
     trials: int = 30,
     storage: str | Path,
     seeds: Sequence[int] = (0,),
-    final: str | None = None,
-    final_seeds: Sequence[int] = (0, 1, 2),
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    final: Final = FINAL,
+    progress: Progress = lambda what, done, total: None,
 ) -> RateSearch:
     """Search the rates of failure in training, and train at the best and at the true ones.
 
@@ -165,8 +164,7 @@ def search_rates(
         storage: a file, or the URL of a database such as `sqlite:///rates.db`; see Optuna's
             storages.
         seeds: over which a trial's accuracy is averaged.
-        final: split to train on for the report; the template's by default.
-        final_seeds: of the models of the report; none for no report.
+        final: split and seeds of the models of the report; no seeds for no report.
         progress: told what is being done, how much of it is done, and of how much.
 
     Raises:
@@ -180,33 +178,9 @@ def search_rates(
         raise InputError(f"expected one trial and one seed at least, got {trials} and {len(seeds)}")
     [(name, true)] = template.survival.items()
     groups = rate_groups(template.topology, true, per)
-    works = dict(
-        zip(template.topology.causes, template.topology.survival(true).tolist(), strict=True)
-    )
-    highest = {
-        group: min([MOST_FACTOR, *(max(1.0, MOST_FAILURE / (1 - works[n])) for n in names)])
-        for group, names in groups.items()
-    }
-    choose, report = template.report[0], template.report[-1]
-
-    def run(factors: Mapping[str, float], seed: int, **changes: Any) -> Run:
-        survival = scaled_survival(template.topology, true, groups, factors)
-        # The weights of merges must not change with the rates, whose effect is looked for.
-        weights = template.merge_weights or "one"
-        changes = {"report": (choose,), **changes}
-        return replace(
-            template,
-            survival={name: survival},
-            measure={name: true},
-            merge_weights=weights,
-            seed=seed,
-            **changes,
-        )
-
-    def score(factors: Mapping[str, float]) -> float:
-        found = [runs.measured(run(factors, seed)) for seed in seeds]
-        return float(np.mean([m.accuracy(choose, name) for m in found]))
-
+    experiment = _Rates(runs, template, groups)
+    highest = experiment.highest()
+    choose = template.report[0]
     description = {
         **template.describe(),
         "data": runs.fingerprint,
@@ -217,18 +191,10 @@ def search_rates(
     }
     truth = dict.fromkeys(groups, 1.0)
     study = _study(storage, description, template.seed, truth)
-    _work(study, trials, highest, truth, score, progress)
+    _work(study, trials, highest, truth, lambda x: experiment.score(x, seeds), progress)
     finished = sorted(_finished(study), key=lambda t: (-t.value, t.number))
     ranked = tuple((dict(t.params), float(t.value)) for t in finished)
-    reported: dict[str, list[Measured]] = {"best": [], "truth": []}
-    total = len(reported) * len(final_seeds)
-    for which, factors in (("best", ranked[0][0]), ("truth", truth)):
-        for seed in final_seeds:
-            progress("report", sum(map(len, reported.values())), total)
-            again = run(factors, seed, train=final or template.train, report=(report,))
-            reported[which].append(runs.measured(again))
-    if total:
-        progress("report", total, total)
+    reported = experiment.report({"best": ranked[0][0], "truth": truth}, final, progress)
     return RateSearch(
         survivability=name,
         groups=groups,
@@ -236,8 +202,65 @@ def search_rates(
         best=tuple(reported["best"]),
         truth=tuple(reported["truth"]),
         validation=choose,
-        test=report,
+        test=template.report[-1],
     )
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Trainings at multiples of the true rates, by group."""
+
+    runs: Runs
+    template: Run
+    groups: Mapping[str, Sequence[str]]
+
+    def highest(self) -> dict[str, float]:
+        """The greatest multiple of each group that is tried."""
+        [true] = self.template.survival.values()
+        topology = self.template.topology
+        works = dict(zip(topology.causes, topology.survival(true).tolist(), strict=True))
+        return {
+            group: min([MOST_FACTOR, *(max(1.0, MOST_FAILURE / (1 - works[n])) for n in names)])
+            for group, names in self.groups.items()
+        }
+
+    def run(self, factors: Mapping[str, float], seed: int, **changes: Any) -> Run:
+        """The training at these multiples."""
+        [(name, true)] = self.template.survival.items()
+        survival = scaled_survival(self.template.topology, true, self.groups, factors)
+        # The weights of merges must not change with the rates, whose effect is looked for.
+        weights = self.template.merge_weights or "one"
+        changes = {"report": (self.template.report[0],), **changes}
+        return replace(
+            self.template,
+            survival={name: survival},
+            measure={name: true},
+            merge_weights=weights,
+            seed=seed,
+            **changes,
+        )
+
+    def score(self, factors: Mapping[str, float], seeds: Iterable[int]) -> float:
+        """Expected accuracy on the split that is chosen on, over the seeds."""
+        [name] = self.template.survival
+        found = [self.runs.measured(self.run(factors, seed)) for seed in seeds]
+        return float(np.mean([m.accuracy(self.template.report[0], name) for m in found]))
+
+    def report(
+        self, rates: Mapping[str, Mapping[str, float]], final: Final, progress: Progress
+    ) -> dict[str, list[Measured]]:
+        """What models trained at each of these rates reach on the split that is reported."""
+        reported: dict[str, list[Measured]] = {which: [] for which in rates}
+        total = len(reported) * len(final.seeds)
+        train, splits = final.split or self.template.train, (self.template.report[-1],)
+        for which, factors in rates.items():
+            for seed in final.seeds:
+                progress("report", sum(map(len, reported.values())), total)
+                again = self.run(factors, seed, train=train, report=splits)
+                reported[which].append(self.runs.measured(again))
+        if total:
+            progress("report", total, total)
+        return reported
 
 
 def _work(
@@ -246,7 +269,7 @@ def _work(
     highest: Mapping[str, float],
     truth: Mapping[str, float],
     score: Callable[[Mapping[str, float]], float],
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> None:
     """Take part in a study until it has enough finished trials, one of them at the true rates."""
     from optuna.trial import TrialState

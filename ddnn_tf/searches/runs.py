@@ -90,6 +90,23 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Final:
+    """How the models that are reported are trained.
+
+    `split`: to train on, the template's where None; `seeds`: one model each.
+    """
+
+    split: str | None = None
+    seeds: Sequence[int] = (0, 1, 2)
+
+
+FINAL = Final()
+
+#: Told what is being done, how much of it is done, and of how much.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
 class Measured:
     """What one run found.
 

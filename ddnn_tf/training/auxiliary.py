@@ -1,4 +1,4 @@
-"""What a model is taught beside its answer: lessons that train it and leave nothing in it."""
+"""Further losses of a model: auxiliary classifiers and a teacher, which leave nothing in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_runtime.bundle.tensors import messages
 from ..model import FAILURES, ResilientModel
 
 
-class Lessons(keras.Model):
+class AuxiliaryLossModel(keras.Model):
     """Trains a model on further losses; the model itself stays as it was built.
 
     Compile and fit it in the model's place, with a loss for class probabilities. Its own weights,
@@ -55,7 +55,7 @@ class Lessons(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The answer's loss, in training those of the exits, and each lesson's with its weight."""
+        """The answer's loss, in training the exits', and each auxiliary one with its weight."""
         answer, *told = _listed(y_pred)
         loss = super().compute_loss(x, y, answer, sample_weight, training)
         if training:
@@ -66,14 +66,14 @@ class Lessons(keras.Model):
         if self.distil:
             # A mean of our own would not know of how many replicas it is one.
             likeness = keras.losses.CategoricalCrossentropy()
-            loss = loss + self.distil * likeness(self._unharmed(x), answer, sample_weight)
+            loss = loss + self.distil * likeness(self._teacher_prediction(x), answer, sample_weight)
         return loss
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Metrics of the answer alone."""
         return super().compute_metrics(x, y, _listed(y_pred)[0], sample_weight)
 
-    def _unharmed(self, x: Mapping[str, Any]) -> Any:
+    def _teacher_prediction(self, x: Mapping[str, Any]) -> Any:
         """The answers with nothing failed, as a target."""
         samples = ops.shape(next(iter(x.values())))[0]
         works = ops.ones((samples, len(self.student.topology.elements)))

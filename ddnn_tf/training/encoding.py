@@ -1,9 +1,4 @@
-"""Learning to see before learning to survive.
-
-One encoder learns the class from single views, those of all cameras together: what one camera saw
-of a rare class then serves them all. After that the nodes learn to merge what the encoder makes of
-the views, under many failures; that costs next to nothing, since no picture is looked at again.
-"""
+"""Views that a pretrained encoder encoded, and a model put together from both."""
 
 from __future__ import annotations
 
@@ -13,37 +8,13 @@ import keras
 import numpy as np
 
 from edge_runtime.arrays import Array
-from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 
 from ..datasets import Batches
-from ..sections import VIEW
 from .augmentation import Augmented
 
 #: Views that an encoder takes at once.
 ENCODED = 512
-
-
-def single_views(data: Batches) -> Samples:
-    """Every view that sees its object, as a sample of its own."""
-    shapes = {x.shape[1:] for x in data.inputs.values()}
-    if len(shapes) > 1:
-        raise InputError(
-            f"one encoder needs sensors of one shape, got {', '.join(map(str, sorted(shapes)))}; "
-            "train without views"
-        )
-    seen = [
-        (x[sees], data.labels[sees])
-        for x, sees in zip(data.inputs.values(), data.visible.T, strict=True)
-    ]
-    views, labels = (np.concatenate(parts) for parts in zip(*seen, strict=True))
-    return Samples({VIEW: views}, labels, data.class_names)
-
-
-def viewer(encoder: keras.Model, classes: int) -> keras.Model:
-    """A classifier of single views, on the encoder that is to learn from it."""
-    answer = keras.layers.Dense(classes, activation="softmax")(encoder.output)
-    return keras.Model(encoder.inputs, answer, name="viewer")
 
 
 def encode(

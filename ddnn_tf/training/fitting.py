@@ -11,7 +11,7 @@ import numpy as np
 from ..datasets import Batches
 from ..model import ResilientModel
 from .augmentation import Augmented
-from .auxiliary import Lessons
+from .auxiliary import AuxiliaryLossModel
 from .checkpoint import Checkpoint
 from .recipe import Recipe
 
@@ -30,7 +30,7 @@ def fit(
     rate = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, recipe.epochs * steps)
     learner = model
     if isinstance(model, ResilientModel) and (recipe.auxiliary or recipe.distil):
-        learner = Lessons(model, auxiliary=recipe.auxiliary, distil=recipe.distil)
+        learner = AuxiliaryLossModel(model, auxiliary=recipe.auxiliary, distil=recipe.distil)
         model.prior = data.samples.frequencies()  # else learned by its own `fit`
     learner.compile(
         keras.optimizers.AdamW(

@@ -27,7 +27,7 @@ class Recipe:
             all are mirrored but for `fc32` sections: there every pixel has weights of its own, and
             half of what these could learn would go into the other side.
         exit_weight: of the exits' losses, of all alike or by node; the output node's weighs 1.
-        auxiliary, distil: weights of further losses, see `Lessons`.
+        auxiliary, distil: weights of further losses, see `AuxiliaryLossModel`.
         average: the weights are in the end a moving average with this momentum over the steps.
         variations: of every view that an encoder, where one is given, encodes beforehand.
     """

@@ -12,7 +12,7 @@ from keras import layers, ops
 from ..model import ResilientModel
 
 
-class SharedViews(keras.Model):
+class SharedEncoder(keras.Model):
     """Trains encoders that share layers, together with a model that hears what they make of views.
 
     A view is encoded once a step, and what came of it then stands in the batch `repeats` times,

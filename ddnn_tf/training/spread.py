@@ -9,6 +9,8 @@ import numpy as np
 
 from edge_runtime.evaluation.reliability import Reliability
 
+from ..reporting.report import Report
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -22,7 +24,9 @@ class Spread:
         return f"{100 * self.mean:.2f} ± {100 * self.half_range:.2f}"
 
 
-def spread(reports: Sequence[Reliability], survivability: str, *, balanced: bool = False) -> Spread:
+def spread(
+    reports: Sequence[Reliability | Report], survivability: str, *, balanced: bool = False
+) -> Spread:
     """Expected (or balanced) accuracy of one method's models, trained from several seeds."""
     values = [
         r.balanced_accuracy(survivability) if balanced else r.expected_accuracy(survivability)

@@ -11,7 +11,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.topology import Survival
 
 from ..evaluation import expected_accuracy, named_survivabilities
-from .auxiliary import Lessons
+from .auxiliary import AuxiliaryLossModel
 
 
 class ExpectedAccuracy(keras.callbacks.Callback):
@@ -41,7 +41,7 @@ class ExpectedAccuracy(keras.callbacks.Callback):
         """Measure and log."""
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        model = self.model.student if isinstance(self.model, Lessons) else self.model
+        model = self.model.student if isinstance(self.model, AuxiliaryLossModel) else self.model
         found = expected_accuracy(model, self.data, self.survival)
         if logs is not None:
             for name in self.survival:

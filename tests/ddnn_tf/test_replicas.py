@@ -64,7 +64,7 @@ def test_two_replicas_learn_what_one_device_does_from_the_same_failures() -> Non
         import keras
         from keras import ops
         from ddnn_tf.layers import FailureMask
-        from ddnn_tf.lessons import Lessons
+        from ddnn_tf.lessons import AuxiliaryLossModel
         from ddnn_tf.model import FAILURES, build
 
         SEED, SAMPLES = 7, 64
@@ -94,7 +94,7 @@ def test_two_replicas_learn_what_one_device_does_from_the_same_failures() -> Non
                 model = build(
                     topology, classes=["a", "b", "c"], dropout=["low", "high"], seed=SEED
                 )
-                learner = Lessons(model, auxiliary=0.3, distil=0.5)
+                learner = AuxiliaryLossModel(model, auxiliary=0.3, distil=0.5)
                 learner.compile(keras.optimizers.SGD(0.05), "sparse_categorical_crossentropy")
             if replicas:
                 draw_as(replicas, model)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 from edge_runtime.errors import InputError
 
-from ..boxes import Boxes
 from ..dataset import Dataset
-from ..raw import read_raw
+from ..raw import RawOptions, read_raw
 from .writing import FRAMES, write_street
 
 VERSION = 1  # a new one whenever a seed draws another street
@@ -26,29 +25,19 @@ def cache_folder() -> Path:
 
 def read_street(
     *,
-    split: str | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    size: int | tuple[int, int] = 32,
-    margin: float | Sequence[float] = 1.0,
-    boxes: Boxes | None = None,
     scene: int = 0,
     frames: int = FRAMES,
     cache: str | os.PathLike[str] | None = None,
+    **options: Unpack[RawOptions],
 ) -> Dataset:
     """Read the generated street; draw it first where it is not in the cache (about 12 s).
 
     Args:
-        split: As for `read_raw`; `time` by default.
-        seed: As for `read_raw`: the order of the training samples.
-        batch_size: As for `read_raw`.
-        size: As for `read_raw`.
-        margin: As for `read_raw`.
-        boxes: As for `read_raw`.
         scene: The seed of what happens on the street.
         frames: Length of the recording.
         cache: The folder that keeps recordings; `cache_folder()` by default. If that one is not
             writable, the recording is drawn into a temporary folder and not kept.
+        options: Those of `read_raw`: `split`, `seed`, `batch_size`, `size`, `margin`, `boxes`.
 
     Raises:
         InputError: `cache` is given and not writable, the recording in it is damaged, or an
@@ -69,15 +58,7 @@ def read_street(
                     folder = Path(temporary) / name
                     write_street(folder, seed=scene, frames=frames)
         try:
-            data = read_raw(
-                folder,
-                split=split,
-                seed=seed,
-                batch_size=batch_size,
-                size=size,
-                margin=margin,
-                boxes=boxes,
-            )
+            data = read_raw(folder, **options)
         except InputError as error:
             raise InputError(
                 f"{error}. If the kept recording is damaged, remove {folder} and it is drawn again"

@@ -65,6 +65,12 @@ class _Vehicle:
     def length(self) -> float:
         return self.figure.size[0]
 
+    def drive(self, room: float) -> None:
+        """Go on for one step, as fast as the room ahead allows, in metres."""
+        wish = float(np.clip((room - 1.5) / 1.5, 0, self.wish))
+        self.speed = float(np.clip(wish, self.speed - 4 * _STEP * 2, self.speed + 2.5 * _STEP))
+        self.x += self.direction * self.speed * _STEP
+
     def placed(self) -> Placed:
         y = _LANES[self.direction]
         yaw = 0.0 if self.direction > 0 else np.pi
@@ -180,21 +186,24 @@ class _Street:
             line = direction * _ZEBRA[0 if direction > 0 else 1] - 1.0
             if people and nose < line + 0.5:
                 room = min(room, line - nose + 1.5)
-            at_stop = direction * (_STOP_X[direction] - v.x)
-            if v.kind == "bus" and not v.stopped:
-                if direction < 0 and at_stop < 14:
-                    v.aside = float(np.clip((14 - at_stop) / 10, 0, 1))
-                room = min(room, at_stop + 1.5) if at_stop > -1 else room
-                if at_stop < 0.6:
-                    v.dwell -= _STEP
-                    v.stopped = v.dwell <= 0
-            elif v.aside > 0:
-                v.aside = float(np.clip(1 - (-at_stop - 2) / 10, 0, 1)) if at_stop < -2 else v.aside
-            wish = float(np.clip((room - 1.5) / 1.5, 0, v.wish))
-            v.speed = float(np.clip(wish, v.speed - 4 * _STEP * 2, v.speed + 2.5 * _STEP))
-            v.x += direction * v.speed * _STEP
+            v.drive(self._at_stop(v, room))
             if v.aside < 0.5:
                 ahead = v
+
+    @staticmethod
+    def _at_stop(v: _Vehicle, room: float) -> float:
+        """The room that a vehicle has once it heeds its stop: a bus pulls in, stands, pulls out."""
+        at_stop = v.direction * (_STOP_X[v.direction] - v.x)
+        if v.kind == "bus" and not v.stopped:
+            if v.direction < 0 and at_stop < 14:
+                v.aside = float(np.clip((14 - at_stop) / 10, 0, 1))
+            room = min(room, at_stop + 1.5) if at_stop > -1 else room
+            if at_stop < 0.6:
+                v.dwell -= _STEP
+                v.stopped = v.dwell <= 0
+        elif v.aside > 0:
+            v.aside = float(np.clip(1 - (-at_stop - 2) / 10, 0, 1)) if at_stop < -2 else v.aside
+        return room
 
     def _park(self, now: float) -> None:
         for x in _PARKING:

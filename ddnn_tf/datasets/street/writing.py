@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,20 @@ def _write(folder: Path, seed: int, frames: int) -> None:
             seen.append(boxes)
         for kind in _KINDS:
             rows = [o.number for o in everyone if o.kind == kind and abs(o.x) <= _ZONE]
-            rows = [number for number in sorted(rows) if any(number in s for s in seen)]
-            for number, boxes in enumerate(seen):
-                if any(row in boxes for row in rows):
-                    lines = [_line(boxes.get(row)) for row in rows]
-                    name = f"det_frame{frame}_cam{number}.txt"
-                    path = folder / BOXES / f"gt_files{frames}_{kind}" / "visible_frame" / name
-                    path.write_text("".join(lines), encoding="ascii")
+            where = folder / BOXES / f"gt_files{frames}_{kind}" / "visible_frame"
+            _write_boxes(where, frame, sorted(rows), seen)
+
+
+def _write_boxes(
+    folder: Path, frame: int, objects: Sequence[int], seen: Sequence[Mapping[int, Box]]
+) -> None:
+    """The box files of one class and frame; a row for each object that some camera sees."""
+    rows = [number for number in objects if any(number in boxes for boxes in seen)]
+    for number, boxes in enumerate(seen):
+        if any(row in boxes for row in rows):
+            lines = [_line(boxes.get(row)) for row in rows]
+            path = folder / f"det_frame{frame}_cam{number}.txt"
+            path.write_text("".join(lines), encoding="ascii")
 
 
 def _counts(seen: Seen) -> bool:

@@ -172,12 +172,12 @@ def test_plot_where_nothing_can_be_written(tmp_path: Path) -> None:
 def test_the_style_of_others_is_left_alone() -> None:
     with mpl.rc_context({"font.size": 33.0, "svg.hashsalt": "theirs"}):
         before = dict(mpl.rcParams)
-        figures.render(figures.overview(report()))
+        figures.render(figures.overview(report().reliability))
         assert dict(mpl.rcParams) == before
 
 
 def test_a_dollar_sign_is_only_a_dollar_sign() -> None:
-    methods = {"costs $1": report(), "costs $2 or $3": report()}
+    methods = {"costs $1": report().reliability, "costs $2 or $3": report().reliability}
     assert ">costs $2 or $3<" in figures.inline_svg(figures.expected(methods), "x")
 
 

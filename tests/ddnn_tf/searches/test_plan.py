@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddnn_tf.searches.links import candidate_links, with_links
-from ddnn_tf.searches.plan import Plan, make_plan
+from ddnn_tf.searches.plan import Plan, Sightings, make_plan
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.topology import Group, Link, Node, Topology
@@ -26,7 +26,7 @@ def data(seed: int = 0, seen: float = 0.7) -> dict[str, Any]:
 
 def planned(goal: float, seed: int = 0, **changes: Any) -> Plan:
     return make_plan(
-        chain_topology(), **data(seed), survival="low", goal=goal, sizes=SIZES, **changes
+        chain_topology(), Sightings(**data(seed)), survival="low", goal=goal, sizes=SIZES, **changes
     )
 
 
@@ -127,7 +127,7 @@ def test_doubling_is_a_second_machine_with_the_same_links() -> None:
 def test_what_fails_together_is_planned_with() -> None:
     switch = Group("switch", ("left", "right"), 0.6)
     topology = chain_topology(groups=(switch,))
-    found = make_plan(topology, **data(), survival="low", goal=0.999, sizes=SIZES)
+    found = make_plan(topology, Sightings(**data()), survival="low", goal=0.999, sizes=SIZES)
     assert found.bound == pytest.approx(bound(topology))
     assert found.bound < bound(chain_topology()) - 0.01
     hardened = {s.what: s.bound for s in found.singles if s.kind == "harden"}
@@ -145,7 +145,7 @@ def test_the_best_of_every_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_no_change_helps_where_no_camera_sees() -> None:
     nothing: dict[str, Any] = {"visible": np.zeros((10, 2), bool), "labels": np.arange(10) % 2}
-    found = make_plan(chain_topology(), **nothing, survival="low", goal=0.9, sizes=SIZES)
+    found = make_plan(chain_topology(), Sightings(**nothing), survival="low", goal=0.9, sizes=SIZES)
     assert found.ceiling == found.bound == 0.5
     assert found.singles == ()
     assert [w.reaches for w in (found.links, found.harden, found.double)] == [False] * 3
@@ -166,7 +166,7 @@ def test_the_poster_at_medium(camera_data: Any) -> None:
     test = datasets.load(camera_data / "mvmc").split("test_dir")
     topology = Topology.load("poster-residual")
     sizes = {x.source: 128 for x in topology.links}
-    found = make_plan(topology, test.visible, test.labels, "medium", 0.95, sizes=sizes)
+    found = make_plan(topology, Sightings(test.visible, test.labels), "medium", 0.95, sizes=sizes)
     assert "not reachable, the bound is 0.9344" in str(found)
     assert [step.what for step in found.links.steps] == ["edge3->cloud"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from ddnn_tf.names import RatesPer
 from ddnn_tf.searches.rates import RateSearch, rate_groups, scaled_survival, search_rates
-from ddnn_tf.searches.runs import Measured, Run
+from ddnn_tf.searches.runs import Final, Measured, Run
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Group, Uptime
 from tests.conftest import ROOT
@@ -41,7 +41,7 @@ class Trainings:
 
 def search(trainings: Trainings, storage: str | Path, **changes: Any) -> RateSearch:
     template = Run(CHAIN, "train", ("validation", "test"), {"low": "low"})
-    options: dict[str, Any] = {"per": "node", "trials": 12, "final_seeds": (), **changes}
+    options: dict[str, Any] = {"per": "node", "trials": 12, "final": Final(seeds=()), **changes}
     return search_rates(trainings, template, storage=storage, **options)  # type: ignore[arg-type]
 
 
@@ -87,7 +87,9 @@ def test_a_topology_that_never_fails_has_no_rates() -> None:
 
 def test_the_search_finds_the_best_and_reports_it_beside_the_truth(tmp_path: Path) -> None:
     trainings = Trainings()
-    found = search(trainings, tmp_path / "rates", trials=40, seeds=(3, 4), final_seeds=(0, 1))
+    found = search(
+        trainings, tmp_path / "rates", trials=40, seeds=(3, 4), final=Final(seeds=(0, 1))
+    )
     assert len(found.trials) == 40
     truth = {"left": 1.0, "right": 1.0, "middle": 1.0}
     assert [score for f, score in found.trials if f == truth] == pytest.approx([1 - 0.3])
@@ -156,7 +158,7 @@ def test_survival_may_be_given_by_times(tmp_path: Path) -> None:
         per="node",
         trials=1,
         storage=tmp_path / "rates",
-        final_seeds=(),
+        final=Final(seeds=()),
     )
     assert set(found.groups) == {"left", "right"}
     assert template.describe()["survival"]["own"]["left"] == {"mtbf": 900, "mttr": 100}

@@ -12,7 +12,7 @@ import pytest
 from ddnn_tf.datasets import Dataset, read_npz
 from ddnn_tf.model import build
 from ddnn_tf.names import StudyName
-from ddnn_tf.searches.runs import Measured, Run, Runs, link_bytes, spread_of
+from ddnn_tf.searches.runs import Final, Measured, Run, Runs, link_bytes, spread_of
 from ddnn_tf.searches.study import STUDIES, Table, regrouped, run_study
 from ddnn_tf.sections import weighted_add
 from ddnn_tf.training.recipe import Recipe
@@ -253,7 +253,7 @@ def test_a_search_over_links_is_trained_kept_and_told(tmp_path: Path, data: Data
         return search_links(
             Runs(tmp_path, data, callbacks=counted),
             template,
-            seeds=(0,),
+            final=Final(seeds=(0,)),
             progress=lambda *step: steps.append(step),
         )
 

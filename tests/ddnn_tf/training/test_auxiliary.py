@@ -7,7 +7,7 @@ import pytest
 from ddnn_tf.datasets import Batches
 from ddnn_tf.evaluation import expected_accuracy
 from ddnn_tf.model import ResilientModel, build
-from ddnn_tf.training.auxiliary import Lessons
+from ddnn_tf.training.auxiliary import AuxiliaryLossModel
 from ddnn_tf.training.recipe import Recipe
 from ddnn_tf.training.training import train
 from ddnn_tf.training.validation import ExpectedAccuracy
@@ -25,13 +25,13 @@ def student(dropout: Any = None) -> ResilientModel:
     return model
 
 
-def compiled(model: ResilientModel, **options: float) -> Lessons:
-    lessons = Lessons(model, **options)
+def compiled(model: ResilientModel, **options: float) -> AuxiliaryLossModel:
+    lessons = AuxiliaryLossModel(model, **options)
     lessons.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return lessons
 
 
-def loss(lessons: Lessons, answers: Any, weights: Any = None) -> float:
+def loss(lessons: AuxiliaryLossModel, answers: Any, weights: Any = None) -> float:
     return float(lessons.compute_loss(DATA.inputs, DATA.labels, answers, weights))
 
 

@@ -9,9 +9,10 @@ from ddnn_tf.datasets import Batches
 from ddnn_tf.model import build
 from ddnn_tf.sections import VIEW, Convolutional
 from ddnn_tf.training.augmentation import Augmented, vary
-from ddnn_tf.training.encoding import Drawn, encode, single_views
+from ddnn_tf.training.encoding import Drawn, encode
+from ddnn_tf.training.pretraining import learn_views, single_views
 from ddnn_tf.training.recipe import Recipe
-from ddnn_tf.training.training import learn_views, train
+from ddnn_tf.training.training import train
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 from edge_runtime.topology import Sensor

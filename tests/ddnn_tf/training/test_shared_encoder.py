@@ -10,7 +10,7 @@ from ddnn_tf.datasets import Batches
 from ddnn_tf.model import build
 from ddnn_tf.sections import Convolutional
 from ddnn_tf.training.recipe import Recipe
-from ddnn_tf.training.shared_encoder import SharedViews
+from ddnn_tf.training.shared_encoder import SharedEncoder
 from ddnn_tf.training.training import train
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Sensor, Topology
@@ -25,12 +25,12 @@ def data() -> Batches:
     return cameras()
 
 
-def learner(topology: Topology | None = None, **options: Any) -> SharedViews:
+def learner(topology: Topology | None = None, **options: Any) -> SharedEncoder:
     topology = topology or small_topology(sensors=SENSORS)
     encoders = SMALL.encoders(topology.sensors)
     features = topology.with_sensors(dict.fromkeys(encoders, (8,)), "float32")
     upper = build(features, replace(SMALL, encoded=True), classes=CLASSES, seed=0)
-    found = SharedViews(encoders, upper, **options)
+    found = SharedEncoder(encoders, upper, **options)
     for encoder in encoders.values():
         lively(encoder)
     randomised(upper)
@@ -49,7 +49,7 @@ def test_encoders_share_all_but_their_norms() -> None:
 
 def test_a_trained_model_sees_and_survives_as_it_learned(data: Batches) -> None:
     topology = small_topology(sensors=SENSORS).with_exits()
-    fitted: list[SharedViews] = []
+    fitted: list[SharedEncoder] = []
     keep = keras.callbacks.LambdaCallback(on_train_end=lambda logs: None)
     keep.set_model = fitted.append
     model = train(
