@@ -48,9 +48,11 @@ class Step:
     def __str__(self) -> str:
         if self.kind == "link":
             return f"add {self.what}"
+        assert self.survival is not None
+        percent = f"{100 * self.survival:.4g} %"
         if self.kind == "double":
-            return f"double {self.what} (the pair survives {self.survival:.4g})"
-        return f"harden {self.what} (must survive {self.survival:.4g})"
+            return f"double {self.what} (the pair survives {percent})"
+        return f"harden {self.what} (must survive {percent})"
 
 
 @dataclass(frozen=True)
@@ -115,21 +117,22 @@ class Plan:
     def _lines(self) -> Iterator[str]:
         yield (
             f"{self.topology} at {self.survivability}, {self.split} ({self.samples} samples): "
-            f"goal {self.goal:.4f}"
+            f"goal {100 * self.goal:.2f} %"
         )
         if self.measured is not None:
             yield (
-                f"the model reaches {self.measured:.4f}, {self.bound - self.measured:.4f} below "
-                f"its bound; so a bound of {self.target:.4f} is aimed at"
+                f"the model reaches {100 * self.measured:.2f} %, "
+                f"{100 * (self.bound - self.measured):.2f} points below its bound; so a bound of "
+                f"{100 * self.target:.2f} % is aimed at"
             )
         if self.reachable:
-            yield f"reachable as it is: the bound is {self.bound:.4f}"
+            yield f"reachable as it is: the bound is {100 * self.bound:.2f} %"
             return
-        yield f"not reachable, the bound is {self.bound:.4f}"
+        yield f"not reachable, the bound is {100 * self.bound:.2f} %"
         if self.ceiling < self.target - ROUNDING:
             yield (
                 "nor by any change: with every candidate link and nothing failing the bound is "
-                f"{self.ceiling:.4f}"
+                f"{100 * self.ceiling:.2f} %"
             )
         for name, way in (
             ("links alone", self.links),
@@ -146,7 +149,8 @@ class Plan:
             if i >= MOST_TOLD and step is not best[step.kind]:
                 continue
             added = f", +{step.bytes:,} bytes an inference" if step.bytes else ""
-            yield f"  {step.bound:.4f} (+{step.bound - self.bound:.4f})  {step}{added}"
+            gain = 100 * (step.bound - self.bound)
+            yield f"  {100 * step.bound:.2f} % (+{gain:.2f})  {step}{added}"
 
 
 MOST_TOLD = 8
@@ -158,11 +162,12 @@ def _told(name: str, way: Way) -> Iterator[str]:
         return
     last = way.steps[-1].bound
     how = ", the fewest there are" if way.fewest and len(way.steps) > 1 else ""
-    verdict = f"reaches {last:.4f}{how}" if way.reaches else f"not enough, leads to {last:.4f}"
+    verdict = f"{100 * last:.2f} %"
+    verdict = f"reaches {verdict}{how}" if way.reaches else f"not enough, leads to {verdict}"
     cost = f", +{way.bytes:,} bytes an inference" if way.bytes else ""
     yield f"{name}: {verdict}{cost}"
     for step in way.steps if way.reaches else ():
-        yield f"  {step.bound:.4f}  {step}"
+        yield f"  {100 * step.bound:.2f} %  {step}"
 
 
 @dataclass(frozen=True)

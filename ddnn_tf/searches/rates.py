@@ -135,7 +135,7 @@ class RateSearch:
             balanced = self.test_accuracy(which, balanced=True)
             lines.append(
                 f"{name} rates, {self.test}: {self.test_accuracy(which)} % "
-                f"({balanced} balanced), {balanced.count} seeds"
+                f"({balanced} balanced), {balanced.count} seed{'s' * (balanced.count > 1)}"
             )
         return "\n".join(lines)
 

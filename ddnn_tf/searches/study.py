@@ -135,9 +135,9 @@ class Table:
         return float(i) if x is None else x
 
     def __str__(self) -> str:
+        of = "one seed" if self.seeds == 1 else f"mean ± half the range of {self.seeds} seeds"
         lines = [
-            f"{self.title}: % at {' / '.join(self.survivabilities)}, mean ± half the range of "
-            f"{self.seeds} seeds",
+            f"{self.title}: % at {' / '.join(self.survivabilities)}, {of}",
             "",
             "| setting | fallback | expected accuracy | balanced | no model can beat |",
             "|---|---|---|---|---|",

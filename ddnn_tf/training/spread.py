@@ -21,7 +21,9 @@ class Spread:
     count: int
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:.2f} ± {100 * self.half_range:.2f}"
+        """In percent; how far the seeds lie apart where there are several."""
+        mean = f"{100 * self.mean:.2f}"
+        return mean if self.count == 1 else f"{mean} ± {100 * self.half_range:.2f}"
 
 
 def spread(

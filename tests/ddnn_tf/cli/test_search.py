@@ -95,7 +95,10 @@ def test_a_study(here: Path, tmp_path: Path) -> None:
     assert [row["label"] for row in found["rows"]] == ["npz:train to npz:test"]
     assert 0 < found["rows"][0]["low"]["expected_accuracy"] <= found["rows"][0]["low"]["bound"]
     assert (tmp_path / "splits.png").read_bytes().startswith(b"\x89PNG")
-    assert ddnn(*arguments).out == (tmp_path / "splits.md").read_text()
+    said = ddnn(*arguments).out
+    assert said == (tmp_path / "splits.md").read_text()
+    assert "one seed" in said
+    assert "±" not in said
 
 
 def test_a_plan(here: Path, small_deployed: Deployed) -> None:
@@ -109,7 +112,7 @@ def test_a_plan(here: Path, small_deployed: Deployed) -> None:
     doubled = {s["what"]: s["bytes"] for s in hard["singles"] if s["kind"] == "double"}
     assert doubled["left"] == 12 + 128
     said = ddnn(*arguments, "--goal", "0.9").out
-    assert f"not reachable, the bound is {hard['bound']:.4f}" in said
+    assert f"not reachable, the bound is {100 * hard['bound']:.2f} %" in said
     it = small_deployed
     model = ("--model", it.model, "--data", it.data, "--survival", "low", "--goal", "0.9")
     measured = ddnn("plan", *model, "--json").json

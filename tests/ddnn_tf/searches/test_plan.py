@@ -167,7 +167,7 @@ def test_the_poster_at_medium(camera_data: Any) -> None:
     topology = Topology.load("poster-residual")
     sizes = {x.source: 128 for x in topology.links}
     found = make_plan(topology, Sightings(test.visible, test.labels), "medium", 0.95, sizes=sizes)
-    assert "not reachable, the bound is 0.9344" in str(found)
+    assert "not reachable, the bound is 93.44 %" in str(found)
     assert [step.what for step in found.links.steps] == ["edge3->cloud"]
 
 

@@ -362,4 +362,4 @@ def test_spread_is_mean_and_half_range() -> None:
     assert str(found) == "93.00 ± 2.50"
     balanced = spread([report(v) for v in (0.90, 0.94)], "low", balanced=True)
     assert (balanced.mean, balanced.half_range) == pytest.approx((0.46, 0.01))
-    assert str(spread([report(0.5)], "low")) == "50.00 ± 0.00"
+    assert str(spread([report(0.5)], "low")) == "50.00"
