@@ -22,7 +22,7 @@ demo: $(STAMP) ## train, export and evaluate the poster's system; writes a repor
 	$(BIN)/ddnn demo
 
 test: lint types ## all checks, as .ci/run makes them
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check

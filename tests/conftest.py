@@ -1,9 +1,11 @@
 """What all tests share: a quiet TensorFlow, repeatable properties, paths."""
 
 import functools
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -20,6 +22,43 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 hypothesis.settings.load_profile("ci" if "CI" in os.environ else "desk")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+#: What starts nodes as processes, or measures some: one worker takes them all, so that they have
+#: only one neighbour, and no two deployments look for free ports at once.
+PROCESSES = (
+    "tests/end_to_end/",
+    "tests/edge_runtime/transport/",
+    "tests/edge_runtime/testbed/",
+    "tests/test_benchmarks.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest piece of work first, or else one worker ends long before the other."""
+    items.sort(key=lambda item: not item.nodeid.startswith(PROCESSES))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays. Keras and TensorFlow ask for a collection in each export, which
+    otherwise looks through all of it, a second each time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files go to a worker, for what their tests share; see `PROCESSES`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "processes" if nodeid.startswith(PROCESSES) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ frame is computed and from what; its rules are those of docs/runtime.md.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count, takewhile
-from typing import Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from ..answers.records import PATIENCE, Condition, Dropped
 from ..arrays import Array, TensorSpec
 from ..errors import InputError
-from ..transport.wire import Limits, Message, WireError, decode
+from ..transport.wire import Limits, Message, Sealed, WireError, read_header
 
 #: Tokens of one name that are kept in mind; a rightful name has one, and two for a moment.
 TOKENS = 8
@@ -43,6 +43,18 @@ class Incoming(Protocol):
     @property
     def sensor(self) -> bool:
         """Whether the source is a sensor that this node hosts."""
+
+
+class Described(Protocol):
+    """A tensor, or what a header says of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Without a batch axis."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its values."""
 
 
 class Counters(msgspec.Struct):
@@ -130,7 +142,7 @@ class _Sender:
         self._clock = -1
         self._quickest = self._before = self._count = self._since = 0
 
-    def fits(self, tensors: tuple[Array, ...]) -> bool:
+    def fits(self, tensors: Sequence[Described]) -> bool:
         """Whether these are the tensors that the section expects from this sender."""
         return len(tensors) == len(self.inputs) and all(
             tensor.shape == shape and tensor.dtype == dtype
@@ -144,7 +156,7 @@ class _Sender:
         # Data may overtake the news of a token, and outlast it.
         return incarnation >= self.gone
 
-    def waited(self, message: Message, now: int) -> int:
+    def waited(self, message: Message | Sealed, now: int) -> int:
         """How much longer than the quickest lately a message was on its way, or in a buffer.
 
         The two clocks need not agree: their difference is in the quickest one as well.
@@ -290,7 +302,7 @@ class Gather:
         certificates they hold for that one, so a header must not name another.
         """
         try:
-            message = decode(header, payload, self._limits)
+            message = read_header(header, payload, self._limits)
         except WireError:
             self.counters.received += 1
             return self._drop("malformed")
@@ -299,8 +311,11 @@ class Gather:
             return self._drop("foreign")
         return self.receive(message, now)
 
-    def receive(self, message: Message, now: int) -> Dropped | None:
-        """Take a message; returns why it was dropped, None if it was not."""
+    def receive(self, message: Message | Sealed, now: int) -> Dropped | None:
+        """Take a message; returns why it was dropped, None if it was not.
+
+        The payload of a sealed one is touched last, and only if the message is of use.
+        """
         self.counters.received += 1
         peer = self._peer(message.sender)
         if peer is None or message.target not in ("", self.node):
@@ -320,7 +335,7 @@ class Gather:
         return self._take(
             peer,
             message.frame,
-            message.tensors,
+            message.unpack if message.tensors else None,
             message.state,
             captured,
             message.wall_ns,
@@ -356,7 +371,8 @@ class Gather:
         captured = now if captured_ns is None else min(captured_ns, now)
         if now - captured > self._deadline:
             return self._drop("expired")
-        return self._take(peer, frame, views, 0, captured, wall_ns, now)
+        unpack = (lambda: views) if views else None
+        return self._take(peer, frame, unpack, 0, captured, wall_ns, now)
 
     # -- frames ----------------------------------------------------------------------------------
 
@@ -430,7 +446,7 @@ class Gather:
         self,
         peer: _Sender,
         frame: int,
-        tensors: tuple[Array, ...],
+        unpack: Callable[[], tuple[Array, ...]] | None,
         state: int,
         captured: int,
         wall: int,
@@ -461,9 +477,9 @@ class Gather:
         # The oldest arrival sets the age, so that the order of arrival does not matter.
         found.captured = min(found.captured, captured)
         found.answered |= answered
-        if tensors:
+        if unpack is not None:
             found.state |= peer.bit | state
-            for tensor, (name, _, _) in zip(tensors, peer.inputs, strict=True):
+            for tensor, (name, _, _) in zip(unpack(), peer.inputs, strict=True):
                 found.inputs[name] = tensor[None]
         return None
 

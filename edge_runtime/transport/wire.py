@@ -92,12 +92,21 @@ class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         """Whether its sender had nothing to compute from."""
         return not (self.tensors or self.answered)
 
+    def unpack(self) -> tuple[Array, ...]:
+        """The tensors, as of a message that is still `Sealed`."""
+        return self.tensors
+
 
 class _Tensor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    dtype: _Code
+    code: _Code
     shape: Annotated[tuple[_Size, ...], msgspec.Meta(max_length=8)]
     encoding: Encoding
     step: float
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values once unpacked."""
+        return DTYPES[self.code]
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -113,6 +122,36 @@ class _Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     silent: bool
     answered: bool
     tensors: tuple[_Tensor, ...]
+
+
+class Sealed(msgspec.Struct, frozen=True, eq=False):
+    """A message whose bytes have been checked and whose payload has not been touched.
+
+    It has the fields of a `Message`; `tensors` say `shape` and `dtype` of what `unpack` gives. Most
+    of what is dropped is dropped for what stands in its header, and so costs no more than that.
+    """
+
+    frame: int
+    sender: str
+    incarnation: int
+    fingerprint: bytes
+    state: int
+    age_ns: int
+    sent_ns: int
+    wall_ns: int
+    target: str
+    tensors: tuple[_Tensor, ...]
+    answered: bool
+    payload: bytes
+
+    def unpack(self) -> tuple[Array, ...]:
+        """The tensors; read-only views of `payload` where they can be."""
+        arrays: list[Array] = []
+        offset = 0
+        for tensor in self.tensors:
+            array, offset = _unpack(tensor, self.payload, offset)
+            arrays.append(array)
+        return tuple(arrays)
 
 
 _PREFIX = bytes([VERSION])
@@ -202,6 +241,24 @@ def decode(header: bytes, payload: bytes, limits: Limits = DEFAULT_LIMITS) -> Me
     Raises `WireError`, and nothing else, for whatever is not a message within `limits`. Nothing
     is allocated for tensors before all sizes have been checked.
     """
+    sealed = read_header(header, payload, limits)
+    return Message(
+        frame=sealed.frame,
+        sender=sealed.sender,
+        incarnation=sealed.incarnation,
+        fingerprint=sealed.fingerprint,
+        state=sealed.state,
+        age_ns=sealed.age_ns,
+        sent_ns=sealed.sent_ns,
+        wall_ns=sealed.wall_ns,
+        target=sealed.target,
+        tensors=sealed.unpack(),
+        answered=sealed.answered,
+    )
+
+
+def read_header(header: bytes, payload: bytes, limits: Limits = DEFAULT_LIMITS) -> Sealed:
+    """The message in these bytes, its payload as it came; refuses what `decode` does."""
     if not 1 < len(header) <= limits.header_bytes:
         raise WireError(f"expected a header of 2 to {limits.header_bytes} bytes, got {len(header)}")
     if header[0] != VERSION:
@@ -210,28 +267,24 @@ def decode(header: bytes, payload: bytes, limits: Limits = DEFAULT_LIMITS) -> Me
         head = _DECODE(memoryview(header)[1:])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"malformed header: {error}") from error
-    if [head.silent, head.answered, bool(head.tensors)].count(True) != 1:
+    if head.silent + head.answered + bool(head.tensors) != 1:
         raise WireError("expected one of tensors, silent and answered")
     if not head.tensors and any(head.state):
         raise WireError("expected no links of a message without tensors")
     _check_sizes(head.tensors, len(payload), limits)
-    arrays: list[Array] = []
-    offset = 0
-    for tensor in head.tensors:
-        array, offset = _unpack(tensor, payload, offset)
-        arrays.append(array)
-    return Message(
-        frame=head.frame,
-        sender=head.sender,
-        incarnation=head.incarnation,
-        fingerprint=head.fingerprint,
-        state=int.from_bytes(head.state, "little"),
-        age_ns=head.age_ns,
-        sent_ns=head.sent_ns,
-        wall_ns=head.wall_ns,
-        target=head.target,
-        tensors=tuple(arrays),
-        answered=head.answered,
+    return Sealed(
+        head.frame,
+        head.sender,
+        head.incarnation,
+        head.fingerprint,
+        int.from_bytes(head.state, "little"),
+        head.age_ns,
+        head.sent_ns,
+        head.wall_ns,
+        head.target,
+        head.tensors,
+        head.answered,
+        payload,
     )
 
 
@@ -260,7 +313,7 @@ def _pack(array: Array, encoding: Encoding) -> tuple[Array, Encoding, float]:
 
 def _unpack(tensor: _Tensor, payload: bytes, offset: int) -> tuple[Array, int]:
     """A tensor whose bytes begin at `offset`, and where they end."""
-    stored = DTYPES[tensor.dtype] if tensor.encoding == "raw" else _STORED[tensor.encoding]
+    stored = tensor.dtype if tensor.encoding == "raw" else _STORED[tensor.encoding]
     count = math.prod(tensor.shape)
     array: Array = np.frombuffer(payload, stored, count, offset)
     end = offset + count * stored.itemsize
@@ -281,7 +334,7 @@ def _check_sizes(tensors: tuple[_Tensor, ...], got: int, limits: Limits) -> None
     expected = decoded = 0
     for tensor in tensors:
         count = math.prod(tensor.shape)
-        dtype = DTYPES[tensor.dtype]
+        dtype = tensor.dtype
         stored = dtype
         if tensor.encoding != "raw":
             stored = _STORED[tensor.encoding]

@@ -24,7 +24,7 @@ from edge_runtime.answers.records import Answer, Dropped
 from edge_runtime.answers.selector import Chooser, Refused
 from edge_runtime.node.assembler import Gather, Ready
 from edge_runtime.topology import Topology
-from edge_runtime.transport.wire import Message, WireError, decode
+from edge_runtime.transport.wire import Message, Sealed, WireError, decode
 from tests.edge_runtime.ledger import InvariantError
 from tests.edge_runtime.scenarios import (
     LINK_FAULTS,
@@ -238,7 +238,7 @@ class DoesNotWait(Gather):
 
 
 class TrustsAnyIncarnation(Gather):
-    def receive(self, message: Message, now: int) -> Dropped | None:
+    def receive(self, message: Message | Sealed, now: int) -> Dropped | None:
         peer = self._peer(message.sender)
         if peer is not None:
             peer.holder = message.incarnation
@@ -253,7 +253,7 @@ class TrustsAnyHeader(Gather):
 
 
 class TakesItsPredecessorsFrames(Gather):
-    def receive(self, message: Message, now: int) -> Dropped | None:
+    def receive(self, message: Message | Sealed, now: int) -> Dropped | None:
         self._start = -(2**62)
         return super().receive(message, now)
 

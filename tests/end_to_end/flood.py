@@ -1,14 +1,16 @@
-"""A peer that sends nonsense, forgeries and what others have sent, as fast as it can.
+"""A peer that sends nonsense, forgeries and what others have sent.
 
-`python -m tests.end_to_end.flood DEPLOYMENT.json SEED NODE …`, to these nodes and to whoever reads
-answers, until standard input ends. It prints a line once it has heard what it copies, and at the
-end how much of each kind it sent, as JSON.
+`python -m tests.end_to_end.flood DEPLOYMENT.json SEED RATE NODE …`, to these nodes and to whoever
+reads answers, at most RATE messages a second (0: as fast as it can), until standard input ends and
+it has sent `LEAST`. It prints a line once it has heard what it copies, and at the end how much of
+each kind it sent, as JSON.
 """
 
 import json
 import random
 import sys
 import threading
+import time
 from collections import Counter, deque
 from typing import Any
 
@@ -23,6 +25,8 @@ from tests.end_to_end.raw import open_session, prefix
 SELF = "mallory"
 #: Messages between two looks at whether it is to end.
 MANY = 50
+#: Messages that it sends at the least, however little it is let run.
+LEAST = 5000
 
 
 def forged(rng: random.Random, header: bytes, payload: bytes) -> tuple[str, tuple[bytes, bytes]]:
@@ -38,7 +42,7 @@ def forged(rng: random.Random, header: bytes, payload: bytes) -> tuple[str, tupl
     return kind, encode(msgspec.structs.replace(message, **changes))
 
 
-def main(path: str, seed: str, *nodes: str) -> int:
+def main(path: str, seed: str, rate: str, *nodes: str) -> int:
     import zenoh
 
     deployment, rng = Deployment.load(path), random.Random(seed)
@@ -79,7 +83,11 @@ def main(path: str, seed: str, *nodes: str) -> int:
         )
         said[kind] += 1
 
-    while not ended.is_set():
+    pause_s = MANY / int(rate) if int(rate) else 0.0
+    due = time.monotonic()
+    while not ended.is_set() or said.total() < LEAST:
+        # What it was too slow for it does not make up for: that would be a flood at another rate.
+        due = max(due + pause_s, time.monotonic())
         for _ in range(MANY):
             key, header, payload = rng.choice(heard)
             own = f"{key.rpartition('/')[0]}/{SELF}"
@@ -98,6 +106,7 @@ def main(path: str, seed: str, *nodes: str) -> int:
                     topic = rng.choice((ANSWERS, METRICS))
                     text = b'{"node": "cloud", "frame": 1}' + rng.randbytes(rng.randrange(9))
                     send("answers", f"{below}/data/{topic}/{SELF}", b"", text)
+        time.sleep(max(0.0, due - time.monotonic()))
     print(json.dumps(said), flush=True)
     session.close()
     return 0

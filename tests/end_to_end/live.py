@@ -29,7 +29,7 @@ from tests.commands import Deployed
 from tests.conftest import ROOT
 
 #: Easy for a busy machine, so that what fails is not its speed.
-FPS, DEADLINE_MS = 10.0, 400.0
+FPS, DEADLINE_MS = 10.0, 800.0
 #: Seconds within which whatever is waited for must have come about.
 LIMIT = 60.0
 
@@ -187,11 +187,16 @@ def check(
     record: Record, verdict: Verdict, *, least: int = 20, crashes: Sequence[str] = ()
 ) -> None:
     """What holds whatever happens."""
+    check_truth(verdict, least=least, crashes=crashes)
+    assert verdict.unanswered <= 0.01 * verdict.answerable
+    assert len(record.answers) >= 0.99 * verdict.frames
+
+
+def check_truth(verdict: Verdict, *, least: int = 20, crashes: Sequence[str] = ()) -> None:
+    """What holds however slow the machine is: whatever is answered is true, and nobody fell."""
     assert (verdict.agreement, verdict.mixed_frames, verdict.duplicates) == (1.0, 0, 0)
     assert verdict.crashes == tuple(crashes)
     assert verdict.answerable == verdict.frames >= least
-    assert verdict.unanswered <= 0.01 * verdict.answerable
-    assert len(record.answers) >= 0.99 * verdict.frames
 
 
 def check_logs(deployment: Live) -> None:

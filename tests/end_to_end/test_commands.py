@@ -31,7 +31,7 @@ CONTRACT = {
     "payload_bytes",
     "header_bytes",
 }
-EASY = ("--fps", "10", "--deadline", "400")
+EASY = ("--fps", "10", "--deadline", "800")
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,11 @@ import pytest
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.testbed.replay import Replay
-from edge_runtime.testbed.run import Configuration, Listing
+from edge_runtime.testbed.run import Configuration, Listing, Record
+from edge_runtime.testbed.run_report import Verdict
 from edge_runtime.transport.deployment import Deployment
 from tests.commands import Deployed
-from tests.end_to_end.live import Companion, Live, check, check_logs, command, live
+from tests.end_to_end.live import Companion, Live, check, check_logs, check_truth, command, live
 
 HOUR = 3600
 
@@ -98,25 +99,58 @@ def test_slow_readers_hold_nobody_up(deployment: Live) -> None:
 # -- floods ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("nodes", [("fog1", "fog4"), ("cloud",)])
-def test_a_flood_is_dropped_and_counted(deployment: Live, nodes: tuple[str, ...]) -> None:
-    before = {node: deployment.observer.metrics[node].dropped for node in nodes}
-    foreign = deployment.observer.foreign + deployment.observer.malformed
+#: Messages a second: eighteen times what all nodes of the deployment send each other.
+STEADY = 2000
+
+
+def flooded(deployment: Live, rate: int, nodes: tuple[str, ...]) -> tuple[Record, Verdict]:
+    """Thirty answers, and frames that had none, beside a flood of so many messages a second."""
     said: dict[str, int] = {}
 
     def body() -> None:
-        with closing(Companion("flood", deployment.nodes.path, "7", *nodes)) as flood:
+        path = deployment.nodes.path
+        with closing(Companion("flood", path, "7", str(rate), *nodes)) as flood:
             deployment.answers(30)
             said.update(flood.end())
 
-    record, verdict = deployment.during(body)
-    print(said)
+    found = deployment.during(body)
+    print(said, found[1])
     kinds = {"junk", "again", "another's", "answers"}
     kinds |= {"another incarnation", "another model", "another sender"}
     assert set(said) == kinds
     assert min(said.values()) > 100
-    check(record, verdict)
+    return found
+
+
+@pytest.mark.parametrize("nodes", [("fog1", "fog4"), ("cloud",)])
+def test_a_steady_flood_costs_no_answer(deployment: Live, nodes: tuple[str, ...]) -> None:
+    """No more of them, that is, than the machine costs the same deployment without it."""
+    quiet, calm = deployment.during(lambda: deployment.answers(30))
+    record, verdict = flooded(deployment, STEADY, nodes)
+    check_truth(calm)
+    check_truth(verdict)
+    print(calm)
+    lost = 1 - len(quiet.answers) / calm.frames
+    assert len(record.answers) >= (0.99 - 2 * lost) * verdict.frames
+    assert verdict.unanswered <= (0.01 + 2 * lost) * verdict.answerable
+
+
+@pytest.mark.parametrize("nodes", [("fog1", "fog4"), ("cloud",)])
+def test_a_flood_is_dropped_and_counted(deployment: Live, nodes: tuple[str, ...]) -> None:
+    """As fast as it can, so that how many answers it costs is for the machine to say.
+
+    But those that come are true, all that was sent in vain is counted, and once it is over the
+    deployment is whole.
+    """
+    before = {node: deployment.observer.metrics[node].dropped for node in nodes}
+    foreign = deployment.observer.foreign + deployment.observer.malformed
+    record, verdict = flooded(deployment, 0, nodes)
+    check_truth(verdict)
+    assert len(record.answers) >= 30
     deployment.settle()
+    # Soon every frame is answered by all again.
+    whole = f"{(1 << len(deployment.topology.links)) - 1:x}"
+    deployment.watch(lambda: {a.state for a in deployment.answers(5)} == {whole}, "all of it")
     for node in nodes:
         dropped = deployment.observer.metrics[node].dropped
         print(node, before[node], dropped)

@@ -13,7 +13,7 @@ from edge_runtime.bundle.manifest import IncomingLink
 from edge_runtime.bundle.tensors import PRESENT, complete
 from edge_runtime.errors import InputError
 from edge_runtime.node.assembler import TOKENS, WINDOW, Gather, Ready
-from edge_runtime.transport.wire import Message, encode
+from edge_runtime.transport.wire import Message, Sealed, WireError, decode, encode
 
 SPECS = {
     "cam": TensorSpec((2, 2), "uint8"),
@@ -101,8 +101,9 @@ class Fog:
     """A node with a camera and two peers, and short words for what reaches it. Times in ms."""
 
     def __init__(self, *, proven: str = "", **changes: Any) -> None:
+        kind = changes.pop("kind", Gather)
         options: dict[str, Any] = {"budget_ns": BUDGET, "deadline_ns": DEADLINE, **changes}
-        self.gather = Gather(
+        self.gather: Gather = kind(
             "fog",
             [
                 IncomingLink(source="edge1", bit=0, sensor=False),
@@ -556,6 +557,98 @@ def test_the_order_of_arrival_does_not_matter(arrivals: list[tuple[str, int]]) -
     both = EDGE1 | BELOW1 | EDGE2 | BELOW2
     found = {r.frame: r.state for r in (fog.ready(2), fog.ready(2)) if r}
     assert found == {0: CAM | both, 1: both}
+
+
+#: Of edge1's shape, of another, of another dtype, several, none; and some that no link is for.
+TENSORS: list[tuple[NDArray[Any], ...]] = [
+    (np.array([1, -2, 1e-3], np.float32),),
+    (np.array([[1, 2, 3]], np.float32),),
+    (np.array([1, 2, 3], np.float64),),
+    (np.array([1, 2, 3], np.float32), np.array(0.5, np.float32)),
+    (),
+]
+
+
+@st.composite
+def sent(draw: st.DrawFn) -> tuple[str, bytes, bytes, int]:
+    """From whom a message came, its bytes, and when (ms); most differ from what is expected."""
+    sender = draw(st.sampled_from(["edge1", "edge1", "edge2", "cam", "mallory"]))
+    tensors = draw(st.sampled_from(TENSORS))
+    message = Message(
+        frame=draw(st.integers(0, 3)),
+        sender=sender,
+        incarnation=draw(st.sampled_from([1, 1, 1, 2])),
+        fingerprint=draw(st.sampled_from([MODEL, MODEL, MODEL, b"model-02"])),
+        state=(BELOW1 | 1 << 300) if tensors else 0,
+        age_ns=draw(st.sampled_from([0, 0, 50, 200])) * MS,
+        sent_ns=draw(st.sampled_from([0, 7, 7 + 40 * MS])),
+        wall_ns=draw(st.integers(0, 9)),
+        target=draw(st.sampled_from(["", "", "fog", "cloud"])),
+        tensors=tensors,
+        answered=not tensors and draw(st.booleans()),
+    )
+    header, payload = encode(message, draw(st.sampled_from(["raw", "float16", "int8"])))
+    damage = draw(st.sampled_from(["", "", "", "header", "payload"]))
+    header = header[:-1] if damage == "header" else header
+    payload += b"x" if damage == "payload" else b""
+    via = draw(st.sampled_from([sender, sender, sender, "edge2"]))
+    return via, header, payload, draw(st.integers(0, 60))
+
+
+class DecodesFirst(Gather):
+    """Makes tensors of every message before it looks at who sent it, and whether it is of use."""
+
+    def hear(self, sender: str, header: bytes, payload: bytes, now: int) -> Dropped | None:
+        try:
+            message = decode(header, payload, self._limits)
+        except WireError:
+            self.counters.received += 1
+            return self._drop("malformed")
+        if message.sender != sender:
+            self.counters.received += 1
+            return self._drop("foreign")
+        return self.receive(message, now)
+
+
+def plain(ready: Ready | None) -> Any:
+    """What can be compared: bits, not numbers."""
+    if ready is None:
+        return None
+    fields = {name: getattr(ready, name) for name in Ready.__struct_fields__}
+    return fields | {"inputs": {name: x.tobytes() for name, x in ready.inputs.items()}}
+
+
+@given(st.lists(sent(), max_size=20), st.sampled_from(["", "edge1", "edge1 edge2"]))
+def test_a_payload_that_is_touched_last_changes_nothing(
+    arrivals: list[tuple[str, bytes, bytes, int]], proven: str
+) -> None:
+    fogs = [Fog(proven=proven, most_open=3, kind=kind) for kind in (Gather, DecodesFirst)]
+    for i, (via, header, payload, at) in enumerate(arrivals):
+        found = [fog.gather.hear(via, header, payload, START + at * MS) for fog in fogs]
+        assert found[0] == found[1]
+        if i % 3 == 0:
+            assert plain(fogs[0].ready(at)) == plain(fogs[1].ready(at))
+    assert fogs[0].gather.counters == fogs[1].gather.counters
+    assert fogs[0].gather.refused == fogs[1].gather.refused
+    assert fogs[0].gather.open_frames == fogs[1].gather.open_frames
+    assert fogs[0].gather.closed_frames == fogs[1].gather.closed_frames
+
+
+def test_what_is_dropped_for_its_header_costs_no_more_than_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fog = Fog(proven="edge1")
+    fog.send("edge1", 7, 1)
+    monkeypatch.setattr(Sealed, "unpack", lambda self: pytest.fail("made tensors of it"))
+    assert fog.send("edge1", 7, 1) == "duplicate"
+    assert fog.send("mallory", 8, 1) == "foreign"
+    assert fog.send("edge1", 8, 1, via="edge2") == "foreign"
+    assert fog.send("edge1", 8, 1, target="cloud") == "foreign"
+    assert fog.send("edge1", 8, 1, fingerprint=b"model-02") == "stale_model"
+    assert fog.send("edge1", 8, 1, incarnation=2) == "stale_incarnation"
+    assert fog.send("edge1", 8, 1, tensors=TENSORS[1]) == "malformed"
+    assert fog.send("edge1", 8, 1, age=200) == "expired"
+    assert fog.send("edge1", 3, 1, age=20) == "late"
 
 
 # Identity, as a receiver sees it

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from edge_runtime.errors import InputError
-from edge_runtime.transport.base import NameTakenError, PeerDown, PeerUp
+from edge_runtime.transport.base import NameTakenError, PeerDown, PeerUp, Received
 from edge_runtime.transport.config import ZenohConfig, ZenohTuning
 from edge_runtime.transport.deployment import Deployment, Place
 from edge_runtime.transport.zenoh import ZenohTransport, open_router
@@ -18,7 +18,8 @@ from tests.edge_runtime.transport.processes import Peer
 
 pytest.importorskip("zenoh", reason="needs Zenoh: pip install 'ddnn-tf[edge]'")
 
-LEASE = 0.5
+#: Long enough for processes that a busy machine lets wait.
+LEASE = 1.0
 
 
 @pytest.fixture
@@ -131,7 +132,10 @@ def test_a_successor_keeps_the_name_from_a_resumed_process(
             # For the others the successor was there all the time.
             here.send("other", b"", b"12")
             assert successor.wait("message") == ["here", 2]
-            assert here.receive(0) is None
+            # Of itself this one may have news: alone, it may lose and regain its name.
+            while (event := here.receive(0)) is not None:
+                assert not isinstance(event, Received)
+                assert event.node == "here"
             assert successor.stop() == 0
             assert wait_down(here, "other") == second
 
