@@ -23,7 +23,7 @@ def head(report: Reliability) -> Iterator[str]:
     if report.rule.mode == "any":
         yield f"any exit answers; of several, by the policy {report.rule.policy}"
     if report.configurations.method != "exact":
-        yield from (f"{_clipped(s)}{report.interval_text(s)}" for s in report.survivabilities)
+        yield from (f"{_clipped(s)}{report.intervals.text(s)}" for s in report.survivabilities)
     if absent := report.absent_classes:
         yield from wrap(f"no samples of: {', '.join(absent)}", TERMINAL)
 

@@ -45,7 +45,7 @@ def print_reliability(found: Reliability) -> None:
             f"{name:<11} {100 * found.expected_accuracy(name):6.2f} %   "
             f"(balanced {100 * found.balanced_accuracy(name):.2f} %"
             + ("" if bound is None else f", none can beat {100 * bound:.2f} %")
-            + f"){found.interval_text(name)}"
+            + f"){found.intervals.text(name)}"
         )
         if found.rule.mode == "any" or found.rule.early:
             shares = (f"{node} {100 * p:.1f} %" for node, p in found.exits(name).items() if p)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answers.classification import Classification
-from ..answers.early import senders
 from ..answers.fallback import Fallback, fallback_answer
 from ..answers.policies import highest_first
 from ..answers.rule import AnswerRule
@@ -30,68 +29,9 @@ from ..topology import Survival, Topology
 from .answering import BoundRule, state_keys
 from .bounds import _best, views_seen
 from .cache import Runner, SectionMemo
+from .intervals import Intervals
+from .recalls import Recalls
 from .traffic import Traffic
-
-
-class _Recalls:
-    """Recall of every class in every case, from section outputs that are computed as needed."""
-
-    def __init__(
-        self,
-        memo: SectionMemo,
-        labels: NDArray[np.int64],
-        fallback: Vector,
-        classes: int,
-        answering: BoundRule,
-    ) -> None:
-        self._memo = memo
-        self.labels = labels
-        self.answering = answering
-        self._fallback = fallback
-        self._one_hot = np.eye(classes)[labels]
-        self._counts = np.maximum(self._one_hot.sum(axis=0), 1)
-        self._by_state: dict[tuple[str, int], Vector] = {}
-        self._by_situation: dict[tuple[int, ...], tuple[Vector, ...]] = {}
-
-    def of_state(self, state: int, node: str) -> Vector:
-        """Recalls of one node's own answers in one state of its own."""
-        if not state:
-            return self._fallback
-        if (node, state) not in self._by_state:
-            answers = self._memo.answer(state, node).argmax(axis=1)
-            self._by_state[node, state] = self._recalls(answers)
-        return self._by_state[node, state]
-
-    def of_masks(self, masks: Mask) -> tuple[NDArray[np.float64], ...]:
-        """Recalls (cases, classes); and by node, shares of samples (cases, nodes).
-
-        Those that each node that may answer answers; and those in which each node in order sends a
-        tensor, and in which it hands over an answer if it is one that may.
-        """
-        found, inverse = self.answering.situations(masks)
-        columns = zip(*map(self._of_situation, found), strict=True)
-        recalls, shares, sends, says = (np.stack(column)[inverse] for column in columns)
-        if not self.answering.early:
-            sends = says = senders(self._memo.topology, masks).astype(np.float64)
-        return recalls, shares, sends, says
-
-    def _of_situation(self, situation: tuple[int, ...]) -> tuple[Vector, ...]:
-        if situation not in self._by_situation:
-            taken = self.answering.take(self._memo, situation)
-            who, nodes = taken.places, len(self.answering.nodes)
-            shares = np.bincount(who + 1, minlength=nodes + 1)[1:] / len(who)
-            right = taken.probabilities.argmax(axis=1) == self.labels
-            right = np.where(who < 0, self._fallback[self.labels], right)
-            recalls = np.asarray(right @ self._one_hot / self._counts)
-            sends, says = (
-                np.zeros(0) if told is None else told.mean(axis=1)
-                for told in (taken.sends_tensor, taken.hands_over)
-            )
-            self._by_situation[situation] = recalls, shares, sends, says
-        return self._by_situation[situation]
-
-    def _recalls(self, answers: NDArray[np.int64]) -> Vector:
-        return np.asarray((answers == self.labels) @ self._one_hot / self._counts)
 
 
 @dataclass(frozen=True)
@@ -118,7 +58,7 @@ class Reliability:
     answer_shares: NDArray[np.float64]
     traffic: Traffic
     seen: Mask | None
-    _case: _Recalls
+    _case: Recalls
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -168,32 +108,12 @@ class Reliability:
         """Probability that information reaches a node that may answer."""
         return float(self.configurations.probabilities(survivability) @ self.answered)
 
-    def intervals(self, survivability: str) -> dict[str, Any]:
-        """What holds the true value of each estimate with probability `LEVEL` or more.
-
-        [low, high] by the name of the estimate, those of recalls by class; of configurations that
-        are all there are, both are the value itself.
-        """
-        present = self.counts > 0
-        names = [n for n, count in zip(self.class_names, self.counts, strict=True) if count]
-        recalls = self.recalls[:, present].T
-
-        def interval(values: Vector) -> list[float]:
-            return list(self.configurations.interval(survivability, values))
-
-        return {
-            "expected_accuracy": interval(self.accuracies),
-            "balanced_accuracy": interval(recalls.mean(axis=0)),
-            "class_recalls": dict(zip(names, map(interval, recalls), strict=True)),
-            "reach_probability": interval(self.answered.astype(np.float64)),
-        }
-
-    def interval_text(self, survivability: str) -> str:
-        """Says how sure the expected accuracy is; nothing of one that is exact."""
-        if self.configurations.method == "exact":
-            return ""
-        low, high = self.intervals(survivability)["expected_accuracy"]
-        return f"   sampled; {100 * LEVEL:g} % sure: {100 * low:.2f} to {100 * high:.2f} %"
+    @property
+    def intervals(self) -> Intervals:
+        """How sure each estimate is."""
+        return Intervals(
+            self.configurations, self.class_names, self.counts, self.recalls, self.answered
+        )
 
     def by_failures(self, survivability: str) -> list[dict[str, float]]:
         """For each number of failures: its probability and the accuracy expected then."""
@@ -311,7 +231,7 @@ class Reliability:
         method = self.configurations.method
         sampled: dict[str, Any] = {}
         if method != "exact":
-            found = {s: self.intervals(s) for s in self.survivabilities}
+            found = {s: self.intervals.of(s) for s in self.survivabilities}
             names = next(iter(found.values()))
             by_name = {name: {s: found[s][name] for s in found} for name in names}
             sampled = {"method": method, "interval": {"level": LEVEL, **by_name}}
@@ -371,7 +291,7 @@ def evaluate(
     bound = BoundRule(topology, rule)
     check_data(topology, samples, classes)
     memo = SectionMemo(topology, runner, samples.inputs)
-    case = _Recalls(memo, samples.labels, fallback_p, classes, bound)
+    case = Recalls(memo, samples.labels, fallback_p, classes, bound)
     recalls, shares, tensor_rates, answer_rates = case.of_masks(configurations.masks)
     return Reliability(
         topology=topology,

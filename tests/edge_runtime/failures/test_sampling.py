@@ -120,8 +120,8 @@ def test_with_enough_samples_nothing_is_left_to_chance(
     found = measured(topology, survivabilities=survival, configurations=2000, seed=seed)
     exact = measured(topology, survivabilities=survival)
     assert found.configurations.method == "stratified"
-    for name, value in found.intervals("s").items():
-        expected = exact.intervals("s")[name]
+    for name, value in found.intervals.of("s").items():
+        expected = exact.intervals.of("s")[name]
         ours, theirs = (
             (np.array(list(x.values())) if isinstance(x, dict) else np.array(x))
             for x in (value, expected)
@@ -158,7 +158,7 @@ def test_weights_sum_to_one_and_every_mask_is_possible(
 def test_estimates_are_right_on_average_and_intervals_hold_the_truth() -> None:
     topology = ladder(4, 0.8)
     exact = measured(topology)
-    truth = exact.intervals("s")
+    truth = exact.intervals.of("s")
     assert len(exact.configurations) == 256
     estimates, widths = [], []
     for seed in range(150):
@@ -167,12 +167,12 @@ def test_estimates_are_right_on_average_and_intervals_hold_the_truth() -> None:
         assert isinstance(drawn, SampledConfigurations)
         assert (drawn.strata["s"] >= 0).sum() > 60, "most must be left to chance"
         for name in ("expected_accuracy", "balanced_accuracy", "reach_probability"):
-            low, high = found.intervals("s")[name]
+            low, high = found.intervals.of("s")[name]
             assert low <= truth[name][0] <= high, (seed, name)
-        for name, (low, high) in found.intervals("s")["class_recalls"].items():
+        for name, (low, high) in found.intervals.of("s")["class_recalls"].items():
             assert low <= truth["class_recalls"][name][0] <= high, (seed, name)
         estimates.append(found.expected_accuracy("s"))
-        low, high = found.intervals("s")["expected_accuracy"]
+        low, high = found.intervals.of("s")["expected_accuracy"]
         widths.append(high - low)
     # Five standard deviations of the mean of so many estimates.
     slack = 5 * float(np.std(estimates)) / len(estimates) ** 0.5
@@ -269,7 +269,7 @@ def test_what_was_recorded_is_taken_whole_beside_what_is_drawn() -> None:
     found = measured(topology, survivabilities={"s": None, "seen": shares}, configurations=200)
     exact = measured(topology, survivabilities={"seen": shares})
     assert found.expected_accuracy("seen") == pytest.approx(exact.expected_accuracy("seen"))
-    assert found.intervals("seen")["expected_accuracy"] == pytest.approx(
+    assert found.intervals.of("seen")["expected_accuracy"] == pytest.approx(
         [exact.expected_accuracy("seen")] * 2
     )
 
