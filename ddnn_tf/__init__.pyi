@@ -1,3 +1,4 @@
+from edge_runtime.answers.rule import AnswerRule as AnswerRule
 from edge_runtime.errors import InputError as InputError
 from edge_runtime.topology import Link as Link
 from edge_runtime.topology import Node as Node

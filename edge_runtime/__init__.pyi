@@ -1,4 +1,6 @@
+from .answers.classification import Classification as Classification
 from .answers.records import Answer as Answer
+from .answers.rule import AnswerRule as AnswerRule
 from .bundle.sections import check_node as check_node
 from .errors import InputError as InputError
 from .evaluation.bounds import reachability_bound as reachability_bound
@@ -6,6 +8,7 @@ from .evaluation.bundle import Bundle as Bundle
 from .evaluation.reliability import Reliability as Reliability
 from .evaluation.reliability import evaluate as evaluate
 from .failures.reachability import reach_probability as reach_probability
+from .failures.sampling import Sampling as Sampling
 from .failures.trace import FailureTrace as FailureTrace
 from .samples import Samples as Samples
 from .topology import Group as Group

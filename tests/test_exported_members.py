@@ -16,6 +16,7 @@ OURS = ("ddnn_tf", "edge_runtime", "export")
 # All that is public: every other name is internal, and no other module has an `__all__`.
 PUBLIC = {
     "ddnn_tf": [
+        "AnswerRule",
         "Convolutional",
         "Deliveries",
         "ExpectedAccuracy",
@@ -57,7 +58,9 @@ PUBLIC = {
     ],
     "edge_runtime": [
         "Answer",
+        "AnswerRule",
         "Bundle",
+        "Classification",
         "FailureTrace",
         "Group",
         "InputError",
@@ -65,6 +68,7 @@ PUBLIC = {
         "Node",
         "Reliability",
         "Samples",
+        "Sampling",
         "Sensor",
         "Topology",
         "check_node",
