@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ddnn_tf import Convolutional, Recipe, Topology, datasets
 from ddnn_tf.names import SectionName
-from ddnn_tf.searches.runs import Measured, Run, Runs, spread_of
+from ddnn_tf.searches.experiments import Experiment, ExperimentStore, Measured, spread_of
 from edge_runtime.answers.policies import AnswerMode
 
 from .cameras import SURVIVABILITIES, Setting, figures, spreads
@@ -47,11 +47,11 @@ def main(seeds: int = 3) -> None:
     if not folder.is_dir():
         print(f"  skipped: no cameras at {folder}; DDNN_DATA=FOLDER says where they are")
         return
-    runs = Runs(KEPT, datasets.load(folder))
+    runs = ExperimentStore(KEPT, datasets.load(folder))
     print("  % at high/medium/low, mean ± half range of", seeds, "seeds, fallback prior")
     for sections, name, answer in ROWS:
         topology = Topology.load(name)
-        run = Run(
+        run = Experiment(
             topology.with_exits() if answer == "any" else topology,
             train="train_dir",
             report=(TEST,),

@@ -18,7 +18,7 @@ from ddnn_tf import Convolutional, Recipe, Topology, datasets, expected_accuracy
 from ddnn_tf.datasets import Batches, Dataset, with_boxes
 from ddnn_tf.datasets.boxes import Boxes
 from ddnn_tf.datasets.splits import Table, rows_of
-from ddnn_tf.searches.runs import ROUNDING
+from ddnn_tf.searches.experiments import ROUNDING
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.files import new_file
 from edge_runtime.transport.wire import Encoding

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ddnn_tf import Topology, datasets
-from ddnn_tf.searches.runs import Run, Runs, spread_of
+from ddnn_tf.searches.experiments import Experiment, ExperimentStore, spread_of
 from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.policies import ANSWER_MODES, AnswerMode
 from edge_runtime.answers.rule import AnswerRule
@@ -38,8 +38,8 @@ def main(seeds: int = 3) -> None:
     if not folder.is_dir():
         print(f"  skipped: no cameras at {folder}; DDNN_DATA=FOLDER says where they are")
         return
-    runs = Runs("build/accuracy", datasets.load(folder))
-    run = Run(
+    runs = ExperimentStore("build/accuracy", datasets.load(folder))
+    run = Experiment(
         Topology.load("poster-residual").with_exits(),
         train="train_dir",
         report=(TEST,),
@@ -64,7 +64,7 @@ def main(seeds: int = 3) -> None:
             print("    early   ", ", ".join(f"{node} {t:g}" for node, t in early.items()))
 
 
-def _searched(runs: Runs, model: Any, answer: AnswerMode) -> Thresholds:
+def _searched(runs: ExperimentStore, model: Any, answer: AnswerMode) -> Thresholds:
     data = runs.split(VALIDATION)
     return find_thresholds(
         model.topology,
@@ -77,7 +77,11 @@ def _searched(runs: Runs, model: Any, answer: AnswerMode) -> Thresholds:
 
 
 def _evaluated(
-    runs: Runs, model: Any, split: str, answer: AnswerMode, early: dict[str, float] | None = None
+    runs: ExperimentStore,
+    model: Any,
+    split: str,
+    answer: AnswerMode,
+    early: dict[str, float] | None = None,
 ) -> Reliability:
     data = runs.split(split)
     return evaluate(

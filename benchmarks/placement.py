@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from ddnn_tf.placement.choosing import place
-from ddnn_tf.placement.network import Block, Device, Network, Wire
+from ddnn_tf.placement.network import Block, Device, DeviceLink, Network
 from ddnn_tf.placement.placement import Limits, Placement
 from edge_runtime.errors import InputError
 
@@ -50,7 +50,7 @@ def drawn(seed: int, *, line: bool) -> Network:
     )
     pairs = [(a, b) for a in range(MACHINES) for b in range(a + 1, MACHINES)]
     wires = tuple(
-        Wire(f"d{a}", f"d{b}", float(rng.choice([10, 100])), 1.0, 0.99)
+        DeviceLink(f"d{a}", f"d{b}", float(rng.choice([10, 100])), 1.0, 0.99)
         for a, b in pairs
         if b == a + 1 or not line
     )

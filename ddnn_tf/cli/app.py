@@ -1,4 +1,4 @@
-"""`ddnn`: the front desk on a workstation."""
+"""`ddnn`: the command line on a workstation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from edge_runtime.topology import Topology
 from ..names import Method, SectionName
 from ..training.progress import epoch_bar, progress_bar
 from .compress import BudgetOption, CompressOption, PackedOption, StepsOption, chosen
-from .desk import (
+from .options import (
     DataOption,
     JsonOption,
     SplitOption,

@@ -14,7 +14,7 @@ from edge_runtime.process.command import print_json
 from edge_runtime.topology import Topology
 
 from ..names import Merge
-from .desk import JsonOption, check_file, say, words
+from .options import JsonOption, check_file, say, words
 
 
 def partition_command(

@@ -13,7 +13,7 @@ from ..placement.choosing import binding, front, place
 from ..placement.devices import read_network
 from ..placement.network import Network
 from ..placement.placement import Aim, Limits, Placement
-from .desk import JsonOption
+from .options import JsonOption
 
 UNITS = {"latency": "ms", "bytes": "bytes", "accuracy": "expected accuracy"}
 

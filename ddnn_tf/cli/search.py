@@ -20,7 +20,7 @@ from edge_runtime.topology import Topology
 
 from ..names import RatesPer, SectionName, StudyName
 from ..training.progress import progress_bar, search_bar
-from .desk import (
+from .options import (
     DataOption,
     JsonOption,
     SplitOption,
@@ -35,7 +35,7 @@ from .desk import (
 
 if TYPE_CHECKING:
     from ..datasets import Dataset
-    from ..searches.runs import Run, Runs
+    from ..searches.experiments import Experiment, ExperimentStore
 
 
 links_app = typer.Typer(help="Which links matter, of those a model has or could have.")
@@ -60,7 +60,7 @@ def importance(
     """What each link of a trained model is worth, exactly, in expected accuracy."""
     trained = load_model(model)
     from ..evaluation import expected_accuracy
-    from ..searches.runs import link_bytes
+    from ..searches.experiments import link_bytes
 
     samples = split_of(load_data(data, trained.topology), split)
     check_classes(samples, trained.class_names)
@@ -113,8 +113,8 @@ def search(
     graph = Topology.load(topology)
     wanted = wanted_survivabilities(survival, graph)
     source = _data(data, graph)
+    from ..searches.experiments import Final
     from ..searches.link_search import search_links
-    from ..searches.runs import Final
 
     with _runs(out, source) as (runs, progress):
         found = search_links(
@@ -163,8 +163,8 @@ def rates(
     graph = Topology.load(topology)
     wanted = survivabilities(survival, graph)
     source = _data(data, graph)
+    from ..searches.experiments import Final
     from ..searches.rates import search_rates
-    from ..searches.runs import Final
 
     with _runs(out, source) as (runs, progress):
         found = search_rates(
@@ -202,8 +202,8 @@ def plan(
     source = _data(data, graph)
     from ..evaluation import expected_accuracy
     from ..model import build
+    from ..searches.experiments import message_bytes
     from ..searches.plan import Sightings, make_plan
-    from ..searches.runs import message_bytes
 
     samples = split_of(source, split)
     measured = None
@@ -281,12 +281,12 @@ def _template(
     batch_size: int,
     learning_rate: float,
     seed: int = 0,
-) -> Run:
+) -> Experiment:
     """Train on the training part, choose on the validation part, report on the test part."""
-    from ..searches.runs import Run
+    from ..searches.experiments import Experiment
     from ..training.recipe import Recipe
 
-    return Run(
+    return Experiment(
         topology=graph,
         train=source.train.name,
         report=(source.validation.name, source.test.name),
@@ -303,14 +303,16 @@ def _final(source: Dataset) -> str:
 
 
 @contextmanager
-def _runs(out: Path, source: Dataset) -> Iterator[tuple[Runs, Callable[[str, int, int], None]]]:
+def _runs(
+    out: Path, source: Dataset
+) -> Iterator[tuple[ExperimentStore, Callable[[str, int, int], None]]]:
     """A folder of runs, and a bar that shows how far the search and each training are."""
-    from ..searches.runs import Runs
+    from ..searches.experiments import ExperimentStore
 
     with progress_bar(console) as bar:
         show = search_bar(bar)
 
-        def watch(run: Run) -> Sequence[Any]:
+        def watch(run: Experiment) -> Sequence[Any]:
             import keras
 
             epochs = run.recipe.epochs
@@ -320,7 +322,7 @@ def _runs(out: Path, source: Dataset) -> Iterator[tuple[Runs, Callable[[str, int
                 )
             ]
 
-        yield Runs(out, source, callbacks=watch), show
+        yield ExperimentStore(out, source, callbacks=watch), show
 
 
 def _tell(found: Any, file: Path, json: bool) -> None:

@@ -27,7 +27,7 @@ from ..model import ResilientModel, build
 from ..names import Merge
 from ..sections import Site, bypassed, missing, multiplexed
 from .graph import Call, Graph, Value, copy_of, read_graph, words_of
-from .places import Cuts, named_cuts, quiet_cuts
+from .places import Cuts, min_traffic_cuts, named_cuts
 from .projection import project
 
 Tensor = Any  # a Keras tensor, which has no public type
@@ -140,7 +140,7 @@ def partition(
     count = _classes(graph.output)
     topology, sensors = _topology(graph, nodes, tuple(residual), byte_range)
     if at is None:
-        cuts = quiet_cuts(graph, topology, sensors, balance)
+        cuts = min_traffic_cuts(graph, topology, sensors, balance)
     else:
         cuts = named_cuts(graph, topology, _ends(at, topology), sensors)
     names = _class_names(graph.output, count, classes)

@@ -14,7 +14,7 @@ from edge_runtime.topology import Topology
 from .graph import Call, Graph, Value
 
 #: Which node computes each call.
-Placement = dict[Call, str]
+Homes = dict[Call, str]
 
 #: The least share of compute that a section should have, as a part of an equal share; the first
 #: that can be had.
@@ -94,7 +94,7 @@ def named_cuts(
 
     `at`: layers by node, for all but the output node; `inputs`: which sensor each input is.
     """
-    placement: Placement = {}
+    placement: Homes = {}
     for node in topology.order:
         if node == topology.output:
             continue
@@ -108,7 +108,7 @@ def named_cuts(
 # -- at the cuts of least traffic ----------------------------------------------------------------
 
 
-def quiet_cuts(
+def min_traffic_cuts(
     graph: Graph, topology: Topology, inputs: Mapping[Value, str], balance: float | None = None
 ) -> Cuts:
     """Cut where the fewest bytes cross.
@@ -120,12 +120,12 @@ def quiet_cuts(
     Raises `InputError` where the topology is no such one, or no cuts are so balanced.
     """
     chain, readers = _shape(topology)
-    placement: Placement = {}
+    placement: Homes = {}
     sent: list[Value] = [] if readers else list(graph.inputs)
     for reader in readers:
         seen = [v for v in graph.inputs if inputs[v] in _reads(topology, reader)]
         own = [c for c in graph.calls if graph.sources(c) <= set(seen)]
-        part = _quietest(graph, own, seen, reader)
+        part = _least_traffic(graph, own, seen, reader)
         placement |= dict.fromkeys(part, reader)
         sent += [*seen, *(v for c in part for v in c.outputs)]
     rest = [c for c in graph.calls if c not in placement]
@@ -170,7 +170,7 @@ def _reads(topology: Topology, node: str) -> list[str]:
     ]
 
 
-def _quietest(
+def _least_traffic(
     graph: Graph, own: Sequence[Call], seen: Iterable[Value], reader: str
 ) -> Sequence[Call]:
     """The beginning of a reader's own calls after which the fewest bytes leave it."""
@@ -302,9 +302,7 @@ def _is_fused(call: Call) -> bool:
 # -- what travels --------------------------------------------------------------------------------
 
 
-def route(
-    graph: Graph, topology: Topology, placement: Placement, inputs: Mapping[Value, str]
-) -> Cuts:
+def route(graph: Graph, topology: Topology, placement: Homes, inputs: Mapping[Value, str]) -> Cuts:
     """Find how each tensor gets to the nodes that need it, over primary links.
 
     Raises `InputError` where a node would compute nothing, where a layer's weights would be on
@@ -333,7 +331,7 @@ def route(
 
 
 def _calls_by_node(
-    graph: Graph, topology: Topology, placement: Placement
+    graph: Graph, topology: Topology, placement: Homes
 ) -> dict[str, tuple[Call, ...]]:
     calls = {n: tuple(c for c in graph.calls if placement[c] == n) for n in topology.order}
     for node, own in calls.items():

@@ -20,7 +20,7 @@ from edge_runtime.bundle.manifest import BundleManifest, NodeManifest, read_bund
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.profile import Profile
 
-from .network import Block, Device, Network, Wire
+from .network import Block, Device, DeviceLink, Network
 
 SCHEMA = 1
 
@@ -73,7 +73,9 @@ def read_network(path: str | Path, bundle: str | Path) -> Network:
         blocks=tuple(Block(node, _message(nodes[node])) for node in order),
         input_bytes=sum(sizes.values()),
         devices=tuple(_device(d, path.parent / d.profile, manifest, order) for d in wanted.devices),
-        wires=tuple(Wire(w.source, w.target, w.mbps, w.delay_ms, w.survival) for w in wanted.wires),
+        wires=tuple(
+            DeviceLink(w.source, w.target, w.mbps, w.delay_ms, w.survival) for w in wanted.wires
+        ),
         output=wanted.output,
         alive=table.states.get(everything, 1.0) if table else 1.0,
         fallback=table.states.get("0", 0.0) if table else 0.0,

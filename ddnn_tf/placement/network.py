@@ -35,7 +35,7 @@ class Device:
     survival: float = 1.0
 
 
-class Wire(NamedTuple):
+class DeviceLink(NamedTuple):
     """A connection between two devices: megabits a second, delay in ms, and its survival."""
 
     source: str
@@ -63,7 +63,7 @@ class Network:
     blocks: tuple[Block, ...]
     input_bytes: int
     devices: tuple[Device, ...]
-    wires: tuple[Wire, ...]
+    wires: tuple[DeviceLink, ...]
     output: str | None = None
     alive: float = 1.0
     fallback: float = 0.0
@@ -119,7 +119,7 @@ def _check_device(device: Device, count: int) -> None:
             )
 
 
-def _check_links(links: Sequence[Wire], names: Sequence[str]) -> None:
+def _check_links(links: Sequence[DeviceLink], names: Sequence[str]) -> None:
     """Refuse links between unknown devices, back towards the sensor, or twice over."""
     seen = set()
     for wire in links:

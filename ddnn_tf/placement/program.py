@@ -14,7 +14,7 @@ from scipy import optimize, sparse
 
 from edge_runtime.arrays import Vector
 
-from .network import Device, Network, Wire
+from .network import Device, DeviceLink, Network
 from .placement import AIMS, SLACK, Aim, Limits, Placement
 
 #: By how much a number may differ from a whole one, for the solver's tolerances.
@@ -82,9 +82,9 @@ class Program:
         network, count = self.network, len(self.network.blocks)
         fits = [fitting(device) for device in network.devices]
         yield from (_Step(None, 0, 0, end) for end in range(count + 1) if fits[0][0, end])
-        for wire in network.wires:
-            source, target = self._places[wire.source], self._places[wire.target]
-            if wire.survival and network.devices[target].survival:
+        for link in network.wires:
+            source, target = self._places[link.source], self._places[link.target]
+            if link.survival and network.devices[target].survival:
                 for start in range(count + 1):
                     for end in range(start, count + 1):
                         if fits[target][start, end]:
@@ -102,10 +102,10 @@ class Program:
         latency = until[step.end] - until[step.start]
         if step.source is None:
             return latency, 0.0, -math.log(device.survival)
-        wire = self._wires[step.source, step.target]
+        link = self._links[step.source, step.target]
         sent = network.left(step.start)
-        failure = -math.log(device.survival) - math.log(wire.survival)
-        return latency + wire.ms(sent), float(sent), failure
+        failure = -math.log(device.survival) - math.log(link.survival)
+        return latency + link.ms(sent), float(sent), failure
 
     @cached_property
     def _until(self) -> list[list[float]]:
@@ -113,7 +113,7 @@ class Program:
         return [[0.0, *itertools.accumulate(d.latency_ms)] for d in self.network.devices]
 
     @cached_property
-    def _wires(self) -> Mapping[tuple[int, int], Wire]:
+    def _links(self) -> Mapping[tuple[int, int], DeviceLink]:
         return {(self._places[w.source], self._places[w.target]): w for w in self.network.wires}
 
     def _balance(self) -> tuple[sparse.csr_array, Vector]:

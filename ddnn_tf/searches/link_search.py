@@ -17,6 +17,16 @@ from edge_runtime.topology import Link, Topology
 
 from ..model import build
 from ..training.spread import Spread
+from .experiments import (
+    FINAL,
+    Experiment,
+    ExperimentStore,
+    Final,
+    Measured,
+    Progress,
+    link_bytes,
+    spread_of,
+)
 from .links import (
     Choice,
     SubsetScores,
@@ -28,7 +38,6 @@ from .links import (
     supernet_survival,
     with_links,
 )
-from .runs import FINAL, Final, Measured, Progress, Run, Runs, link_bytes, spread_of
 
 LinkNames = frozenset[str]
 
@@ -177,8 +186,8 @@ class LinkSearch:
 
 
 def search_links(
-    runs: Runs,
-    template: Run,
+    store: ExperimentStore,
+    template: Experiment,
     *,
     final: Final = FINAL,
     budget: float = math.inf,
@@ -190,7 +199,7 @@ def search_links(
     """Search the links that a topology could have, and retrain what is recommended.
 
     Args:
-        runs: where trainings are kept.
+        store: where trainings are kept.
         template: the topology with its primary and given links, the split to train the supernet
             on, survivabilities, sections and recipe. Its first split to report is chosen on, its
             last reported.
@@ -202,7 +211,7 @@ def search_links(
         retrain: whether to; without, only the supernet is trained.
         progress: told what is being done, how much of it is done, and of how much.
     """
-    search = _Search.of(runs, template, budget)
+    search = _Search.of(store, template, budget)
     front = search.front(budget, most, beam, progress)
     jobs = search.jobs(front) if retrain else []
     measured = search.measure(jobs, final, progress)
@@ -235,8 +244,8 @@ class _Search:
     no model on a set of links can beat, by survivability.
     """
 
-    runs: Runs
-    template: Run
+    store: ExperimentStore
+    template: Experiment
     possible: tuple[Link, ...]
     candidates: tuple[Link, ...]
     sizes: Mapping[str, int]
@@ -244,18 +253,18 @@ class _Search:
     bound: Callable[[Collection[str]], dict[str, float]]
 
     @classmethod
-    def of(cls, runs: Runs, template: Run, budget: float) -> _Search:
+    def of(cls, store: ExperimentStore, template: Experiment, budget: float) -> _Search:
         """Find the candidates, and what each costs; `InputError` for too small a budget."""
         topology = template.topology
-        part = runs.split(template.report[0])
-        columns = [runs.data.sensors.index(s.name) for s in topology.sensors]
+        part = store.split(template.report[0])
+        columns = [store.data.sensors.index(s.name) for s in topology.sensors]
         visible = part.visible[:, columns]
         possible = candidate_links(topology)
         bound = subset_bound(topology, possible, visible, part.labels, template.survival)
         single = {x.name: _mean(bound({x.name})) for x in possible}
         candidates = oriented(topology, possible, lambda x: single[x.name])
         whole = _supernet(topology, candidates)
-        sizes = link_bytes(build(whole, template.sections, classes=runs.data.class_names))
+        sizes = link_bytes(build(whole, template.sections, classes=store.data.class_names))
         names = {x.name for x in candidates}
         base = sum(size for name, size in sizes.items() if name not in names)
         if base > budget:
@@ -264,7 +273,7 @@ class _Search:
                 f"got {budget:,.0f}; allow more, or give a topology or sections with smaller "
                 "messages"
             )
-        return cls(runs, template, possible, candidates, sizes, base, bound)
+        return cls(store, template, possible, candidates, sizes, base, bound)
 
     @property
     def names(self) -> LinkNames:
@@ -272,7 +281,7 @@ class _Search:
         return frozenset(x.name for x in self.candidates)
 
     @property
-    def supernet(self) -> Run:
+    def supernet(self) -> Experiment:
         """The training of the supernet."""
         template = self.template
         return replace(
@@ -287,12 +296,12 @@ class _Search:
     @cached_property
     def scores(self) -> SubsetScores:
         """What a set of candidates is worth, by the supernet, which is trained for it."""
-        part = self.runs.split(self.template.report[0])
-        model = self.runs.model(self.supernet)
+        part = self.store.split(self.template.report[0])
+        model = self.store.model(self.supernet)
         return SubsetScores(model, part, self.candidates, dict(self.template.survival))
 
     def front(self, budget: float, most: int | None, beam: int, progress: Progress) -> list[Choice]:
-        """The front of score against cost, on validation data; kept in the folder of the runs."""
+        """The front of score against cost, on validation data; kept in the store."""
         progress("supernet", 0, 1)
         scores = self.scores
         progress("supernet", 1, 1)
@@ -310,8 +319,8 @@ class _Search:
             return {"front": [asdict(choice) for choice in front]}
 
         options = sha256(repr((budget, most, beam)).encode())[:6]
-        path = self.runs.path(self.supernet, f"-front-{options}.json")
-        kept = self.runs.kept(path, search)
+        path = self.store.path(self.supernet, f"-front-{options}.json")
+        kept = self.store.kept(path, search)
         return [Choice(**{**x, "links": tuple(x["links"])}) for x in kept["front"]]
 
     def jobs(self, front: Sequence[Choice]) -> list[_Job]:
@@ -356,7 +365,7 @@ class _Search:
                     report=(self.template.report[-1],),
                     seed=seed,
                 )
-                measured[job.links].append(self.runs.measured(run))
+                measured[job.links].append(self.store.measured(run))
         progress("retrain", total, total)
         return measured
 

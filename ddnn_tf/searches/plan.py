@@ -56,7 +56,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Way:
+class Option:
     """Steps that lead to the goal, or as far as steps of their kinds lead.
 
     `fewest`: no smaller set of such steps reaches the goal, all were looked through. Otherwise the
@@ -92,10 +92,10 @@ class Plan:
     target: float
     ceiling: float
     singles: tuple[Step, ...]
-    links: Way
-    harden: Way
-    double: Way
-    mixed: Way
+    links: Option
+    harden: Option
+    double: Option
+    mixed: Option
 
     @property
     def reachable(self) -> bool:
@@ -105,9 +105,9 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `ddnn plan --json` prints them."""
         ways = {
-            name: {**asdict(way), "bytes": way.bytes}
+            name: {**asdict(option), "bytes": option.bytes}
             for name in ("links", "harden", "double", "mixed")
-            for way in [getattr(self, name)]
+            for option in [getattr(self, name)]
         }
         return {**asdict(self), "reachable": self.reachable, **ways}
 
@@ -134,7 +134,7 @@ class Plan:
                 "nor by any change: with every candidate link and nothing failing the bound is "
                 f"{100 * self.ceiling:.2f} %"
             )
-        for name, way in (
+        for name, option in (
             ("links alone", self.links),
             ("hardening alone", self.harden),
             ("doubling alone", self.double),
@@ -142,7 +142,7 @@ class Plan:
         ):
             if name == "links and hardening" and (self.links.reaches or self.harden.reaches):
                 continue
-            yield from _told(name, way)
+            yield from _told(name, option)
         yield "first, what a single change gives:"
         best = {step.kind: step for step in reversed(self.singles)}
         for i, step in enumerate(self.singles):
@@ -156,17 +156,17 @@ class Plan:
 MOST_TOLD = 8
 
 
-def _told(name: str, way: Way) -> Iterator[str]:
-    if not way.steps:
+def _told(name: str, option: Option) -> Iterator[str]:
+    if not option.steps:
         yield f"{name}: nothing to be had"
         return
-    last = way.steps[-1].bound
-    how = ", the fewest there are" if way.fewest and len(way.steps) > 1 else ""
+    last = option.steps[-1].bound
+    how = ", the fewest there are" if option.fewest and len(option.steps) > 1 else ""
     verdict = f"{100 * last:.2f} %"
-    verdict = f"reaches {verdict}{how}" if way.reaches else f"not enough, leads to {verdict}"
-    cost = f", +{way.bytes:,} bytes an inference" if way.bytes else ""
+    verdict = f"reaches {verdict}{how}" if option.reaches else f"not enough, leads to {verdict}"
+    cost = f", +{option.bytes:,} bytes an inference" if option.bytes else ""
     yield f"{name}: {verdict}{cost}"
-    for step in way.steps if way.reaches else ():
+    for step in option.steps if option.reaches else ():
         yield f"  {100 * step.bound:.2f} %  {step}"
 
 
@@ -296,21 +296,23 @@ class _Planner:
         gains = [x for x in steps if x.bound > start + ROUNDING]
         return tuple(sorted(gains, key=lambda x: (-x.bound, x.bytes, x.what)))
 
-    def fewest_links(self, target: float) -> Way:
+    def fewest_links(self, target: float) -> Option:
         """The smallest set of links that reaches a bound, the one of fewest bytes among equals.
 
         Where sets of a size are too many to look through, links that gain most one by one.
         """
         if self.bound() >= target - ROUNDING:
-            return Way((), True, True)
+            return Option((), True, True)
         # Adding a link never lowers the bound, so all together say whether any set will do.
         if self.bound(self.links) < target - ROUNDING:
             return self.greedy(target, ("link",))
         for size in range(1, len(self.links) + 1):
             if math.comb(len(self.links), size) > MOST_SETS:
-                way = self.greedy(target, ("link",))
+                option = self.greedy(target, ("link",))
                 # All smaller sets were looked through.
-                return Way(way.steps, way.reaches, way.reaches and len(way.steps) == size)
+                return Option(
+                    option.steps, option.reaches, option.reaches and len(option.steps) == size
+                )
             reaching = [
                 names
                 for names in combinations(self.links, size)
@@ -318,10 +320,10 @@ class _Planner:
             ]
             if reaching:
                 best = min(reaching, key=lambda x: (self._bytes(x), -self.bound(x), x))
-                return Way(self._told_in_order(best), True, True)
+                return Option(self._told_in_order(best), True, True)
         raise AssertionError("all links together reach the target")  # pragma: no cover
 
-    def greedy(self, target: float, kinds: Sequence[Kind]) -> Way:
+    def greedy(self, target: float, kinds: Sequence[Kind]) -> Option:
         """Steps of these kinds that gain most, one after the other, until the target."""
         links: list[str] = []
         works: dict[str, float] = {}
@@ -331,7 +333,7 @@ class _Planner:
             possible = [step for kind in kinds for step in self._steps(kind, links, works)]
             possible = [step for step in possible if step.bound > now + ROUNDING]
             if not possible:
-                return Way(tuple(steps), False, False)
+                return Option(tuple(steps), False, False)
             # What reaches the target cheapest, else what leads farthest.
             enough = [x for x in possible if x.bound >= target - ROUNDING]
             if enough:
@@ -347,7 +349,7 @@ class _Planner:
             steps.append(best)
             now = best.bound
         # A single step that reaches it has no smaller set but none.
-        return Way(tuple(steps), True, len(steps) <= 1)
+        return Option(tuple(steps), True, len(steps) <= 1)
 
     def _steps(
         self, kind: Kind, links: Sequence[str], works: Mapping[str, float]

@@ -20,7 +20,7 @@ from edge_runtime.topology import Survival, Topology
 
 from ..names import RatesPer
 from ..training.spread import Spread
-from .runs import FINAL, Final, Measured, Progress, Run, Runs, spread_of
+from .experiments import FINAL, Experiment, ExperimentStore, Final, Measured, Progress, spread_of
 
 if TYPE_CHECKING:
     import optuna
@@ -141,8 +141,8 @@ class RateSearch:
 
 
 def search_rates(
-    runs: Runs,
-    template: Run,
+    store: ExperimentStore,
+    template: Experiment,
     *,
     per: RatesPer = "tier",
     trials: int = 30,
@@ -154,7 +154,7 @@ def search_rates(
     """Search the rates of failure in training, and train at the best and at the true ones.
 
     Args:
-        runs: where trainings are kept.
+        store: where trainings are kept.
         template: topology, split to train on, sections, recipe, and exactly one survivability, at
             which models are judged. Its first split to report is chosen on, its last reported. Its
             seed is the sampler's.
@@ -178,12 +178,12 @@ def search_rates(
         raise InputError(f"expected one trial and one seed at least, got {trials} and {len(seeds)}")
     [(name, true)] = template.survival.items()
     groups = rate_groups(template.topology, true, per)
-    experiment = _Rates(runs, template, groups)
-    highest = experiment.highest()
+    rates = _Rates(store, template, groups)
+    highest = rates.highest()
     choose = template.report[0]
     description = {
         **template.describe(),
-        "data": runs.fingerprint,
+        "data": store.fingerprint,
         "report": [choose],
         "per": per,
         "seeds": list(seeds),
@@ -191,10 +191,10 @@ def search_rates(
     }
     truth = dict.fromkeys(groups, 1.0)
     study = _study(storage, description, template.seed, truth)
-    _work(study, trials, highest, truth, lambda x: experiment.score(x, seeds), progress)
+    _work(study, trials, highest, truth, lambda x: rates.score(x, seeds), progress)
     finished = sorted(_finished(study), key=lambda t: (-t.value, t.number))
     ranked = tuple((dict(t.params), float(t.value)) for t in finished)
-    reported = experiment.report({"best": ranked[0][0], "truth": truth}, final, progress)
+    reported = rates.report({"best": ranked[0][0], "truth": truth}, final, progress)
     return RateSearch(
         survivability=name,
         groups=groups,
@@ -210,8 +210,8 @@ def search_rates(
 class _Rates:
     """Trainings at multiples of the true rates, by group."""
 
-    runs: Runs
-    template: Run
+    store: ExperimentStore
+    template: Experiment
     groups: Mapping[str, Sequence[str]]
 
     def highest(self) -> dict[str, float]:
@@ -224,7 +224,7 @@ class _Rates:
             for group, names in self.groups.items()
         }
 
-    def run(self, factors: Mapping[str, float], seed: int, **changes: Any) -> Run:
+    def experiment(self, factors: Mapping[str, float], seed: int, **changes: Any) -> Experiment:
         """The training at these multiples."""
         [(name, true)] = self.template.survival.items()
         survival = scaled_survival(self.template.topology, true, self.groups, factors)
@@ -243,21 +243,21 @@ class _Rates:
     def score(self, factors: Mapping[str, float], seeds: Iterable[int]) -> float:
         """Expected accuracy on the split that is chosen on, over the seeds."""
         [name] = self.template.survival
-        found = [self.runs.measured(self.run(factors, seed)) for seed in seeds]
+        found = [self.store.measured(self.experiment(factors, seed)) for seed in seeds]
         return float(np.mean([m.accuracy(self.template.report[0], name) for m in found]))
 
     def report(
-        self, rates: Mapping[str, Mapping[str, float]], final: Final, progress: Progress
+        self, multiples: Mapping[str, Mapping[str, float]], final: Final, progress: Progress
     ) -> dict[str, list[Measured]]:
         """What models trained at each of these rates reach on the split that is reported."""
-        reported: dict[str, list[Measured]] = {which: [] for which in rates}
+        reported: dict[str, list[Measured]] = {which: [] for which in multiples}
         total = len(reported) * len(final.seeds)
         train, splits = final.split or self.template.train, (self.template.report[-1],)
-        for which, factors in rates.items():
+        for which, factors in multiples.items():
             for seed in final.seeds:
                 progress("report", sum(map(len, reported.values())), total)
-                again = self.run(factors, seed, train=train, report=splits)
-                reported[which].append(self.runs.measured(again))
+                again = self.experiment(factors, seed, train=train, report=splits)
+                reported[which].append(self.store.measured(again))
         if total:
             progress("report", total, total)
         return reported

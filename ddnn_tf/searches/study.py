@@ -1,7 +1,7 @@
 """Small tables that answer one question each: settings, trained over seeds, measured alike.
 
-Every training goes through `Runs`, so that a study that was interrupted goes on, and studies that
-need the same model share it.
+Every training goes through an `ExperimentStore`, so that a study that was interrupted goes on, and
+studies that need the same model share it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ..datasets import Dataset
 from ..names import StudyName
 from ..training.methods import MERGE_WEIGHTS, POSTER_METHODS
 from ..training.spread import Spread
+from .experiments import Experiment, ExperimentStore, Measured, spread_of
 from .rates import rate_groups, scaled_survival
-from .runs import Measured, Run, Runs, spread_of
 
 #: What the poster prints, expected accuracy by method and survivability, in percent.
 POSTER: Mapping[str, tuple[float, float, float]] = {
@@ -42,7 +42,7 @@ class Row:
     """
 
     label: str
-    runs: Mapping[str, Run]
+    runs: Mapping[str, Experiment]
     fallback: Fallback = "prior"
     regrouped: bool = False
     x: float | None = None
@@ -160,8 +160,8 @@ class Table:
 
 def run_study(
     name: StudyName,
-    runs: Runs,
-    template: Run,
+    store: ExperimentStore,
+    template: Experiment,
     *,
     seeds: Sequence[int] = (0, 1, 2),
     final: str | None = None,
@@ -171,7 +171,7 @@ def run_study(
 
     Args:
         name: one of `STUDIES`.
-        runs: where trainings are kept.
+        store: where trainings are kept.
         template: topology, survivabilities, sections, recipe, split to train on and, last, the one
             to report: a study chooses nothing.
         seeds: of each row.
@@ -191,8 +191,12 @@ def run_study(
         measure=dict(template.survival),
         fallbacks=FALLBACKS,
     )
-    rows = list(rows_of(runs.data, template))
-    wrong = Runs(runs.folder, regrouped(runs.data)) if any(r.regrouped for r in rows) else runs
+    rows = list(rows_of(store.data, template))
+    wrong = (
+        ExperimentStore(store.folder, regrouped(store.data))
+        if any(r.regrouped for r in rows)
+        else store
+    )
     total, done = len(rows) * len(names) * len(seeds), 0
     measured: list[dict[str, list[Measured]]] = [{s: [] for s in names} for _ in rows]
     # All rows with the first seed come first: an interrupted study has something to show.
@@ -200,7 +204,7 @@ def run_study(
         for row, figures in zip(rows, measured, strict=True):
             for s in names:
                 progress(f"{row.label}, seed {seed}", done, total)
-                where = wrong if row.regrouped else runs
+                where = wrong if row.regrouped else store
                 figures[s].append(where.measured(replace(row.runs[s], seed=seed)))
                 done += 1
     found = [Found(row, figures) for row, figures in zip(rows, measured, strict=True)]
@@ -247,35 +251,35 @@ def regrouped(data: Dataset, seed: int = 0) -> Dataset:
 FALLBACKS: tuple[Fallback, ...] = ("prior", "prior-random")
 
 
-def _alike(template: Run, **changes: Any) -> dict[str, Run]:
+def _alike(template: Experiment, **changes: Any) -> dict[str, Experiment]:
     """One run, trained for all survivabilities."""
     return dict.fromkeys(template.survival, replace(template, **changes))
 
 
-def _each(template: Run, **changes: Any) -> dict[str, Run]:
+def _each(template: Experiment, **changes: Any) -> dict[str, Experiment]:
     """A run for each survivability, trained for it alone, as the poster trains."""
     return {s: replace(template, survival={s: v}, **changes) for s, v in template.survival.items()}
 
 
-def _merge_weights(data: Dataset, template: Run) -> Iterator[Row]:
+def _merge_weights(data: Dataset, template: Experiment) -> Iterator[Row]:
     for weights in MERGE_WEIGHTS:
         yield Row(weights, _each(template, merge_weights=weights))
 
 
-def _survivability(data: Dataset, template: Run) -> Iterator[Row]:
+def _survivability(data: Dataset, template: Experiment) -> Iterator[Row]:
     for name, value in template.survival.items():
         yield Row(f"trained at {name}", _alike(template, survival={name: value}))
     yield Row("trained at all", _alike(template))
 
 
-def _grouping(data: Dataset, template: Run) -> Iterator[Row]:
+def _grouping(data: Dataset, template: Experiment) -> Iterator[Row]:
     for method in POSTER_METHODS[1:]:
         for wrong in (False, True):
             label = f"{method}, {'as listed' if wrong else 'grouped rightly'}"
             yield Row(label, _alike(template, method=method), "prior-random", wrong)
 
 
-def _splits(data: Dataset, template: Run) -> Iterator[Row]:
+def _splits(data: Dataset, template: Experiment) -> Iterator[Row]:
     own = template.report[-1]
     yield Row(f"{template.train} to {own}", _alike(template))
     for family in ("time", "time-backward"):
@@ -284,13 +288,13 @@ def _splits(data: Dataset, template: Run) -> Iterator[Row]:
             yield Row(f"{train} to {test}", _alike(template, train=train, report=(test,)))
 
 
-def _table(data: Dataset, template: Run) -> Iterator[Row]:
+def _table(data: Dataset, template: Experiment) -> Iterator[Row]:
     for fallback in FALLBACKS:
         for method in POSTER_METHODS:
             yield Row(method, _each(template, method=method), fallback)
 
 
-def _rates(data: Dataset, template: Run) -> Iterator[Row]:
+def _rates(data: Dataset, template: Experiment) -> Iterator[Row]:
     for factor in FACTORS:
         runs = {}
         for name, value in template.survival.items():
@@ -302,7 +306,7 @@ def _rates(data: Dataset, template: Run) -> Iterator[Row]:
 
 
 #: Title and rows of each study, by name.
-STUDIES: Mapping[StudyName, tuple[str, Callable[[Dataset, Run], Iterator[Row]]]] = {
+STUDIES: Mapping[StudyName, tuple[str, Callable[[Dataset, Experiment], Iterator[Row]]]] = {
     "grouping": ("views grouped as the poster's code lists them, and rightly", _grouping),
     "merge-weights": ("what links that are added are multiplied by", _merge_weights),
     "rates": ("accuracy by how often nodes fail in training", _rates),

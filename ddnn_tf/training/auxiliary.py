@@ -36,11 +36,11 @@ class AuxiliaryLossModel(keras.Model):
         self.auxiliary = auxiliary
         self.distil = distil
         classes = len(student.class_names)
-        told = [
+        auxiliary_outputs = [
             layers.Dense(classes, activation="softmax", name=f"lesson__{node}")(message)
             for node, message in (_messages(student) if auxiliary else {}).items()
         ]
-        self._taught = keras.Model(student.inputs, [student.output, *told])
+        self._taught = keras.Model(student.inputs, [student.output, *auxiliary_outputs])
         self.built = True  # all its weights are there; only then can they be loaded
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -56,13 +56,13 @@ class AuxiliaryLossModel(keras.Model):
         training: bool = True,
     ) -> Any:
         """The answer's loss, in training the exits', and each auxiliary one with its weight."""
-        answer, *told = _listed(y_pred)
+        answer, *auxiliary = _listed(y_pred)
         loss = super().compute_loss(x, y, answer, sample_weight, training)
         if training:
             loss = loss + self.student.exits_loss(self.loss, y, sample_weight)
-        for each in told:
+        for each in auxiliary:
             own = super().compute_loss(x, y, each, sample_weight, training)
-            loss = loss + self.auxiliary / len(told) * own
+            loss = loss + self.auxiliary / len(auxiliary) * own
         if self.distil:
             # A mean of our own would not know of how many replicas it is one.
             likeness = keras.losses.CategoricalCrossentropy()

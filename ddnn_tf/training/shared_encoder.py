@@ -52,7 +52,7 @@ class SharedEncoder(keras.Model):
         self.built = True  # all its weights are there; only then can they be loaded
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
-        """The answers, (batch * repeats, classes), and by sensor what is told of its views.
+        """The answers, (batch * repeats, classes), and the auxiliary outputs of views by sensor.
 
         The latter are (batch, classes), zeros for a blank view; none where nothing is auxiliary.
         """
@@ -76,19 +76,19 @@ class SharedEncoder(keras.Model):
         training: bool = True,
     ) -> Any:
         """The answers' loss, in training those of the exits, and that of the views' classifier."""
-        answer, told = y_pred
+        answer, auxiliary = y_pred
         y_each, weight_each = self._repeated(y), self._repeated(sample_weight)
         loss = super().compute_loss(x, y_each, answer, weight_each, training)
         if training:
             loss = loss + self.upper.exits_loss(self.loss, y_each, weight_each)
-        if told:
-            views = ops.concatenate(list(told.values()))
-            labels = ops.tile(ops.reshape(y, (-1,)), (len(told),))
+        if auxiliary:
+            views = ops.concatenate(list(auxiliary.values()))
+            labels = ops.tile(ops.reshape(y, (-1,)), (len(auxiliary),))
             weights = ops.cast(ops.any(views > 0, axis=-1), views.dtype)
             seen = ops.maximum(ops.sum(weights), 1.0)
             if sample_weight is not None:
                 own = ops.cast(ops.reshape(sample_weight, (-1,)), views.dtype)
-                weights = weights * ops.tile(own, (len(told),))
+                weights = weights * ops.tile(own, (len(auxiliary),))
             each = keras.losses.sparse_categorical_crossentropy(labels, views)
             loss = loss + self.auxiliary * ops.sum(weights * each) / seen
         return loss

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddnn_tf.placement.choosing import binding, front, place
-from ddnn_tf.placement.network import Block, Device, Network, Wire
+from ddnn_tf.placement.network import Block, Device, DeviceLink, Network
 from ddnn_tf.placement.placement import AIMS, Aim, Limits, Placement
 from edge_runtime.errors import InputError
 
@@ -24,7 +24,7 @@ def every(network: Network) -> Iterator[Placement]:
     count = len(network.blocks)
     devices = {device.name: device for device in network.devices}
 
-    def paths(path: list[Wire], at: str) -> Iterator[list[Wire]]:
+    def paths(path: list[DeviceLink], at: str) -> Iterator[list[DeviceLink]]:
         yield path
         for wire in network.wires:
             if wire.source == at:
@@ -91,7 +91,7 @@ def networks(draw: Any) -> Network:
         for i, name in enumerate(names)
     )
     wires = tuple(
-        Wire(a, b, float(rng.choice([1, 10, 100])), float(rng.choice([0, 1, 5])), 0.99)
+        DeviceLink(a, b, float(rng.choice([1, 10, 100])), float(rng.choice([0, 1, 5])), 0.99)
         for a, b in itertools.combinations(names, 2)
         if names.index(b) == names.index(a) + 1 or rng.random() < 0.4
     )
@@ -160,7 +160,7 @@ def chain(**changes: Any) -> Network:
             Device("pi", (10.0, 20.0, 30.0), (4.0, 4.0, 4.0), (1.0, 1.0, 1.0)),
             Device("server", (1.0, 2.0, 3.0), (4.0, 4.0, 4.0), (1.0, 1.0, 1.0), survival=0.8),
         ),
-        (Wire("pi", "server", mbps=1.0),),
+        (DeviceLink("pi", "server", mbps=1.0),),
     )
     return replace(network, **changes)
 
@@ -196,10 +196,10 @@ def test_what_cannot_be_kept_is_refused_with_what_can_be_reached() -> None:
         ({"blocks": ()}, "at least one block"),
         ({"output": "cloud"}, "unknown output 'cloud'; expected pi, server"),
         ({"alive": 0.5, "fallback": 0.6}, "fallback <= alive"),
-        ({"wires": (Wire("server", "pi", 1.0),)}, "server->pi leads back"),
-        ({"wires": (Wire("pi", "moon", 1.0),)}, "unknown device 'moon'"),
-        ({"wires": (Wire("pi", "server", 0.0),)}, "mbps above 0"),
-        ({"wires": (Wire("pi", "server", 1.0),) * 2}, "stands twice"),
+        ({"wires": (DeviceLink("server", "pi", 1.0),)}, "server->pi leads back"),
+        ({"wires": (DeviceLink("pi", "moon", 1.0),)}, "unknown device 'moon'"),
+        ({"wires": (DeviceLink("pi", "server", 0.0),)}, "mbps above 0"),
+        ({"wires": (DeviceLink("pi", "server", 1.0),) * 2}, "stands twice"),
         ({"devices": (Device("pi", (1.0,), (1.0,), (1.0,)),)}, "latency_ms of 3 blocks"),
         ({"devices": chain().devices[:1] * 2}, "'pi' stands twice"),
         ({"devices": (replace(chain().devices[0], survival=1.5),)}, "survival from 0 to 1"),

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ddnn_tf.names import RatesPer
+from ddnn_tf.searches.experiments import Experiment, Final, Measured
 from ddnn_tf.searches.rates import RateSearch, rate_groups, scaled_survival, search_rates
-from ddnn_tf.searches.runs import Final, Measured, Run
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Group, Uptime
 from tests.conftest import ROOT
@@ -20,16 +20,16 @@ CHAIN = chain_topology()
 
 
 class Trainings:
-    """Stands for `Runs`: a model is best where left fails as truly, and right never."""
+    """Stands for `ExperimentStore`: a model is best where left fails as truly, and right never."""
 
     def __init__(
         self, interrupt: Callable[[int], None] = lambda count: None, fingerprint: str = "0"
     ) -> None:
-        self.runs: list[Run] = []
+        self.runs: list[Experiment] = []
         self.fingerprint = fingerprint
         self._interrupt = interrupt
 
-    def measured(self, run: Run) -> Measured:
+    def measured(self, run: Experiment) -> Measured:
         self._interrupt(len(self.runs))
         self.runs.append(run)
         [(name, works)] = run.survival.items()
@@ -40,7 +40,7 @@ class Trainings:
 
 
 def search(trainings: Trainings, storage: str | Path, **changes: Any) -> RateSearch:
-    template = Run(CHAIN, "train", ("validation", "test"), {"low": "low"})
+    template = Experiment(CHAIN, "train", ("validation", "test"), {"low": "low"})
     options: dict[str, Any] = {"per": "node", "trials": 12, "final": Final(seeds=()), **changes}
     return search_rates(trainings, template, storage=storage, **options)  # type: ignore[arg-type]
 
@@ -151,7 +151,7 @@ def test_the_true_rates_are_scored_though_their_first_trial_was_interrupted(tmp_
 
 def test_survival_may_be_given_by_times(tmp_path: Path) -> None:
     true: dict[str, float | Uptime] = {"left": Uptime(mtbf=900, mttr=100), "right": 0.8}
-    template = Run(CHAIN, "train", ("validation", "test"), {"own": true})
+    template = Experiment(CHAIN, "train", ("validation", "test"), {"own": true})
     found = search_rates(
         Trainings(),  # type: ignore[arg-type]
         template,
@@ -175,7 +175,7 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         search(Trainings(), tmp_path / "rates", trials=0)
     with pytest.raises(InputError, match="unknown grouping"):
         search(Trainings(), tmp_path / "rates", per="rack")
-    two = Run(CHAIN, "train", ("test",), {"low": "low", "high": "high"})
+    two = Experiment(CHAIN, "train", ("test",), {"low": "low", "high": "high"})
     with pytest.raises(InputError, match="one survivability to search for"):
         search_rates(Trainings(), two, storage=tmp_path / "rates")  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Runs are kept, studies go on, and views are paired wrongly on purpose where asked."""
+"""Experiments are kept, studies go on, and views are paired wrongly on purpose where asked."""
 
 import json
 from dataclasses import replace
@@ -12,7 +12,14 @@ import pytest
 from ddnn_tf.datasets import Dataset, read_npz
 from ddnn_tf.model import build
 from ddnn_tf.names import StudyName
-from ddnn_tf.searches.runs import Final, Measured, Run, Runs, link_bytes, spread_of
+from ddnn_tf.searches.experiments import (
+    Experiment,
+    ExperimentStore,
+    Final,
+    Measured,
+    link_bytes,
+    spread_of,
+)
 from ddnn_tf.searches.study import STUDIES, Table, regrouped, run_study
 from ddnn_tf.sections import weighted_add
 from ddnn_tf.training.recipe import Recipe
@@ -36,8 +43,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture
-def template() -> Run:
-    return Run(small_topology(), "npz:train", ("npz:validation", "npz:test"), BOTH, recipe=TINY)
+def template() -> Experiment:
+    return Experiment(
+        small_topology(), "npz:train", ("npz:validation", "npz:test"), BOTH, recipe=TINY
+    )
 
 
 class Counted:
@@ -47,7 +56,7 @@ class Counted:
         self.count = 0
         self.interrupt = interrupt
 
-    def __call__(self, run: Run) -> list[keras.callbacks.Callback]:
+    def __call__(self, run: Experiment) -> list[keras.callbacks.Callback]:
         if self.count == self.interrupt:
             raise KeyboardInterrupt
         self.count += 1
@@ -63,30 +72,33 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         model.prior = data.prior
         return randomised(model, seed)
 
-    monkeypatch.setattr("ddnn_tf.searches.runs.train", train)
+    monkeypatch.setattr("ddnn_tf.searches.experiments.train", train)
 
 
 # -- runs ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("untrained")
-def test_a_run_is_trained_once(tmp_path: Path, data: Dataset, template: Run) -> None:
+def test_a_run_is_trained_once(tmp_path: Path, data: Dataset, template: Experiment) -> None:
     counted = Counted()
-    first = Runs(tmp_path, data, callbacks=counted).measured(template)
-    again = Runs(tmp_path, data, callbacks=counted).measured(template)
+    first = ExperimentStore(tmp_path, data, callbacks=counted).measured(template)
+    again = ExperimentStore(tmp_path, data, callbacks=counted).measured(template)
     assert counted.count == 1
     assert first == again
     assert set(first.reports) == set(first.bounds) == {"npz:validation", "npz:test"}
     low, bound = first.accuracy("npz:test", "low"), first.bounds["npz:test"]["low"]
     assert 0 < low <= bound
-    model = Runs(tmp_path, data, callbacks=counted).model(template)
-    assert Runs(tmp_path, data, callbacks=counted).model(template).topology == model.topology
+    model = ExperimentStore(tmp_path, data, callbacks=counted).model(template)
+    assert (
+        ExperimentStore(tmp_path, data, callbacks=counted).model(template).topology
+        == model.topology
+    )
     assert counted.count == 2
     assert first.bytes == sum(link_bytes(model).values()) == 2 * 32 * 4 + 3 * 4
 
 
 def test_whatever_decides_a_result_decides_its_place(
-    tmp_path: Path, data: Dataset, template: Run
+    tmp_path: Path, data: Dataset, template: Experiment
 ) -> None:
     others = [
         replace(template, seed=1),
@@ -97,16 +109,18 @@ def test_whatever_decides_a_result_decides_its_place(
         replace(template, topology=small_topology().primary()),
         replace(template, report=("npz:test",)),
     ]
-    places = {Runs(tmp_path, data).path(run, ".json") for run in (template, *others)}
-    places.add(Runs(tmp_path, regrouped(data)).path(template, ".json"))
+    places = {ExperimentStore(tmp_path, data).path(run, ".json") for run in (template, *others)}
+    places.add(ExperimentStore(tmp_path, regrouped(data)).path(template, ".json"))
     assert len(places) == len(others) + 2
     # What is the default already is no other run.
     same = replace(template, merge_weights="one", measure=BOTH)
-    assert Runs(tmp_path, data).path(same, ".json") == Runs(tmp_path, data).path(template, ".json")
+    assert ExperimentStore(tmp_path, data).path(same, ".json") == ExperimentStore(
+        tmp_path, data
+    ).path(template, ".json")
 
 
-def test_a_damaged_run_is_named(tmp_path: Path, data: Dataset, template: Run) -> None:
-    runs = Runs(tmp_path, data)
+def test_a_damaged_run_is_named(tmp_path: Path, data: Dataset, template: Experiment) -> None:
+    runs = ExperimentStore(tmp_path, data)
     for suffix, ask in ((".json", runs.measured), (".keras", runs.model)):
         runs.path(template, suffix).write_text("{}")
         with pytest.raises(InputError, match=r"is damaged .*remove it"):
@@ -121,13 +135,13 @@ def test_spread() -> None:
 # -- studies ---------------------------------------------------------------------------------------
 
 
-def study(folder: Path, data: Dataset, template: Run, counted: Counted) -> Table:
-    runs = Runs(folder, data, callbacks=counted)
+def study(folder: Path, data: Dataset, template: Experiment, counted: Counted) -> Table:
+    runs = ExperimentStore(folder, data, callbacks=counted)
     return run_study("survivability", runs, template, seeds=(0,))
 
 
 @pytest.mark.usefixtures("untrained")
-def test_an_interrupted_study_goes_on(tmp_path: Path, data: Dataset, template: Run) -> None:
+def test_an_interrupted_study_goes_on(tmp_path: Path, data: Dataset, template: Experiment) -> None:
     first, second = Counted(interrupt=1), Counted()
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path / "interrupted", data, template, first)
@@ -146,14 +160,14 @@ def test_an_interrupted_study_goes_on(tmp_path: Path, data: Dataset, template: R
 
 
 class Pretended:
-    """Stands for `Runs`: nothing is trained, and the figure says what was asked."""
+    """Stands for `ExperimentStore`: nothing is trained, and the figure says what was asked."""
 
-    def __init__(self, folder: Path, data: Dataset, asked: list[Run]) -> None:
+    def __init__(self, folder: Path, data: Dataset, asked: list[Experiment]) -> None:
         self.folder = folder
         self.data = data
         self.asked = asked
 
-    def measured(self, run: Run) -> Measured:
+    def measured(self, run: Experiment) -> Measured:
         self.asked.append(run)
         figures = dict.fromkeys(run.measure or run.survival, 0.25 + 0.5 * run.seed)
         found = {"expected_accuracy": figures, "balanced_accuracy": figures}
@@ -166,13 +180,14 @@ def test_every_study_asks_for_runs_that_fit(
     name: StudyName,
     tmp_path: Path,
     data: Dataset,
-    template: Run,
+    template: Experiment,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[Run] = []
+    asked: list[Experiment] = []
     runs: Any = Pretended(tmp_path, data, asked)
     monkeypatch.setattr(
-        "ddnn_tf.searches.study.Runs", lambda folder, data: Pretended(folder, data, asked)
+        "ddnn_tf.searches.study.ExperimentStore",
+        lambda folder, data: Pretended(folder, data, asked),
     )
     found = run_study(name, runs, template, seeds=(0, 1))
     assert len(found.found) > 1 or name == "splits"  # this data has no frames
@@ -197,9 +212,9 @@ def test_every_study_has_a_name() -> None:
     assert tuple(STUDIES) == get_args(StudyName)
 
 
-def test_an_unknown_study_is_refused(tmp_path: Path, data: Dataset, template: Run) -> None:
+def test_an_unknown_study_is_refused(tmp_path: Path, data: Dataset, template: Experiment) -> None:
     with pytest.raises(InputError, match="unknown study 'weather'; expected one of grouping"):
-        run_study("weather", Runs(tmp_path, data), template)  # type: ignore[arg-type]
+        run_study("weather", ExperimentStore(tmp_path, data), template)  # type: ignore[arg-type]
 
 
 def test_regrouped_mixes_cameras_and_objects_within_a_class_and_frame(data: Dataset) -> None:
@@ -245,13 +260,13 @@ def test_a_search_over_links_is_trained_kept_and_told(tmp_path: Path, data: Data
     from ddnn_tf.searches.link_search import search_links
 
     counted, steps = Counted(), []
-    template = Run(
+    template = Experiment(
         chain_topology(), "npz:train", ("npz:validation", "npz:test"), {"low": "low"}, recipe=TINY
     )
 
     def go() -> Any:
         return search_links(
-            Runs(tmp_path, data, callbacks=counted),
+            ExperimentStore(tmp_path, data, callbacks=counted),
             template,
             final=Final(seeds=(0,)),
             progress=lambda *step: steps.append(step),
@@ -288,9 +303,11 @@ def test_a_search_over_links_is_trained_kept_and_told(tmp_path: Path, data: Data
 def test_a_budget_below_the_primary_links_is_refused(tmp_path: Path, data: Dataset) -> None:
     from ddnn_tf.searches.link_search import search_links
 
-    template = Run(chain_topology(), "npz:train", ("npz:validation",), {"low": "low"}, recipe=TINY)
+    template = Experiment(
+        chain_topology(), "npz:train", ("npz:validation",), {"low": "low"}, recipe=TINY
+    )
     with pytest.raises(InputError, match="at least the 384 bytes that the primary links take"):
-        search_links(Runs(tmp_path, data), template, budget=383)
+        search_links(ExperimentStore(tmp_path, data), template, budget=383)
 
 
 # -- merge weights ---------------------------------------------------------------------------------

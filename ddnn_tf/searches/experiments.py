@@ -42,7 +42,7 @@ ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Run:
+class Experiment:
     """One training, and on which splits its model is measured.
 
     Args:
@@ -108,7 +108,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run found.
+    """What one experiment found.
 
     `reports`: by split and fallback, `Reliability.to_dict()`. `bounds`: by split and
     survivability, what no model can beat. `bytes`: payload of all links an inference, when nothing
@@ -127,13 +127,13 @@ class Measured:
         return float(self.reports[split][fallback][figure][survivability])
 
 
-class Runs:
-    """A folder of runs on one data set.
+class ExperimentStore:
+    """A folder of experiments on one data set.
 
     Args:
-        folder: one JSON file a run, and one `.keras` a model that was asked for.
+        folder: one JSON file an experiment, and one `.keras` a model that was asked for.
         data: what is trained and measured on.
-        callbacks: given a run, the callbacks of its `fit`, such as a progress bar's.
+        callbacks: given an experiment, the callbacks of its `fit`, such as a progress bar's.
     """
 
     def __init__(
@@ -141,27 +141,30 @@ class Runs:
         folder: str | Path,
         data: Dataset,
         *,
-        callbacks: Callable[[Run], Sequence[keras.callbacks.Callback]] = lambda run: (),
+        callbacks: Callable[[Experiment], Sequence[keras.callbacks.Callback]] = lambda one: (),
     ) -> None:
         self.folder = Path(folder)
         self.data = data
         self._callbacks = callbacks
         self._splits: dict[str, Batches] = {}
 
-    def measured(self, run: Run) -> Measured:
-        """The run's figures, from the folder or from training it now."""
+    def measured(self, experiment: Experiment) -> Measured:
+        """The experiment's figures, from the folder or from training it now."""
         found = self.kept(
-            self.path(run, ".json"),
-            lambda: {"run": run.describe(), "found": asdict(self._measure(run, self._train(run)))},
+            self.path(experiment, ".json"),
+            lambda: {
+                "run": experiment.describe(),
+                "found": asdict(self._measure(experiment, self._train(experiment))),
+            },
         )
         try:
             return Measured(**found["found"])
         except (KeyError, TypeError) as error:
-            raise _damaged(self.path(run, ".json"), error) from error
+            raise _damaged(self.path(experiment, ".json"), error) from error
 
-    def over_seeds(self, run: Run, seeds: Iterable[int]) -> list[Measured]:
-        """The same run from each of several seeds."""
-        return [self.measured(replace(run, seed=seed)) for seed in seeds]
+    def over_seeds(self, experiment: Experiment, seeds: Iterable[int]) -> list[Measured]:
+        """The same experiment from each of several seeds."""
+        return [self.measured(replace(experiment, seed=seed)) for seed in seeds]
 
     def kept(self, path: Path, make: Callable[[], Any]) -> Any:
         """What a JSON file holds; where there is none, it is made first."""
@@ -174,9 +177,9 @@ class Runs:
         except (OSError, ValueError) as error:
             raise _damaged(path, error) from error
 
-    def model(self, run: Run) -> ResilientModel:
-        """The run's trained model, from the folder or from training it now."""
-        path = self.path(run, ".keras")
+    def model(self, experiment: Experiment) -> ResilientModel:
+        """The experiment's trained model, from the folder or from training it now."""
+        path = self.path(experiment, ".keras")
         model: ResilientModel
         if path.is_file():
             try:
@@ -184,15 +187,16 @@ class Runs:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise _damaged(path, error) from error
         else:
-            model = self._train(run)
+            model = self._train(experiment)
             with new_file(path) as temporary:
                 model.save(temporary)
         return model
 
-    def path(self, run: Run, suffix: str) -> Path:
-        """Where the folder keeps a run: its name tells people what, and the rest which exactly."""
-        whole = json.dumps([self.fingerprint, run.describe()], sort_keys=True)
-        name = f"{run.topology.name}-{run.method}-{run.sections}-seed{run.seed}"
+    def path(self, experiment: Experiment, suffix: str) -> Path:
+        """Where an experiment is kept: its name tells people what, and the rest which exactly."""
+        whole = json.dumps([self.fingerprint, experiment.describe()], sort_keys=True)
+        what = f"{experiment.topology.name}-{experiment.method}-{experiment.sections}"
+        name = f"{what}-seed{experiment.seed}"
         return self.folder / f"{name}-{sha256(whole.encode())[:12]}{suffix}"
 
     def split(self, name: str) -> Batches:
@@ -217,7 +221,7 @@ class Runs:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the data: a folder of runs must not answer for other pictures."""
+        """Of the data: a folder of experiments must not answer for other pictures."""
         samples, table = self.data.samples, self.data.table
         rows = [x for x in (table.folders, table.objects, table.frames) if x is not None]
         parts = [repr(samples.class_names).encode(), *(repr(x.tolist()).encode() for x in rows)]
@@ -225,35 +229,35 @@ class Runs:
         parts += [np.ascontiguousarray(x).tobytes() for x in arrays]
         return sha256("".join(map(sha256, parts)).encode())
 
-    def _train(self, run: Run) -> ResilientModel:
+    def _train(self, experiment: Experiment) -> ResilientModel:
         return train(
-            run.topology,
-            self.split(run.train),
-            method=run.method,
-            survival=run.survival,
-            sections=run.sections,
-            merge_weights=run.merge_weights,
-            recipe=run.recipe,
-            seed=run.seed,
-            callbacks=self._callbacks(run),
+            experiment.topology,
+            self.split(experiment.train),
+            method=experiment.method,
+            survival=experiment.survival,
+            sections=experiment.sections,
+            merge_weights=experiment.merge_weights,
+            recipe=experiment.recipe,
+            seed=experiment.seed,
+            callbacks=self._callbacks(experiment),
         )
 
-    def _measure(self, run: Run, model: ResilientModel) -> Measured:
-        wanted = dict(run.measure or run.survival)
+    def _measure(self, experiment: Experiment, model: ResilientModel) -> Measured:
+        wanted = dict(experiment.measure or experiment.survival)
         reports: dict[str, dict[str, Any]] = {}
         bounds: dict[str, dict[str, float]] = {}
         runner = KerasRunner(model, model.topology)
-        for split in run.report:
-            bounds[split] = self.bound(model.topology, split, wanted, run.answer)
+        for split in experiment.report:
+            bounds[split] = self.bound(model.topology, split, wanted, experiment.answer)
             reports[split] = {}
-            for fallback in run.fallbacks:
+            for fallback in experiment.fallbacks:
                 found = evaluate(
                     model.topology,
                     runner,
                     self.split(split),
                     Classification(model.class_names, model.prior, fallback),
                     wanted,
-                    rule=AnswerRule(mode=run.answer),
+                    rule=AnswerRule(mode=experiment.answer),
                 )
                 reports[split][fallback] = found.to_dict()
                 for name, bound in bounds[split].items():
