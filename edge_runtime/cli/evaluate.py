@@ -5,27 +5,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..answers.fallback import FALLBACKS
 from ..evaluation.bundle import Bundle, evaluate_bundle
 from ..evaluation.reliability import Reliability
 from ..process.command import print_json
-from .options import AddCommand, add_answer, check_sampling, samples_for
+from .options import (
+    AddCommand,
+    add_answer,
+    add_configurations,
+    add_data,
+    add_fallback,
+    add_survivabilities,
+    check_sampling,
+    samples_for,
+)
 
 
 def add_to(command: AddCommand) -> None:
     """Add `evaluate`."""
     add = command("evaluate", _evaluate, "Expected accuracy of a bundle over all failures.")
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
-    add.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
-    add.add_argument(
-        "--survival", help="presets, .json files or .jsonl traces, with commas; default all presets"
-    )
-    add.add_argument("--fallback", choices=FALLBACKS, default="prior")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder that export wrote")
+    add_data(add)
+    add_survivabilities(add)
+    add_fallback(add)
     add_answer(add)
-    add.add_argument(
-        "--samples", type=int, help="failure configurations to draw, where not all are to be taken"
-    )
-    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
+    add_configurations(add)
 
 
 def print_reliability(found: Reliability) -> None:
@@ -60,7 +63,7 @@ def print_reliability(found: Reliability) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
     samples = samples_for(bundle.manifest.topology, options.data)
-    check_sampling(options.samples, options.seed)
+    check_sampling(options.configurations, options.seed)
     found = evaluate_bundle(
         bundle,
         samples,
@@ -69,7 +72,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.answer,
         options.policy,
         early=options.early,
-        sampled=options.samples,
+        sampled=options.configurations,
         seed=options.seed,
     )
     if options.json:

@@ -16,6 +16,7 @@ import msgspec
 
 from ..answers.policies import Answerer
 from ..bundle.manifest import read_bundle
+from ..clock import time_text
 from ..errors import InputError
 from ..process.launch import command, environment
 from ..transport.deployment import Deployment
@@ -74,9 +75,10 @@ class LocalDeployment:
     ) -> None:
         self.bundle, self.folder = Path(bundle), Path(folder)
         self._manifest, self._nodes = read_bundle(bundle)
-        self._options = ["--fps", str(fps), "--deadline", str(deadline_ms), "--encoding", encoding]
+        self._options = ["--fps", str(fps), "--deadline", time_text(round(deadline_ms * 1e6))]
+        self._options += ["--encoding", encoding]
         self._options += ["--answer", answer, *(["--early"] if early else [])]
-        self._options += [] if smooth_ns is None else ["--smooth", f"{smooth_ns / 1e6:f}ms"]
+        self._options += [] if smooth_ns is None else ["--smooth", time_text(smooth_ns)]
         self._sources = {sensor: str(source) for sensor, source in sources.items()}
         self._processes: dict[str, _Process] = {}
         self.folders = {node: self.bundle / "nodes" / node for node in self.nodes}
