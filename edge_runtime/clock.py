@@ -52,12 +52,28 @@ class FrameClock(msgspec.Struct, frozen=True):
         return self.epoch_ns - (-frame * self.denominator * SECOND // self.numerator)
 
 
-_TIME = re.compile(r"(\d{1,7}(?:\.\d{1,6})?)(ms|s|)")
+_UNITS = {"ms": Fraction(1, 1000), "s": Fraction(1), "min": Fraction(60), "h": Fraction(3600)}
+_TIME = re.compile(rf"(\d{{1,7}}(?:\.\d{{1,9}})?)({'|'.join(_UNITS)}|)")
+#: The longest time, in seconds; in nanoseconds it still is a 64-bit integer.
+_LONGEST = 1_000_000_000
 
 
-def parse_seconds(option: str, text: str) -> float:
-    """Seconds of `1.5s`, `500ms` or `2`; `InputError`, which names `option`, for anything else."""
+def parse_seconds(option: str, text: str, bare: str = "s") -> float:
+    """Seconds of `50ms`, `1.5s`, `2min` or `3h`; `InputError`, which names `option`, for all else.
+
+    A number without a unit is refused, too; `bare` is the unit that the message proposes.
+    """
     match = _TIME.fullmatch(text)
-    if match is None:
-        raise InputError(f"{option}: expected a time such as 5s or 500ms, got {text!r}")
-    return float(match[1]) / (1000 if match[2] == "ms" else 1)
+    if match is not None and not match[2]:
+        raise InputError(
+            f"{option}: expected a time with its unit, got {text!r}; write {text}{bare}"
+        )
+    seconds = Fraction(match[1]) * _UNITS[match[2]] if match is not None else None
+    if seconds is None or seconds > _LONGEST:
+        raise InputError(f"{option}: expected a time such as 50ms, 5s, 2min or 3h, got {text!r}")
+    return float(seconds)
+
+
+def time_text(nanoseconds: int) -> str:
+    """A time as `parse_seconds` reads it, to the nanosecond."""
+    return f"{nanoseconds // SECOND}.{nanoseconds % SECOND:09d}s"

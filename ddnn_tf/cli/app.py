@@ -1,21 +1,20 @@
-"""`ddnn`: the command line on a workstation."""
+"""`ddnn`: the command line of a workstation."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_runtime.answers.fallback import Fallback
-from edge_runtime.answers.policies import AnswerMode, Policy
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.bundle.manifest import BUNDLE_FILE, Quantization
-from edge_runtime.cli.options import check_sampling
+from edge_runtime.cli.options import check_sampling, renamed_error
+from edge_runtime.cli.version import version_text
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bundle import check_classes
 from edge_runtime.failures.parsing import survivabilities
@@ -24,45 +23,79 @@ from edge_runtime.files import new_file
 from edge_runtime.process.command import guarded, print_json
 from edge_runtime.topology import Topology
 
-from ..names import Method, SectionName
+from ..names import Method
 from ..training.progress import epoch_bar, progress_bar
 from .compress import BudgetOption, CompressOption, PackedOption, StepsOption, chosen
-from .options import (
-    DataOption,
-    JsonOption,
-    SplitOption,
+from .loader import (
     console,
     load_data,
     load_model,
     quiet_tensorflow,
     say,
     split_of,
-    wanted_survivabilities,
     words,
 )
-from .partition import partition_command
-from .place import place_command
-from .search import links_app, plan, rates, study
+from .options import (
+    AnswerOption,
+    BatchSizeOption,
+    CheckpointOption,
+    ConfigurationsOption,
+    DataOption,
+    EarlyOption,
+    EpochsOption,
+    EvaluateSeedOption,
+    ExitsOption,
+    FallbackOption,
+    JsonOption,
+    LearningRateOption,
+    MethodOption,
+    ModelOption,
+    PolicyOption,
+    RepeatsOption,
+    SectionsOption,
+    SeedOption,
+    SplitOption,
+    StartOption,
+    SurvivalOption,
+    TopologyOption,
+    TrainOutOption,
+    TrainSeedsOption,
+    TrainSplitOption,
+    ValidationOption,
+)
+from .partition import partition_app
+from .place import place_app
+from .search import links_app, search_app
 
 # TensorFlow takes seconds to import, so the commands that need it import it themselves.
 if TYPE_CHECKING:
+    from ..datasets import Batches, Dataset
     from ..reporting.report import Report
 
 
 app = typer.Typer(
-    help="Train one network, cut it over machines, survive failures.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
 )
 data_app = typer.Typer(help="Look at data, or write a split of them to a file.")
 app.add_typer(data_app, name="data", no_args_is_help=True)
 app.add_typer(links_app, name="links", no_args_is_help=True)
-app.command("partition")(partition_command)
-app.command("place")(place_command)
-for command in (rates, plan, study):
-    app.command()(command)
+for below in (partition_app, place_app, search_app):  # without a name: theirs stand beside ours
+    app.add_typer(below)
+
+#: Spellings that are gone, by command and option; what to write instead.
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "ddnn evaluate": {"--samples": "--configurations"},
+    "ddnn links search": {"--budget-bytes": "--max-bytes", "--budget-links": "--max-links"},
+    "ddnn partition": {"--bytes": "--byte-range"},
+    "ddnn place": {
+        "--accuracy": "--min-accuracy",
+        "--bytes": "--max-bytes",
+        "--latency": "--max-latency",
+        "--least": "--objective",
+    },
+}
 
 # Typer carries a Click of its own inside and exports only this leaf of its usage errors.
 UsageError: Any = typer.BadParameter.__base__
@@ -85,6 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 error.show()
                 return 2
             where = error.ctx.command_path if error.ctx else "ddnn"
+            # Only Click's error for an unknown option has one.
+            option = getattr(error, "option_name", None)
+            if option is not None and (new := RENAMED.get(where, {}).get(option)):
+                raise renamed_error(option, new, where) from error
             raise InputError(f"{said.rstrip('.')}; see `{where} --help`") from error
         if code == INTERRUPTED:  # what Typer makes of it
             raise KeyboardInterrupt
@@ -93,48 +130,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return guarded("ddnn", command)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(version_text("ddnn"))
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="show the version, and exit"
+        ),
+    ] = False,
+) -> None:
+    """Train one network, cut it over machines, survive failures."""
+
+
 @app.command()
 def train(
     data: DataOption,
-    out: Annotated[Path, typer.Option(help="the .keras file to write")],
-    topology: Annotated[str, typer.Option(help="a shipped one by name, or a file")] = (
-        "poster-residual"
-    ),
-    start: Annotated[
-        Path | None, typer.Option(help="go on from this model, with its topology and sections")
-    ] = None,
-    split: SplitOption = None,
-    validation: Annotated[str | None, typer.Option(help="split to report on")] = None,
-    method: Method = "dropout",
-    sections: SectionName = "fc32",
-    exits: Annotated[
-        str | None, typer.Option(help="nodes that get a classifier, with commas, or all")
-    ] = None,
-    survival: Annotated[
-        str, typer.Option(help="presets, .json or .jsonl files, with commas; or all presets")
-    ] = "all",
-    epochs: int = 150,
-    batch_size: int = 32,
-    repeats: Annotated[int, typer.Option(help="failure masks a sample in each batch")] = 1,
-    learning_rate: float = 1e-3,
-    seed: Annotated[
-        int, typer.Option(min=0, help="of weights, order, variations and failures")
-    ] = 0,
-    seeds: Annotated[int, typer.Option(help="train so many, from --seed on")] = 1,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="folder that lets an interrupted training go on")
-    ] = None,
+    out: TrainOutOption,
+    topology: TopologyOption = "poster-residual",
+    start: StartOption = None,
+    split: TrainSplitOption = None,
+    validation: ValidationOption = None,
+    method: MethodOption = "dropout",
+    sections: SectionsOption = "fc32",
+    exits: ExitsOption = None,
+    survival: SurvivalOption = "all",
+    epochs: EpochsOption = 150,
+    batch_size: BatchSizeOption = 32,
+    repeats: RepeatsOption = 1,
+    learning_rate: LearningRateOption = 1e-3,
+    seed: SeedOption = 0,
+    seeds: TrainSeedsOption = 1,
+    checkpoint: CheckpointOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train a model; with --seeds, several, and say how far they lie apart."""
-    graph = load_model(start).topology if start else Topology.load(topology)
-    if exits is not None:
-        if start:
-            raise InputError("exits belong to the model to go on from; give --start or --exits")
-        graph = graph.with_exits(None if exits == "all" else words(exits))
-    if method == "baseline":
-        graph = graph.primary()  # so that survival of a link left out is refused here
-    wanted = wanted_survivabilities(survival, graph)
+    graph = _topology_to_train(topology, start, exits, method)
+    wanted = survivabilities(survival, graph)
     if out.suffix != ".keras":
         raise InputError(f"expected --out to end in .keras, got {out}")
     if seeds < 1:
@@ -143,7 +180,6 @@ def train(
     from ..evaluation import expected_accuracy
     from ..training.checkpoint import clear_checkpoint
     from ..training.recipe import Recipe
-    from ..training.spread import spread
     from ..training.training import train as train_model
 
     recipe = Recipe(
@@ -154,9 +190,7 @@ def train(
     states: list[Path] = []
     for number in range(seed, seed + seeds):
         source = load_data(data, graph, seed=number)
-        train_split = source.split(split, shuffle=True) if split else source.train
-        # A split chosen by hand may contain the default validation part.
-        held_out = source.split(validation) if validation else None if split else source.validation
+        train_split, held_out = _parts(source, split, validation)
         target = out if seeds == 1 else out.with_suffix(f".seed{number}.keras")
         state = checkpoint and checkpoint / f"seed{number}"
         with new_file(target) as temporary, progress_bar(console) as bar:
@@ -181,43 +215,70 @@ def train(
             reports.append(expected_accuracy(model, held_out, wanted))
     for state in states:  # only now, so that an interrupted call trains no seed twice
         clear_checkpoint(state)
-    summary: dict[str, Any] = {"models": models, "validation": {}}
+    summary = {"models": models, "validation": _say_validation(reports, wanted)}
+    if json:
+        print_json(summary)
+
+
+def _topology_to_train(
+    topology: str, start: Path | None, exits: str | None, method: Method
+) -> Topology:
+    """What the options name: a topology with these exits and the links of this method."""
+    graph = load_model(start).topology if start else Topology.load(topology)
+    if exits is not None:
+        if start:
+            raise InputError("exits belong to the model to go on from; give --start or --exits")
+        graph = graph.with_exits(None if exits == "all" else words(exits))
+    if method == "baseline":
+        graph = graph.primary()  # so that survival of a link left out is refused here
+    return graph
+
+
+def _parts(
+    source: Dataset, split: str | None, validation: str | None
+) -> tuple[Batches, Batches | None]:
+    """What to train on, and what to report on, if anything."""
+    train_split = source.split(split, shuffle=True) if split else source.train
+    if validation:
+        return train_split, source.split(validation)
+    # A split chosen by hand may contain the default validation part.
+    return train_split, None if split else source.validation
+
+
+def _say_validation(
+    reports: Sequence[Report], wanted: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Say what the models reach on validation data, and return it by survivability."""
+    from ..training.spread import spread
+
+    summary = {}
     for name in wanted if reports else ():
         found, balanced = spread(reports, name), spread(reports, name, balanced=True)
-        summary["validation"][name] = {
+        summary[name] = {
             "expected_accuracy": found.mean,
             "balanced_accuracy": balanced.mean,
             "half_range": found.half_range,
         }
         say(f"{name:<8} {found} % expected on validation ({balanced} balanced)")
-    if json:
-        print_json(summary)
+    return summary
 
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="a .keras file or a bundle")],
+    model: ModelOption,
     data: DataOption,
     split: SplitOption = None,
-    survival: Annotated[
-        str | None, typer.Option(help="presets, .json or .jsonl files, with commas")
-    ] = None,
-    fallback: Fallback = "prior",
-    answer: Annotated[
-        AnswerMode, typer.Option(help="who answers: the output node, or any with an exit")
-    ] = "output",
-    policy: Annotated[Policy, typer.Option(help="whose answer is taken of several")] = "maximal",
-    early: Annotated[
-        bool, typer.Option("--early", help="let nodes answer early, by a bundle's thresholds")
-    ] = False,
-    sampled: Annotated[
-        int | None, typer.Option("--samples", help="failure configurations to draw, not all")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="of the configurations drawn")] = 0,
+    survival: SurvivalOption = "all",
+    fallback: FallbackOption = "prior",
+    answer: AnswerOption = "output",
+    policy: PolicyOption = "maximal",
+    early: EarlyOption = False,
+    configurations: ConfigurationsOption = None,
+    seed: EvaluateSeedOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Expected accuracy over all failure configurations."""
-    check_sampling(sampled, seed)
+    check_sampling(configurations, seed)
     quiet_tensorflow()
     from ..reporting.report import Report
 
@@ -233,7 +294,7 @@ def evaluate(
                 survival,
                 fallback,
                 rule=bundle.manifest.rule(AnswerRule(answer, policy), early=early),
-                sampling=Sampling(configurations=sampled, seed=seed),
+                sampling=Sampling(configurations=configurations, seed=seed),
             )
         )
     else:
@@ -258,7 +319,7 @@ def evaluate(
             wanted,
             fallback=fallback,
             answer=AnswerRule(answer, policy, priority),
-            samples=sampled,
+            samples=configurations,
             seed=seed,
         )
     if json:
@@ -269,20 +330,43 @@ def evaluate(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="a .keras file")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="a trained model")],
     data: DataOption,
-    out: Annotated[Path, typer.Option(help="the bundle's folder")],
-    split: Annotated[str | None, typer.Option(help="for calibration; default training")] = None,
-    validation: Annotated[
-        str | None, typer.Option(help="for the reliability table; default validation")
+    out: Annotated[Path, typer.Option(metavar="BUNDLE", help="where the bundle is written")],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="the part of the data to use for calibration; `ddnn data info` lists them",
+            show_default="the training part",
+        ),
     ] = None,
-    quantize: Quantization = "none",
-    saved_model: Annotated[str, typer.Option(help="nodes that also get one, with commas")] = "",
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="the part of the data to report on: what the bundle says its answers are worth",
+            show_default="the validation part",
+        ),
+    ] = None,
+    quantize: Annotated[
+        Quantization, typer.Option(help="numbers in which the artifacts keep their weights")
+    ] = "none",
+    saved_model: Annotated[
+        str,
+        typer.Option(
+            metavar="NODES",
+            help="nodes that also get a TensorFlow SavedModel, with commas",
+            show_default="none",
+        ),
+    ] = "",
     compress: CompressOption = None,
     budget: BudgetOption = None,
     packed: PackedOption = False,
     steps: StepsOption = 500,
-    table: Annotated[bool, typer.Option(help="also say what it costs: measures it here")] = False,
+    table: Annotated[
+        bool, typer.Option(help="also measure what the artifacts cost here, in time and accuracy")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Cut a trained model into one artifact per node, each checked against the model."""
@@ -324,10 +408,16 @@ def export(
 @data_app.command("export")
 def data_export(
     data: DataOption,
-    out: Annotated[Path, typer.Option(help="the .npz to write")],
+    out: Annotated[Path, typer.Option(metavar="FILE.npz", help="where the samples are written")],
     split: SplitOption = None,
     topology: Annotated[
-        str | None, typer.Option(help="whose sensors it is for: some read the size of boxes, too")
+        str | None,
+        typer.Option(
+            metavar="TOPOLOGY",
+            help="the topology whose sensors the samples are for, a name or a file: some sensors "
+            "also read the size of boxes",
+            show_default="none",
+        ),
     ] = None,
 ) -> None:
     """Write a split to a .npz, which `ddnn-edge` reads."""
@@ -354,10 +444,15 @@ def data_info(data: DataOption, json: JsonOption = False) -> None:
 @app.command()
 def demo(
     data: DataOption = "street",
-    out: Annotated[Path, typer.Option(help="folder for the report and the bundle")] = Path("demo"),
-    epochs: int = 40,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    sections: SectionName = "fc32",
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="where the report and the bundle are written")
+    ] = Path("demo"),
+    epochs: EpochsOption = 40,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, metavar="SEED", help="random seed of data, weights and failures"),
+    ] = 0,
+    sections: SectionsOption = "fc32",
 ) -> None:
     """The poster's experiment from end to end: train, evaluate, cut, check, report."""
     quiet_tensorflow()

@@ -18,14 +18,27 @@ T = TypeVar("T")
 
 CompressOption = Annotated[
     list[str] | None,
-    typer.Option(help="NODES=HOW, such as edge*=pruned:0.8+clustered:16+int8; may be repeated"),
+    typer.Option(
+        metavar="NODES=HOW",
+        help="make these nodes' sections smaller, such as edge*=pruned:0.8+clustered:16+int8; may "
+        "be repeated",
+        show_default="none",
+    ),
 ]
 BudgetOption = Annotated[
     list[str] | None,
-    typer.Option(help="NODES=SIZE, such as edge*=64KB, of each one's .tflite; may be repeated"),
+    typer.Option(
+        metavar="NODES=SIZE",
+        help="largest .tflite of each of these nodes, such as edge*=64KB; may be repeated",
+        show_default="none",
+    ),
 ]
-PackedOption = Annotated[bool, typer.Option(help="budgets count .tflite packed by zstd")]
-StepsOption = Annotated[int, typer.Option(help="of learning, for each part of a --compress")]
+PackedOption = Annotated[
+    bool, typer.Option(help="--budget counts the .tflite as zstd packs it, not as it is")
+]
+StepsOption = Annotated[
+    int, typer.Option(metavar="COUNT", help="training steps after each part of a --compress")
+]
 
 
 def chosen(

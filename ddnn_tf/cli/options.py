@@ -1,91 +1,285 @@
-"""What all commands of `ddnn` share: how they read, and how they talk to people."""
+"""The options of `ddnn`, each said once: one word means the same in every command."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from edge_runtime.bundle.manifest import BUNDLE_FILE
-from edge_runtime.errors import InputError
-from edge_runtime.failures.parsing import survivabilities
-from edge_runtime.process.stderr import suppress_native_stderr
-from edge_runtime.topology import Topology
+from edge_runtime.answers.fallback import Fallback
+from edge_runtime.answers.policies import AnswerMode, Policy
 
-# TensorFlow takes seconds to import, so what needs it imports it itself.
-if TYPE_CHECKING:
-    from ..datasets import Batches, Dataset
-    from ..model import ResilientModel
+from ..names import Merge, Method, SectionName
 
-
-#: People's output goes to stderr, so that stdout is free for `--json`.
-console = Console(stderr=True)
-
-DataOption = Annotated[str, typer.Option("--data", help="street, a folder, or a .npz")]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data", metavar="DATA", help="the samples: street (drawn here), a folder, or an .npz"
+    ),
+]
 SplitOption = Annotated[
-    str | None, typer.Option("--split", help="such as train_dir, time:test; see `ddnn data info`")
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="the part of the data to use, such as train_dir or time:test; `ddnn data info` lists "
+        "them",
+        show_default="the test part",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
+FallbackOption = Annotated[
+    Fallback,
+    typer.Option(
+        "--fallback",
+        help="what answers where nothing arrives: the most frequent class, one drawn by the "
+        "frequencies of the classes, or one drawn evenly",
+    ),
+]
+SectionsOption = Annotated[
+    SectionName,
+    typer.Option(
+        "--sections", help="what each node computes: convolutions, or fully connected layers"
+    ),
+]
+EpochsOption = Annotated[
+    int, typer.Option("--epochs", metavar="COUNT", help="how often training goes through the data")
+]
+BatchSizeOption = Annotated[
+    int, typer.Option("--batch-size", metavar="COUNT", help="samples in a training step")
+]
+LearningRateOption = Annotated[
+    float, typer.Option("--learning-rate", metavar="NUMBER", help="step size of the optimizer")
+]
 
+TopologyOption = Annotated[
+    str,
+    typer.Option(
+        "--topology", metavar="TOPOLOGY", help="a shipped topology's name, or a topology file"
+    ),
+]
+SurvivalOption = Annotated[
+    str,
+    typer.Option(
+        "--survival",
+        metavar="NAMES",
+        help="how probably nodes, sensors and links work: presets of the topology, .json files or "
+        "recorded .jsonl traces, with commas; or all presets",
+    ),
+]
+#: Of one alone.
+OneSurvivalOption = Annotated[
+    str,
+    typer.Option(
+        "--survival",
+        metavar="NAME",
+        help="how probably nodes, sensors and links work: one preset of the topology, or a .json "
+        "file of probabilities",
+    ),
+]
+SeedsOption = Annotated[
+    int,
+    typer.Option(
+        "--seeds", min=1, metavar="COUNT", help="how many trainings each reported result is of"
+    ),
+]
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help="where trainings and results are written; a search started again there goes on",
+    ),
+]
 
-def say(text: str) -> None:
-    """Tell people something: unlike rich, without breaking lines within a path."""
-    print(text, file=sys.stderr)
+# -- `ddnn train` ----------------------------------------------------------------------------------
 
+TrainOutOption = Annotated[
+    Path, typer.Option(metavar="MODEL.keras", help="where the model is written")
+]
+StartOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MODEL.keras",
+        help="go on from this model, with its topology and sections",
+        show_default="none: a new model",
+    ),
+]
+TrainSplitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="the part of the data to use, such as train_dir or time:train; `ddnn data info` "
+        "lists them",
+        show_default="the training part",
+    ),
+]
+ValidationOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="the part of the data to report on",
+        show_default="the validation part; none with --split",
+    ),
+]
+MethodOption = Annotated[
+    Method,
+    typer.Option(
+        help="primary links only; all links; all links while nodes and links fail in training; "
+        "the same, and residual links count only where the primary ones fail"
+    ),
+]
+ExitsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NODES",
+        help="nodes that get a classifier of their own, with commas, or all",
+        show_default="those of the topology",
+    ),
+]
+RepeatsOption = Annotated[
+    int,
+    typer.Option(metavar="COUNT", help="failure configurations drawn for a sample at a time"),
+]
+SeedOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="SEED",
+        help="random seed of weights, order, variations and failures",
+    ),
+]
+TrainSeedsOption = Annotated[
+    int, typer.Option(metavar="COUNT", help="how many models to train, from --seed on")
+]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="where the state of the training is kept, so that the same call goes on after an "
+        "interruption",
+        show_default="none",
+    ),
+]
 
-def words(text: str) -> list[str]:
-    """What stands between commas."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+# -- `ddnn evaluate` -------------------------------------------------------------------------------
 
+ModelOption = Annotated[
+    Path, typer.Argument(metavar="MODEL.keras|BUNDLE", help="a trained model, or a bundle")
+]
+AnswerOption = Annotated[
+    AnswerMode, typer.Option(help="who answers: the output node, or any node that has an exit")
+]
+PolicyOption = Annotated[
+    Policy,
+    typer.Option(
+        help="which answer is taken where several nodes answer: the surest of those that heard "
+        "the most (maximal), the surest of all (confident), that of the node nearest to the "
+        "output (highest), or the first in an order chosen on validation data (priority)"
+    ),
+]
+EarlyOption = Annotated[
+    bool,
+    typer.Option(
+        "--early",
+        help="let a node that is sure enough answer early, by the thresholds that `ddnn-edge "
+        "exits` chose for the bundle",
+    ),
+]
+ConfigurationsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COUNT",
+        help="draw this many failure configurations at random",
+        show_default="all of them, exactly",
+    ),
+]
+EvaluateSeedOption = Annotated[
+    int,
+    typer.Option(metavar="SEED", help="random seed of the failure configurations drawn"),
+]
 
-def wanted_survivabilities(text: str, topology: Topology) -> dict[str, Any]:
-    """Parse `--survival` where `all` is the default."""
-    return survivabilities(None if text == "all" else text, topology)
+# -- `ddnn partition` ------------------------------------------------------------------------------
 
-
-def load_data(data: str, topology: Topology | None = None, *, seed: int = 0) -> Dataset:
-    """Read data and check them against the topology's sensors, by which boxes are read or not."""
-    from .. import datasets
-    from ..datasets.boxes import boxes_of
-
-    boxes = None if topology is None else boxes_of(topology)
-    with console.status(f"reading {data}"):
-        source = datasets.load(data, seed=seed, boxes=None if data.endswith(".npz") else boxes)
-    if topology is not None:
-        source.samples.check({s.name: (s.shape, s.dtype) for s in topology.sensors})
-    return source
-
-
-def split_of(source: Dataset, split: str | None) -> Batches:
-    """The split named, or the one to report."""
-    return source.split(split) if split else source.test
-
-
-def load_model(path: Path) -> ResilientModel:
-    """Read a model that `ddnn train` wrote; `InputError` for anything else."""
-    check_file(path)
-    from ..saved import load_model as load
-
-    return load(path)
-
-
-def check_file(path: Path) -> None:
-    """`InputError` where there is no file to read a model from."""
-    if not path.is_file():
-        raise InputError(
-            f"{path}: expected a .keras file or a bundle (a folder with {BUNDLE_FILE})"
-        )
-    quiet_tensorflow()
-
-
-def quiet_tensorflow() -> None:
-    """Import TensorFlow without its page of notices; a failed import shows them."""
-    if "tensorflow" in sys.modules:
-        return
-    with suppress_native_stderr():
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()  # looks for GPUs, and says so
+PartitionModelOption = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL.keras", help="any functional Keras model"),
+]
+PartitionOutOption = Annotated[
+    Path, typer.Option(metavar="CUT.keras", help="where the cut model is written")
+]
+NodesOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NODES",
+        help="a chain of nodes, lowest first, each with its probability to work where that is "
+        "not 1: edge:0.9,cloud",
+        show_default="none; give a --topology",
+    ),
+]
+PartitionTopologyOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TOPOLOGY",
+        help="instead of --nodes: a topology file, or a shipped one's name",
+        show_default="none",
+    ),
+]
+AtOption = Annotated[
+    str,
+    typer.Option(
+        metavar="LAYERS",
+        help="the layers that end the sections, as A,B+C in the order of the nodes, or as fog=B",
+        show_default="where the least bytes pass",
+    ),
+]
+ResidualOption = Annotated[
+    str,
+    typer.Option(
+        metavar="LINKS",
+        help="residual links to add, as edge-cloud,fog1-fog3",
+        show_default="none",
+    ),
+]
+MergeOption = Annotated[
+    Merge,
+    typer.Option(
+        help="how a section takes residual links: added to the primary ones, or only where "
+        "those do not deliver"
+    ),
+]
+ByteRangeOption = Annotated[
+    str,
+    typer.Option(
+        metavar="LOW:HIGH",
+        help="sensors give bytes, and 0 and 255 stand for these numbers of the model, as -1:1",
+        show_default="sensors give the model's own numbers",
+    ),
+]
+BalanceOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="least compute of a section, as a share of what each would have in an equal division",
+        show_default="no least",
+    ),
+]
+ClassesOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="names of the classes, with commas, in the order of the model's scores",
+        show_default="numbers",
+    ),
+]
+PriorOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NUMBERS",
+        help="how frequent each class is in training, with commas",
+        show_default="all alike",
+    ),
+]

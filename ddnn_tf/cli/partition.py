@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -13,31 +11,38 @@ from edge_runtime.files import new_file
 from edge_runtime.process.command import print_json
 from edge_runtime.topology import Topology
 
-from ..names import Merge
-from .options import JsonOption, check_file, say, words
+from .loader import check_file, say, words
+from .options import (
+    AtOption,
+    BalanceOption,
+    ByteRangeOption,
+    ClassesOption,
+    JsonOption,
+    MergeOption,
+    NodesOption,
+    PartitionModelOption,
+    PartitionOutOption,
+    PartitionTopologyOption,
+    PriorOption,
+    ResidualOption,
+)
+
+partition_app = typer.Typer()
 
 
+@partition_app.command("partition")
 def partition_command(
-    model: Annotated[Path, typer.Argument(help="a .keras file: any functional Keras model")],
-    out: Annotated[Path, typer.Option(help="the .keras file to write")],
-    nodes: Annotated[
-        str, typer.Option(help="a chain, lowest first, with survival if wanted: edge:0.9,cloud")
-    ] = "",
-    topology: Annotated[str, typer.Option(help="instead of --nodes: a topology file")] = "",
-    at: Annotated[
-        str,
-        typer.Option(help="layers that end the sections, as A,B+C or fog=B; else least traffic"),
-    ] = "",
-    residual: Annotated[str, typer.Option(help="residual links, as edge-cloud,fog1-fog3")] = "",
-    merge: Merge = "add",
-    byte_range: Annotated[
-        str, typer.Option("--bytes", help="sensors give bytes that stand for LOW:HIGH, as -1:1")
-    ] = "",
-    balance: Annotated[
-        float | None, typer.Option(min=0, max=1, help="least compute, part of an equal share")
-    ] = None,
-    classes: Annotated[str, typer.Option(help="names with commas, in the order of scores")] = "",
-    prior: Annotated[str, typer.Option(help="training frequency of each class")] = "",
+    model: PartitionModelOption,
+    out: PartitionOutOption,
+    nodes: NodesOption = "",
+    topology: PartitionTopologyOption = "",
+    at: AtOption = "",
+    residual: ResidualOption = "",
+    merge: MergeOption = "add",
+    byte_range: ByteRangeOption = "",
+    balance: BalanceOption = None,
+    classes: ClassesOption = "",
+    prior: PriorOption = "",
     json: JsonOption = False,
 ) -> None:
     """Cut an existing Keras model into the sections of nodes; it computes what it did."""
@@ -105,12 +110,12 @@ def _at(text: str) -> dict[str, str] | list[str] | None:
 
 
 def _range(text: str) -> tuple[float, float] | None:
-    """Parse `--bytes`, `LOW:HIGH`."""
+    """Parse `--byte-range`, `LOW:HIGH`."""
     if not text:
         return None
-    found = _numbers("--bytes", text.split(":"))
+    found = _numbers("--byte-range", text.split(":"))
     if len(found) != 2:
-        raise InputError(f"--bytes {text}: expected LOW:HIGH, such as -1:1")
+        raise InputError(f"--byte-range {text}: expected LOW:HIGH, such as -1:1")
     return found[0], found[1]
 
 

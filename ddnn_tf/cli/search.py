@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_runtime.answers.fallback import Fallback
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bundle import check_classes
 from edge_runtime.failures.parsing import survivabilities
@@ -20,17 +19,28 @@ from edge_runtime.topology import Topology
 
 from ..names import RatesPer, SectionName, StudyName
 from ..training.progress import progress_bar, search_bar
-from .options import (
-    DataOption,
-    JsonOption,
-    SplitOption,
+from .loader import (
     console,
     load_data,
     load_model,
     quiet_tensorflow,
     say,
     split_of,
-    wanted_survivabilities,
+)
+from .options import (
+    BatchSizeOption,
+    DataOption,
+    EpochsOption,
+    FallbackOption,
+    JsonOption,
+    LearningRateOption,
+    OneSurvivalOption,
+    OutOption,
+    SectionsOption,
+    SeedsOption,
+    SplitOption,
+    SurvivalOption,
+    TopologyOption,
 )
 
 if TYPE_CHECKING:
@@ -39,22 +49,17 @@ if TYPE_CHECKING:
 
 
 links_app = typer.Typer(help="Which links matter, of those a model has or could have.")
-
-TopologyOption = Annotated[str, typer.Option("--topology", help="a shipped one by name, or a file")]
-SurvivalOption = Annotated[str, typer.Option("--survival", help="presets with commas, or all")]
-SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="of what is reported")]
-OutOption = Annotated[
-    Path, typer.Option("--out", help="folder of trainings and results; lets a search go on")
-]
+#: Commands that stand beside `links`.
+search_app = typer.Typer()
 
 
 @links_app.command()
 def importance(
-    model: Annotated[Path, typer.Argument(help="a .keras file")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="a trained model")],
     data: DataOption,
     split: SplitOption = None,
     survival: SurvivalOption = "all",
-    fallback: Fallback = "prior",
+    fallback: FallbackOption = "prior",
     json: JsonOption = False,
 ) -> None:
     """What each link of a trained model is worth, exactly, in expected accuracy."""
@@ -64,7 +69,7 @@ def importance(
 
     samples = split_of(load_data(data, trained.topology), split)
     check_classes(samples, trained.class_names)
-    wanted = wanted_survivabilities(survival, trained.topology)
+    wanted = survivabilities(survival, trained.topology)
     report = expected_accuracy(trained, samples, wanted, fallback=fallback)
     found = {name: report.importance(name) for name in wanted}
     sizes = link_bytes(trained)
@@ -94,24 +99,40 @@ def search(
     topology: TopologyOption = "poster-residual",
     out: OutOption = Path("build/links"),
     survival: SurvivalOption = "all",
-    budget_links: Annotated[
-        int | None, typer.Option(min=0, help="most links beside the primary ones")
+    max_links: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="COUNT", help="most links beside the primary ones", show_default="any"
+        ),
     ] = None,
-    budget_bytes: Annotated[
-        float | None, typer.Option(min=0, help="most bytes of all links an inference")
+    max_bytes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="COUNT",
+            help="most bytes of all links together an inference",
+            show_default="any",
+        ),
     ] = None,
-    beam: Annotated[int, typer.Option(min=1, help="sets of each size that are followed")] = 4,
-    retrain: Annotated[bool, typer.Option(help="train the recommended sets on their own")] = True,
-    sections: SectionName = "fc32",
-    epochs: int = 150,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
+    beam: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="COUNT", help="how many sets of links of each size are followed up"
+        ),
+    ] = 4,
+    retrain: Annotated[
+        bool, typer.Option(help="train the recommended sets of links from the beginning")
+    ] = True,
+    sections: SectionsOption = "fc32",
+    epochs: EpochsOption = 150,
+    batch_size: BatchSizeOption = 32,
+    learning_rate: LearningRateOption = 1e-3,
     seeds: SeedsOption = 3,
     json: JsonOption = False,
 ) -> None:
     """Search the links that could exist for the best accuracy at each number of bytes."""
     graph = Topology.load(topology)
-    wanted = wanted_survivabilities(survival, graph)
+    wanted = survivabilities(survival, graph)
     source = _data(data, graph)
     from ..searches.experiments import Final
     from ..searches.link_search import search_links
@@ -121,8 +142,8 @@ def search(
             runs,
             _template(source, graph, wanted, sections, epochs, batch_size, learning_rate),
             final=Final(_final(source), range(seeds)),
-            budget=float("inf") if budget_bytes is None else budget_bytes,
-            most=budget_links,
+            budget=float("inf") if max_bytes is None else max_bytes,
+            most=max_links,
             beam=beam,
             retrain=retrain,
             progress=progress,
@@ -136,24 +157,43 @@ def search(
     _tell(found, out / "links.json", json)
 
 
+@search_app.command()
 def rates(
     data: DataOption,
     topology: TopologyOption = "poster-residual",
     out: OutOption = Path("build/rates"),
-    survival: Annotated[str, typer.Option(help="one preset, or a .json of probabilities")] = "low",
-    per: Annotated[RatesPer, typer.Option(help="what shares a rate")] = "tier",
-    trials: Annotated[int, typer.Option(min=1, help="in all, of all who share the storage")] = 30,
+    survival: OneSurvivalOption = "low",
+    per: Annotated[RatesPer, typer.Option(help="what gets a rate of its own")] = "tier",
+    trials: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="COUNT", help="how many rates are tried, by all workers together"
+        ),
+    ] = 30,
     storage: Annotated[
         str | None,
-        typer.Option(help="shared by workers: a file, or a URL such as postgresql://…"),
+        typer.Option(
+            metavar="FILE|URL",
+            help="where workers share the search: a file, or a URL such as postgresql://…",
+            show_default="rates.journal in --out",
+        ),
     ] = None,
-    trial_seeds: Annotated[int, typer.Option(min=1, help="trainings a trial")] = 1,
-    sections: SectionName = "fc32",
-    epochs: int = 150,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, help="of the search")] = 0,
-    seeds: Annotated[int, typer.Option(min=0, help="of what is reported; 0 for a worker")] = 3,
+    trial_seeds: Annotated[
+        int, typer.Option(min=1, metavar="COUNT", help="how many trainings each trial is of")
+    ] = 1,
+    sections: SectionsOption = "fc32",
+    epochs: EpochsOption = 150,
+    batch_size: BatchSizeOption = 32,
+    learning_rate: LearningRateOption = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, metavar="SEED", help="random seed of the search")] = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="COUNT",
+            help="how many trainings each reported result is of; 0 for a worker that only searches",
+        ),
+    ] = 3,
     json: JsonOption = False,
 ) -> None:
     """Search how often nodes should fail in training, for the best accuracy at the true rates.
@@ -180,16 +220,25 @@ def rates(
     _tell(found, out / "rates.json", json)
 
 
+@search_app.command()
 def plan(
-    goal: Annotated[float, typer.Option(help="expected accuracy, such as 0.95")],
-    survival: Annotated[str, typer.Option(help="one preset, or a .json of probabilities")],
+    goal: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="expected accuracy to reach, such as 0.95"),
+    ],
+    survival: OneSurvivalOption,
     data: DataOption = "street",
     topology: TopologyOption = "poster-residual",
     model: Annotated[
-        Path | None, typer.Option(help="a .keras file: what it stays below its bound is added")
+        Path | None,
+        typer.Option(
+            metavar="MODEL.keras",
+            help="a trained model, so that what it stays below its upper bound is reckoned with",
+            show_default="none: plan as if a model reached the upper bound",
+        ),
     ] = None,
     split: SplitOption = None,
-    sections: Annotated[SectionName, typer.Option(help="decide the bytes of a message")] = "fc32",
+    sections: SectionsOption = "fc32",
     json: JsonOption = False,
 ) -> None:
     """What it takes to reach an accuracy: links to add, machines to harden or to double."""
@@ -227,21 +276,22 @@ def plan(
         print(found)
 
 
+@search_app.command()
 def study(
-    name: Annotated[StudyName, typer.Argument(help="which")],
+    name: Annotated[StudyName, typer.Argument(help="the question")],
     data: DataOption,
     topology: TopologyOption = "poster-residual",
     out: OutOption = Path("build/studies"),
-    sections: SectionName = "fc32",
-    epochs: int = 150,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
+    sections: SectionsOption = "fc32",
+    epochs: EpochsOption = 150,
+    batch_size: BatchSizeOption = 32,
+    learning_rate: LearningRateOption = 1e-3,
     seeds: SeedsOption = 3,
     json: JsonOption = False,
 ) -> None:
     """A table that answers one question; interrupted and started again, it goes on."""
     graph = Topology.load(topology)
-    wanted = wanted_survivabilities("all", graph)
+    wanted = survivabilities("all", graph)
     source = _data(data, graph)
     from ..searches.study import run_study
 

@@ -258,7 +258,7 @@ def _check_sensor(value: Value, sensor: Sensor, byte_range: tuple[float, float] 
     if bytes_for_floats and byte_range is None:
         raise InputError(
             f"{where} gives bytes, but the model takes float32; say what the bytes 0 and 255 stand "
-            "for there: byte_range (on the command line --bytes 0:1, or -1:1, 0:255)"
+            "for there: byte_range (on the command line --byte-range 0:1, or -1:1, 0:255)"
         )
     if byte_range is not None and not bytes_for_floats:
         raise InputError(

@@ -110,9 +110,13 @@ def _why_not(network: Network, program: Program, limits: Limits) -> str:
             f"no placement: the {len(network.blocks)} blocks do not fit into {sizes} in the order "
             "in which the wires join them; raise a limit, compress the model, or add a device"
         )
-    best = ", ".join(f"{aim} {found.value(aim):g}" for aim, found in reached.items() if found)
-    wanted = ", ".join(f"{aim} {value:g}" for aim, value in asked.items())
+    best = ", ".join(_figure(aim, found.value(aim)) for aim, found in reached.items() if found)
+    wanted = ", ".join(_figure(aim, value) for aim, value in asked.items())
     return (
         f"no placement keeps {wanted}; each by itself, what can be reached is {best}: "
         "loosen a limit"
     )
+
+
+def _figure(aim: Aim, value: float) -> str:
+    return f"{aim} {100 * value:g} %" if aim == "accuracy" else f"{aim} {value:g}"

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from ..bundle.sections import check_node
 from ..process.command import print_json
-from .options import AddCommand
+from .options import AddCommand, node_folder
 
 
 def add_to(command: AddCommand) -> None:
     """Add `check`."""
-    add = command("check", _check, "Prove that a node's artifact gives its golden numbers here.")
-    add.add_argument("node", type=Path, metavar="NODE_DIR")
+    add = command("check", _check, "Prove that a node computes on this machine what was exported.")
+    add.add_argument("node", type=Path, metavar="NODE_DIR", help="the folder of one node")
 
 
 def _check(options: argparse.Namespace) -> int:
-    found = check_node(options.node)
+    found = check_node(node_folder(options.node))
     if options.json:
         print_json(
             {
@@ -29,7 +29,11 @@ def _check(options: argparse.Namespace) -> int:
             }
         )
     else:
-        verdict = "the numbers it was exported with" if found.passed else "OTHER NUMBERS"
+        verdict = (
+            "the numbers it was exported with"
+            if found.passed
+            else "not the numbers it was exported with"
+        )
         print(
             f"{found.node}: {verdict} on {found.samples} golden samples "
             f"(relative error {found.max_error:.2g}, allowed {found.tolerance:g})"

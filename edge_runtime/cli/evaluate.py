@@ -5,28 +5,32 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..answers.fallback import FALLBACKS
 from ..evaluation.bundle import Bundle, evaluate_bundle
 from ..evaluation.reliability import Reliability
 from ..failures.sampling import Sampling
 from ..process.command import print_json
-from .options import AddCommand, add_answer, answer_rule, check_sampling, samples_for
+from .options import (
+    AddCommand,
+    add_answer,
+    add_configurations,
+    add_data,
+    add_fallback,
+    add_survivabilities,
+    answer_rule,
+    check_sampling,
+    samples_for,
+)
 
 
 def add_to(command: AddCommand) -> None:
     """Add `evaluate`."""
     add = command("evaluate", _evaluate, "Expected accuracy of a bundle over all failures.")
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
-    add.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
-    add.add_argument(
-        "--survival", help="presets, .json files or .jsonl traces, with commas; default all presets"
-    )
-    add.add_argument("--fallback", choices=FALLBACKS, default="prior")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder that export wrote")
+    add_data(add)
+    add_survivabilities(add)
+    add_fallback(add)
     add_answer(add)
-    add.add_argument(
-        "--samples", type=int, help="failure configurations to draw, where not all are to be taken"
-    )
-    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
+    add_configurations(add)
 
 
 def print_reliability(found: Reliability) -> None:
@@ -61,14 +65,14 @@ def print_reliability(found: Reliability) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
     samples = samples_for(bundle.manifest.topology, options.data)
-    check_sampling(options.samples, options.seed)
+    check_sampling(options.configurations, options.seed)
     found = evaluate_bundle(
         bundle,
         samples,
         options.survival,
         options.fallback,
         rule=answer_rule(options, bundle.manifest),
-        sampling=Sampling(configurations=options.samples, seed=options.seed),
+        sampling=Sampling(configurations=options.configurations, seed=options.seed),
     )
     if options.json:
         print_json(found.to_dict())

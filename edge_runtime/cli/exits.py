@@ -8,14 +8,20 @@ from pathlib import Path
 import msgspec
 
 from ..answers.classification import Classification
-from ..answers.fallback import FALLBACKS
 from ..answers.rule import AnswerRule
 from ..errors import InputError
 from ..evaluation.bundle import Bundle, check_classes
 from ..evaluation.thresholds import Goal, find_thresholds, lines, write_thresholds
 from ..failures.parsing import survivabilities
 from ..process.command import print_json
-from .options import AddCommand, add_answer, samples_for
+from .options import (
+    AddCommand,
+    add_answer,
+    add_data,
+    add_fallback,
+    add_survivabilities,
+    samples_for,
+)
 
 
 def add_to(command: AddCommand) -> None:
@@ -23,17 +29,25 @@ def add_to(command: AddCommand) -> None:
     add = command(
         "exits", _exits, "Choose below which entropy nodes answer early, on held-out data."
     )
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
-    add.add_argument("--data", type=Path, required=True, metavar="VALIDATION.npz")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE", help="its thresholds are written")
+    add_data(add, text="samples that were not trained on")
     goal = add.add_mutually_exclusive_group()
     goal.add_argument(
-        "--bytes", type=float, help="at most this share of the payload without early exits, as 0.5"
+        "--byte-share",
+        type=float,
+        metavar="SHARE",
+        help="write the most accurate thresholds with at most this share of the payload without "
+        "early exits, such as 0.5",
     )
     goal.add_argument(
-        "--accuracy", type=float, help="at most so much worse than without them, as -0.005"
+        "--accuracy-change",
+        type=float,
+        metavar="CHANGE",
+        help="write those of the fewest bytes that change the accuracy by no less than this, such "
+        "as -0.005, half a percent point worse",
     )
-    add.add_argument("--survival", help="as of evaluate; the goal holds for each")
-    add.add_argument("--fallback", choices=FALLBACKS, default="prior")
+    add_survivabilities(add, "; the goal holds for each")
+    add_fallback(add)
     add_answer(add, early=False)
 
 
@@ -63,21 +77,24 @@ def _exits(options: argparse.Namespace) -> int:
     print(f"without early exits: {whole} an inference")
     print(*lines(found, [*found.front(), found.without]), sep="\n")
     if chosen is None:
-        print("nothing was written; choose one by --bytes or --accuracy")
+        print("nothing was written; choose by --byte-share or --accuracy-change")
     else:
         print(f"written to {options.bundle}:", *lines(found, [chosen])[1:], sep="\n")
     return 0
 
 
 def _goal(options: argparse.Namespace) -> Goal | None:
-    if options.bytes is not None:
-        if not 0 <= options.bytes <= 1:
-            raise InputError(f"expected --bytes as a share from 0 to 1, got {options.bytes}")
-        return Goal("bytes", options.bytes)
-    if options.accuracy is not None:
-        if not -1 <= options.accuracy <= 1:
+    if options.byte_share is not None:
+        if not 0 <= options.byte_share <= 1:
             raise InputError(
-                f"expected --accuracy as a change such as -0.005, got {options.accuracy}"
+                f"expected --byte-share as a share from 0 to 1, got {options.byte_share}"
             )
-        return Goal("accuracy", options.accuracy)
+        return Goal("bytes", options.byte_share)
+    if options.accuracy_change is not None:
+        if not -1 <= options.accuracy_change <= 1:
+            raise InputError(
+                "expected --accuracy-change as a change such as -0.005, got "
+                f"{options.accuracy_change}"
+            )
+        return Goal("accuracy", options.accuracy_change)
     return None

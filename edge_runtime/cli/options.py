@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, get_args
 
+from ..answers.fallback import FALLBACKS
 from ..answers.policies import ANSWER_MODES, POLICIES
 from ..answers.rule import AnswerRule
 from ..answers.selector import Chooser
 from ..answers.smoothing import check_smoothing
-from ..bundle.manifest import BundleManifest
+from ..bundle.manifest import BUNDLE_FILE, BundleManifest, read_bundle
 from ..clock import SECOND, FrameClock, parse_seconds
 from ..errors import InputError
 from ..evaluation.answering import BoundRule
@@ -21,7 +22,7 @@ from ..samples import Samples
 from ..topology import Topology
 from ..transport.config import ZenohTuning
 from ..transport.deployment import Deployment
-from ..transport.wire import short_fingerprint
+from ..transport.wire import Encoding, short_fingerprint
 
 
 class AddCommand(Protocol):
@@ -44,20 +45,140 @@ def samples_for(topology: Topology, path: str | Path) -> Samples:
     return samples
 
 
-def check_sampling(samples: int | None, seed: int) -> None:
+def check_sampling(configurations: int | None, seed: int) -> None:
     """`InputError` for options that no sampling can have."""
-    if samples is not None and samples < 1:
-        raise InputError(f"expected --samples of at least 1, got {samples}")
+    if configurations is not None and configurations < 1:
+        raise InputError(f"expected --configurations of at least 1, got {configurations}")
     if seed < 0:
         raise InputError(f"expected --seed of at least 0, got {seed}")
+
+
+def node_folder(path: Path) -> Path:
+    """A node's folder; `InputError`, which names one, where it is the whole bundle's."""
+    if not (path / BUNDLE_FILE).is_file():
+        return path
+    _, nodes = read_bundle(path)
+    raise InputError(
+        f"{path} is a whole bundle; name the folder of one of its nodes, such as "
+        f"{path / 'nodes' / next(iter(nodes))}"
+    )
+
+
+class HelpWithDefaults(argparse.HelpFormatter):
+    """Says of every option that takes a value what holds without it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        if not action.option_strings or action.nargs == 0 or action.required or "default" in text:
+            return text
+        default = "none" if action.default in (None, []) else "%(default)s"
+        return f"{text} (default: {default})"
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong with a command in the one line that all bad input gets."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": HelpWithDefaults, **options})
+
     def error(self, message: str) -> NoReturn:
         """Raise it as `InputError`."""
         raise InputError(f"{message}; see `{self.prog} --help`")
+
+
+#: Spellings that are gone, by command and option; what to write instead.
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "evaluate": {"--samples": "--configurations"},
+    "exits": {"--accuracy": "--accuracy-change", "--bytes": "--byte-share"},
+    "reach": {"--samples": "--configurations"},
+    "simulate": {"--answers": "--replay-answers", "--rate": "--fps"},
+}
+
+
+def renamed_error(old: str, new: str, command: str) -> InputError:
+    """What is said of an option that has another name now."""
+    return InputError(f"{old} is called {new} now; see `{command} --help`")
+
+
+class Renamed(argparse.Action):
+    """An option that is gone: it is not shown, and names the one that took its place."""
+
+    def __init__(self, option_strings: list[str], dest: str, *, new: str, prog: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs="?", help=argparse.SUPPRESS)
+        self.new, self.prog = new, prog
+
+    def __call__(self, *_: Any) -> NoReturn:
+        """Refuse it."""
+        raise renamed_error(self.option_strings[0], self.new, self.prog)
+
+
+def refuse_renamed(parser: argparse.ArgumentParser, command: str) -> None:
+    """Let a command refuse the older names of its options."""
+    for old, new in RENAMED.get(command, {}).items():
+        parser.add_argument(old, action=Renamed, new=new, prog=parser.prog)
+
+
+def add_data(parser: Any, *, required: bool = True, text: str = "") -> None:
+    """Add the option that names the samples."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=required,
+        metavar="FILE.npz",
+        help=text or "the samples, as `ddnn data export` writes them",
+    )
+
+
+def add_survivabilities(parser: Any, more: str = "") -> None:
+    """Add the option that says how probably everything works; several may be named."""
+    parser.add_argument(
+        "--survival",
+        default="all",
+        metavar="NAMES",
+        help="how probably nodes, sensors and links work: presets of the topology, .json files or "
+        f"recorded .jsonl traces, with commas; or all presets{more}",
+    )
+
+
+def add_fallback(parser: Any) -> None:
+    """Add the option that says what counts where nothing reaches an answer."""
+    parser.add_argument(
+        "--fallback",
+        choices=FALLBACKS,
+        default="prior",
+        help="what answers where nothing arrives: the most frequent class, one drawn by the "
+        "frequencies of the classes, or one drawn evenly",
+    )
+
+
+def add_configurations(parser: Any) -> None:
+    """Add the options that draw failure configurations instead of taking all of them."""
+    parser.add_argument(
+        "--configurations",
+        type=int,
+        metavar="COUNT",
+        help="draw this many failure configurations at random (default: all of them, exactly)",
+    )
+    add_seed(parser, "the failure configurations drawn")
+
+
+def add_seed(parser: Any, what: str) -> None:
+    """Add the option that makes what is drawn repeatable."""
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="SEED", help=f"random seed of {what}, from 0 on"
+    )
+
+
+def add_fps(parser: Any, more: str = "") -> None:
+    """Add the option that says how many frames there are in a second."""
+    parser.add_argument(
+        "--fps", type=float, default=30.0, metavar="NUMBER", help=f"frames a second{more}"
+    )
+
+
+def add_encoding(parser: Any, text: str) -> None:
+    """Add the option that says how messages hold their numbers."""
+    parser.add_argument("--encoding", choices=get_args(Encoding), default="raw", help=text)
 
 
 def add_answer(parser: Any, *, early: bool = True) -> None:
@@ -69,7 +190,12 @@ def add_answer(parser: Any, *, early: bool = True) -> None:
         help="who answers: the output node, or any node that has an exit",
     )
     parser.add_argument(
-        "--policy", choices=POLICIES, default="maximal", help="whose answer is taken of several"
+        "--policy",
+        choices=POLICIES,
+        default="maximal",
+        help="which answer is taken where several nodes answer: the surest of those that heard "
+        "the most (maximal), the surest of all (confident), that of the node nearest to the output "
+        "(highest), or the first in an order chosen on validation data (priority)",
     )
     if early:
         add_early(parser)
@@ -80,7 +206,8 @@ def add_early(parser: Any) -> None:
     parser.add_argument(
         "--early",
         action="store_true",
-        help="let a node that is sure answer, by the thresholds that `ddnn-edge exits` chose",
+        help="let a node that is sure enough answer early, by the thresholds that `ddnn-edge "
+        "exits` chose",
     )
 
 
@@ -89,8 +216,8 @@ def add_smooth(parser: Any) -> None:
     parser.add_argument(
         "--smooth",
         metavar="TIME",
-        help="also tell what the output node's answers say together, those of so long ago by half, "
-        "as in 500ms; only for frames that show one object",
+        help="also give the output node's answers smoothed over time: an answer this old, such as "
+        "500ms, counts half; only where successive frames show one object",
     )
 
 
@@ -121,7 +248,7 @@ def half_life(options: argparse.Namespace) -> int | None:
         return None
     seconds = parse_seconds("--smooth", options.smooth)
     if not seconds:
-        raise InputError("expected --smooth above 0, as in 500ms; leave it out for none")
+        raise InputError("expected --smooth above 0, as in 500ms; leave it out for no smoothing")
     only_output = options.answer == "output" and not options.early
     check_smoothing(seconds, only_output=only_output)
     return round(seconds * SECOND)
@@ -131,25 +258,26 @@ def half_life(options: argparse.Namespace) -> int | None:
 DEADLINE_MS = 100.0
 
 
-def add_deadline(parser: Any) -> None:
+def add_deadline(parser: Any, default: str) -> None:
     """Add the option that says how long an answer may take."""
     parser.add_argument(
         "--deadline",
-        type=float,
-        metavar="MS",
-        help="from capture to answer, in milliseconds, the same everywhere; default the "
-        "deployment's, or else 100",
+        metavar="TIME",
+        help="longest time from capture to answer, such as 50ms; the same at every node "
+        f"(default: {default})",
     )
 
 
-def deadline(option: float | None, deployment: Deployment | None) -> int:
+def deadline(option: str | None, deployment: Deployment | None) -> int:
     """From capture to answer, in nanoseconds."""
-    milliseconds = option
-    if milliseconds is None:
+    if option is not None:
+        nanoseconds, said = round(parse_seconds("--deadline", option, "ms") * SECOND), option
+    else:
         milliseconds = deployment.deadline_ms if deployment else DEADLINE_MS
-    if not 0 < milliseconds <= 3_600_000:
-        raise InputError(f"expected --deadline above 0 and up to an hour, got {milliseconds} ms")
-    return int(milliseconds * 1e6)
+        nanoseconds, said = int(milliseconds * 1e6), f"{milliseconds} ms"
+    if not 0 < nanoseconds <= 3600 * SECOND:
+        raise InputError(f"expected --deadline above 0 and up to an hour, got {said}")
+    return nanoseconds
 
 
 def frame_clock(fps: float, deployment: Deployment) -> FrameClock:

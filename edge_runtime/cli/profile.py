@@ -15,9 +15,18 @@ from .options import AddCommand
 def add_to(command: AddCommand) -> None:
     """Add `profile`."""
     add = command("profile", _profile, "Measure what sections cost on this machine.")
-    add.add_argument("folder", type=Path, metavar="BUNDLE|NODE_DIR")
-    add.add_argument("--out", type=Path, metavar="FILE.json", help="write it, for `ddnn place`")
-    add.add_argument("--runs", type=int, default=100, help="inferences that are timed")
+    add.add_argument(
+        "folder", type=Path, metavar="BUNDLE|NODE_DIR", help="all nodes of a bundle, or one"
+    )
+    add.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.json",
+        help="where the result is also written, for `ddnn place`",
+    )
+    add.add_argument(
+        "--runs", type=int, default=100, metavar="COUNT", help="how many inferences are timed"
+    )
 
 
 def _profile(options: argparse.Namespace) -> int:

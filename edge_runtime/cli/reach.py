@@ -15,7 +15,7 @@ from ..failures.reachability import reach_probability
 from ..failures.sampling import LEVEL, sample_configurations
 from ..process.command import print_json
 from ..topology import Topology
-from .options import AddCommand, check_sampling
+from .options import AddCommand, add_configurations, add_survivabilities, check_sampling
 
 
 def add_to(command: AddCommand) -> None:
@@ -23,24 +23,25 @@ def add_to(command: AddCommand) -> None:
     add = command(
         "reach", _reach, "Probability that information reaches the output node; needs no model."
     )
-    add.add_argument("topology", metavar="TOPOLOGY", help="a file, a shipped one, or a bundle")
-    add.add_argument("--survival", help="as of evaluate")
-    add.add_argument("--samples", type=int, help="failure configurations to draw; default exact")
-    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
+    add.add_argument(
+        "topology", metavar="TOPOLOGY", help="a topology file, a shipped one's name, or a bundle"
+    )
+    add_survivabilities(add)
+    add_configurations(add)
 
 
 def _reach(options: argparse.Namespace) -> int:
-    check_sampling(options.samples, options.seed)
+    check_sampling(options.configurations, options.seed)
     place = Path(options.topology)
     topology = read_bundle(place)[0].topology if place.is_dir() else Topology.load(place)
     asked = survivabilities(options.survival, topology)
     result: dict[str, Any]
-    if options.samples is None:
+    if options.configurations is None:
         found = {name: reach_probability(topology, s) for name, s in asked.items()}
         result = {"reach_probability": found, "method": "exact"}
         intervals = dict.fromkeys(found, "")
     else:
-        drawn = sample_configurations(topology, asked, options.samples, seed=options.seed)
+        drawn = sample_configurations(topology, asked, options.configurations, seed=options.seed)
         reached = np.asarray(output_states(topology, drawn.masks).any(axis=1), np.float64)
         found = {name: float(drawn.probabilities(name) @ reached) for name in asked}
         bounds = {name: list(drawn.interval(name, reached)) for name in asked}
@@ -50,12 +51,12 @@ def _reach(options: argparse.Namespace) -> int:
             "interval": {"level": LEVEL, "reach_probability": bounds},
         }
         intervals = {
-            name: f"   {100 * LEVEL:g} % sure: {low:.9f} to {high:.9f}"
+            name: f"   {100 * LEVEL:g} % sure: {100 * low:.7f} to {100 * high:.7f} %"
             for name, (low, high) in bounds.items()
         }
     if options.json:
         print_json(result)
     else:
         for name, value in found.items():
-            print(f"{name:<11} {value:.9f}{intervals[name]}")
+            print(f"{name:<11} {100 * value:.7f} %{intervals[name]}")
     return 0

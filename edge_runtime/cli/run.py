@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 from ..answers.policies import ANSWER_MODES
 from ..bundle.manifest import NodeManifest, read_node
@@ -24,15 +23,17 @@ from ..node.sources import Region, Source, close_sources, open_source, parse_reg
 from ..node.status import Teller
 from ..process.signals import interruptible
 from ..transport.deployment import Deployment
-from ..transport.wire import Encoding
 from ..transport.zenoh import ZenohTransport
 from .options import (
     AddCommand,
     add_deadline,
     add_early,
+    add_encoding,
+    add_fps,
     add_smooth,
     frame_clock,
     live_settings,
+    node_folder,
 )
 
 
@@ -42,16 +43,22 @@ def add_to(command: AddCommand) -> None:
         "run",
         _run,
         "Run one node of a deployment.",
-        "print what it says as JSON, one object a line",
+        "print what the node reports as JSON, one object a line",
     )
-    add.add_argument("node", type=Path, metavar="NODE_DIR")
-    add.add_argument("--deployment", type=Path, required=True, metavar="FILE")
+    add.add_argument("node", type=Path, metavar="NODE_DIR", help="the node's folder in the bundle")
+    add.add_argument(
+        "--deployment",
+        type=Path,
+        required=True,
+        metavar="FILE.json",
+        help="where the nodes are; the same deployment.json at every node",
+    )
     add.add_argument(
         "--source",
         action="append",
         default=[],
         metavar="SENSOR=WHERE",
-        help="a camera such as /dev/video0, a video, a folder of pictures, an .npz; for each "
+        help="a camera such as /dev/video0, a video, a folder of pictures, an .npz; once for each "
         "sensor that the node reads",
     )
     add.add_argument(
@@ -59,24 +66,30 @@ def add_to(command: AddCommand) -> None:
         action="append",
         default=[],
         metavar="SENSOR=X,Y,W,H",
-        help="the part of its pictures that is classified, in pixels; nothing is detected",
+        help="the part of a sensor's pictures that is classified, in pixels; nothing is detected "
+        "(default: the whole picture)",
     )
-    add.add_argument("--fps", type=float, default=30.0, help="frames a second, the same everywhere")
-    add_deadline(add)
-    add.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of messages")
-    add.add_argument("--backend", choices=("litert", "savedmodel"), default="litert")
+    add_fps(add, "; the same at every node")
+    add_deadline(add, "the deployment's deadline_ms, 100ms where it has none")
+    add_encoding(add, "how the messages that this node sends hold their numbers")
+    add.add_argument(
+        "--backend",
+        choices=("litert", "savedmodel"),
+        default="litert",
+        help="what computes; savedmodel needs TensorFlow and a bundle that was exported for it",
+    )
     add.add_argument(
         "--answer",
         choices=ANSWER_MODES,
         default="output",
-        help="any: where this node has an exit, say what it answers",
+        help="any: this node answers, too, where it has an exit; output: only the output node does",
     )
     add_early(add)
     add_smooth(add)
     add.add_argument(
         "--metrics",
         metavar="[HOST:]PORT",
-        help="serve /metrics for Prometheus there, by default to this machine alone",
+        help="serve /metrics for Prometheus there; without a host, to this machine alone",
     )
     add.add_argument("--parent", type=int, help=argparse.SUPPRESS)
 
@@ -86,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
         _end_with(options.parent)
     with interruptible() as interruption, ExitStack() as stack:
         address = None if options.metrics is None else parse_address(options.metrics)
-        manifest = read_node(options.node)
+        manifest = read_node(node_folder(options.node))
         deployment = Deployment.load(options.deployment)
         settings = live_settings(
             options, manifest.rule(options.answer, early=options.early), deployment

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..clock import parse_seconds
+from ..clock import SECOND, parse_seconds
 from ..errors import InputError
 from ..evaluation.bundle import Bundle, check_classes
 from ..failures.parsing import one_survivability
 from ..files import new_file
 from ..process.signals import interruptible
-from ..testbed.faults import FAULTS, Fault, Injection, parse_injection
+from ..testbed.faults import FAULTS, Fault, Injection, check_injections, parse_injection
 from ..testbed.feed import golden_views
 from ..testbed.monitor import open_monitor
 from ..testbed.observer import Observer
 from ..testbed.processes import LocalDeployment
 from ..testbed.replay import Replay
-from ..testbed.run import Drawing, LiveRun, Parts, Record, RunPlan, check_survival
+from ..testbed.run import Drawing, LiveRun, Monitor, Parts, Record, RunPlan, check_survival
 from ..testbed.run_report import Judge
 from ..topology import Topology
 from ..transport.base import ANSWERS, METRICS
-from ..transport.wire import Encoding
 from ..transport.zenoh import ZenohTransport
 from .options import (
     AddCommand,
     add_answer,
+    add_data,
     add_deadline,
+    add_encoding,
+    add_fps,
+    add_seed,
     add_smooth,
     answer_rule,
     chooser_of,
@@ -44,45 +48,92 @@ from .options import (
 )
 
 FAULT_HELP: Mapping[Fault, str] = {
-    "fail": "kill the node, as in fog4@5s (SIGKILL)",
-    "hang": "stop it, its sockets left open (SIGSTOP)",
-    "restore": "start it again, or let it go on",
+    "fail": "kill a node so long after the first frame, as in fog4@5s (SIGKILL)",
+    "hang": "stop a node without closing its connections (SIGSTOP)",
+    "restore": "start a node again that was killed, or let one go on that was stopped",
 }
+
+#: What may follow the first word of such an option; a bundle does not look like it.
+NODE_AT_TIME = re.compile(r"\w+@[\w.]*")
 
 
 def add_to(command: AddCommand) -> None:
     """Add `up`."""
     add = command("up", _up, "Run a whole bundle as processes of this machine, and let them fail.")
-    add.add_argument("bundle", type=Path, metavar="BUNDLE")
-    add.add_argument("--data", type=Path, metavar="FILE.npz", help="what the sensors see")
-    add.add_argument("--fps", type=float, default=30.0, help="frames a second")
-    add.add_argument("--frames", type=int, help="how many shall count; default until interrupted")
-    add_deadline(add)
-    add.add_argument("--encoding", choices=get_args(Encoding), default="raw", help="of messages")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder that export wrote")
+    add_data(
+        add,
+        required=False,
+        text="what the sensors see, sample by sample (default: the few samples in the bundle)",
+    )
+    add_fps(add)
+    add.add_argument(
+        "--frames",
+        type=int,
+        metavar="COUNT",
+        help="end after this many frames that count (default: run until interrupted)",
+    )
+    add_deadline(add, "100ms")
+    add_encoding(add, "how messages hold their numbers")
     add_answer(add)
     add_smooth(add)
     for fault, text in FAULT_HELP.items():
         add.add_argument(
-            f"--{fault}", action="append", nargs="+", default=[], metavar="NODE@TIME", help=text
+            f"--{fault}",
+            action="append",
+            default=[],
+            metavar="NODE@TIME",
+            help=f"{text}; may be repeated",
         )
-    add.add_argument("--survival", help="draw configurations from this survivability instead")
-    add.add_argument("--seed", type=int, default=0, help="of the configurations drawn")
     add.add_argument(
-        "--hold", default="1s", metavar="TIME", help="how long each one lasts once settled"
+        "--survival",
+        metavar="NAME",
+        help="instead, draw again and again which nodes fail, by how probably they work: one "
+        "preset of the topology, .json file or .jsonl trace in which sensors and links never fail",
+    )
+    add_seed(add, "the failure configurations drawn")
+    add.add_argument(
+        "--hold",
+        default="1s",
+        metavar="TIME",
+        help="with --survival, how long each failure configuration lasts once it is in force",
     )
     add.add_argument(
-        "--record", type=Path, metavar="DIR", help="write trace.jsonl, answers.jsonl and logs"
+        "--record",
+        type=Path,
+        metavar="FOLDER",
+        help="also write trace.jsonl, answers.jsonl and the nodes' logs there",
     )
+
+
+def one_fault_an_option(words: Sequence[str]) -> list[str]:
+    """`up --fail a@1s b@2s BUNDLE` as `up --fail a@1s --fail b@2s BUNDLE`.
+
+    So an option takes as many faults as follow it, and never the bundle.
+    """
+    options = {f"--{fault}" for fault in FAULTS} if list(words[:1]) == ["up"] else set()
+    found: list[str] = []
+    option: str | None = None
+    for word in words:
+        if word in options:
+            option = word
+        elif option is not None and found[-1] != option:
+            if NODE_AT_TIME.fullmatch(word):
+                found.append(option)
+            else:
+                option = None
+        found.append(word)
+    return found
 
 
 def _up(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
-    topology, names = bundle.manifest.topology, bundle.manifest.class_names
-    plan = _plan(options, topology)
+    manifest, topology = bundle.manifest, bundle.manifest.topology
     if options.frames is not None and options.frames < 1:
         raise InputError(f"expected --frames of at least 1, got {options.frames}")
-    rule = answer_rule(options, bundle.manifest)
+    rule = answer_rule(options, manifest)
     settings = live_settings(options, rule)
+    plan = _plan(options, topology, settings.deadline_ns)
     inputs, labels = _feed(options, bundle)
     replay = Replay(
         bundle,
@@ -92,20 +143,11 @@ def _up(options: argparse.Namespace) -> int:
     )
     chooser = None
     if not rule.only_output:
-        chooser = chooser_of(bundle.manifest, rule, settings.deadline_ns)
-    with (
-        ExitStack() as stack,
-        interruptible() as interruption,
-    ):
-        if options.record is None:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="ddnn-")))
-        else:
-            folder = options.record
-            _make_folder(folder)
-        data = options.data
-        if data is None:
-            data = folder / "views.npz"
-            np.savez(data, allow_pickle=False, **inputs)
+        chooser = chooser_of(manifest, rule, settings.deadline_ns)
+    observer = Observer(topology, chooser)
+    with ExitStack() as stack, interruptible() as interruption:
+        folder = _folder(options, stack)
+        data = _data_file(options, inputs, folder)
         local = stack.enter_context(
             LocalDeployment(
                 options.bundle,
@@ -114,28 +156,9 @@ def _up(options: argparse.Namespace) -> int:
                 settings,
             )
         )
-        frames = frame_clock(options.fps, local.deployment)
-        transport = stack.enter_context(
-            ZenohTransport(local.deployment.observer(), topics=[ANSWERS, METRICS])
-        )
-        local.start()
-        judging = Judge(replay, names, labels, plan)
-        monitor = None if options.json else open_monitor(names, labels)
-        run = LiveRun(
-            local,
-            transport,
-            frames,
-            RunPlan(plan, options.frames),
-            monitor=monitor,
-            observer=Observer(topology, chooser),
-            # What is to be recorded is kept whole; so is a run that has an end, to be judged then.
-            parts=Parts(judging.take)
-            if options.frames is None and options.record is None
-            else None,
-        )
-        if monitor is not None:
-            stack.callback(monitor.close)
-            monitor.say(f"watch it with ddnn-edge watch --deployment {local.path}")
+        judging = Judge(replay, manifest.class_names, labels, plan)
+        monitor = None if options.json else open_monitor(manifest.class_names, labels)
+        run = _live_run(options, stack, local, observer, plan, judging, monitor)
         interruption.calls(run.stop)
         record = run.run()
         local.close()
@@ -143,24 +166,78 @@ def _up(options: argparse.Namespace) -> int:
         if options.record is not None:
             _write_record(folder, record)
     judging.take(record)
+    return _end(options, judging, interruption.code)
+
+
+def _folder(options: argparse.Namespace, stack: ExitStack) -> Path:
+    """Where the deployment's files go: what `--record` names, or for the time of the run."""
+    if options.record is None:
+        return Path(stack.enter_context(TemporaryDirectory(prefix="ddnn-")))
+    _make_folder(options.record)
+    return Path(options.record)
+
+
+def _data_file(
+    options: argparse.Namespace, inputs: Mapping[str, NDArray[Any]], folder: Path
+) -> Path:
+    """The file that the nodes read their sensors' views from; written where none is given."""
+    if options.data is not None:
+        return Path(options.data)
+    data = folder / "views.npz"
+    np.savez(data, allow_pickle=False, **inputs)
+    return data
+
+
+def _live_run(
+    options: argparse.Namespace,
+    stack: ExitStack,
+    local: LocalDeployment,
+    observer: Observer,
+    plan: list[Injection] | Drawing,
+    judging: Judge,
+    monitor: Monitor | None,
+) -> LiveRun:
+    """Start the processes and what looks on."""
+    frames = frame_clock(options.fps, local.deployment)
+    transport = stack.enter_context(
+        ZenohTransport(local.deployment.observer(), topics=[ANSWERS, METRICS])
+    )
+    local.start()
+    if monitor is not None:
+        stack.callback(monitor.close)
+        monitor.say(f"watch it with ddnn-edge watch --deployment {local.path}")
+    return LiveRun(
+        local,
+        transport,
+        frames,
+        RunPlan(plan, options.frames),
+        monitor=monitor,
+        observer=observer,
+        # What is to be recorded is kept whole; so is a run that has an end, to be judged then.
+        parts=Parts(judging.take) if options.frames is None and options.record is None else None,
+    )
+
+
+def _end(options: argparse.Namespace, judging: Judge, interrupted: int | None) -> int:
+    """Print what the run came to; returns the exit code."""
     verdict = judging.verdict()
-    if options.json:
-        print(msgspec.json.encode(verdict).decode())
-    else:
-        print(msgspec.json.format(msgspec.json.encode(verdict)).decode())
-    if interruption.code is not None and options.frames is not None:
-        return interruption.code
+    encoded = msgspec.json.encode(verdict)
+    print((encoded if options.json else msgspec.json.format(encoded)).decode())
+    if interrupted is not None and options.frames is not None:
+        return interrupted
     return 1 if verdict.crashes else 0
 
 
-def _plan(options: argparse.Namespace, topology: Topology) -> list[Injection] | Drawing:
+def _plan(
+    options: argparse.Namespace, topology: Topology, deadline_ns: int
+) -> list[Injection] | Drawing:
     injections = [
         parse_injection(fault, word, topology.order)
         for fault in FAULTS
-        for words in getattr(options, fault)
-        for word in words
+        for word in getattr(options, fault)
     ]
     if options.survival is None:
+        check_injections(injections, _end_s(options, deadline_ns))
         return injections
     if injections:
         raise InputError("give --survival, or single faults such as --fail; not both")
@@ -169,6 +246,14 @@ def _plan(options: argparse.Namespace, topology: Topology) -> list[Injection] | 
     survival = one_survivability(options.survival, topology)
     check_survival(topology, survival)
     return Drawing(survival, options.seed, parse_seconds("--hold", options.hold))
+
+
+def _end_s(options: argparse.Namespace, deadline_ns: int) -> float | None:
+    """Seconds after the first frame at which a run with single faults ends, if it does."""
+    if options.frames is None or not options.fps > 0:
+        return None
+    frame_s = 1 / options.fps
+    return float((options.frames - 1) * frame_s + min(frame_s, deadline_ns / SECOND))
 
 
 def _feed(

@@ -31,13 +31,24 @@ def add_to(command: AddCommand) -> None:
     # What it prints is JSON anyway; the option changes nothing.
     text = "Print a deployment's answers as JSON lines until interrupted."
     add = command("watch", _watch, text, argparse.SUPPRESS)
-    add.add_argument("--deployment", type=Path, required=True, metavar="FILE")
+    add.add_argument(
+        "--deployment",
+        type=Path,
+        required=True,
+        metavar="FILE.json",
+        help="where the nodes are: the deployment.json that they were started with",
+    )
     add_answer(add)
     add.add_argument(
-        "--bundle", type=Path, metavar="BUNDLE", help="whose nodes these are; some policies need it"
+        "--bundle",
+        type=Path,
+        metavar="BUNDLE",
+        help="the bundle of these nodes; --early and some policies need it",
     )
     add.add_argument(
-        "--routed", action="store_true", help="through a router, where the nodes are out of reach"
+        "--routed",
+        action="store_true",
+        help="listen through a router, where the nodes themselves cannot be reached",
     )
 
 

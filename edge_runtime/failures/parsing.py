@@ -14,9 +14,9 @@ from .trace import FailureTrace
 def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]:
     """Parse `--survival`, with commas: presets, .json files of survival by element, .jsonl traces.
 
-    Without it, all of the topology's presets, or its own values where it has none.
+    Without it, or for `all`: all of the topology's presets, or its own values where it has none.
     """
-    if text is None:
+    if text is None or (text == "all" and "all" not in topology.survivabilities):
         return {name: name for name in topology.survivabilities} or {"own": None}
     found: dict[str, Survival] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from ..bundle.manifest import read_bundle
+from ..clock import time_text
 from ..errors import InputError
 from ..node.settings import LiveSettings
 from ..process.closing import Closing
@@ -196,9 +197,9 @@ class LocalDeployment(Closing):
 
 def _options(settings: LiveSettings) -> list[str]:
     """Settings as the options of `ddnn-edge run`."""
-    options = ["--fps", str(settings.fps), "--deadline", str(settings.deadline_ns / 1e6)]
+    options = ["--fps", str(settings.fps), "--deadline", time_text(settings.deadline_ns)]
     options += ["--encoding", settings.encoding, "--answer", settings.rule.mode]
     options += ["--early"] if settings.rule.early else []
     if settings.smooth_ns is not None:
-        options += ["--smooth", f"{settings.smooth_ns / 1e6:f}ms"]
+        options += ["--smooth", time_text(settings.smooth_ns)]
     return options

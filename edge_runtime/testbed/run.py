@@ -521,5 +521,6 @@ def check_survival(topology: Topology, survival: Survival) -> None:
     if others:
         raise InputError(
             f"--survival: only nodes can be made to fail here, and {', '.join(others)} "
-            "may, too; choose a survivability of nodes alone"
+            "may, too; choose a survivability of nodes alone (sensors and links are no processes "
+            "that can be killed), or draw these failures with `ddnn-edge simulate`"
         )

@@ -50,7 +50,7 @@ def test_a_node_takes_part_in_a_live_deployment(arm64: Arm64, it: Deployed, tmp_
     with live(it, tmp_path, start=False) as deployment:
         file = arm64.place(deployment.nodes.path, "deployment.json")
         run = ("run", bundle / "nodes" / NODE, "--deployment", file)
-        options = ("--fps", str(FPS), "--deadline", str(DEADLINE_MS))
+        options = ("--fps", str(FPS), "--deadline", f"{DEADLINE_MS}ms")
         with subprocess.Popen(
             arm64.command(*run, *options), stdout=subprocess.PIPE, text=True
         ) as emulated:

@@ -31,7 +31,7 @@ CONTRACT = {
     "payload_bytes",
     "header_bytes",
 }
-EASY = ("--fps", "10", "--deadline", "800")
+EASY = ("--fps", "10", "--deadline", "800ms")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_up_runs_the_frames_asked_for_and_proves_its_answers(it: Deployed, tmp_p
     # Its record is replayed with the same answers.
     answers = tmp_path / "record" / "answers.jsonl"
     replayed = call(
-        main, "simulate", it.bundle, "--data", it.test, "--answers", answers, "--json"
+        main, "simulate", it.bundle, "--data", it.test, "--replay-answers", answers, "--json"
     ).json
     assert replayed["frames"] == len(answers.read_text().splitlines()) >= 0.99 * frames
     assert (replayed["agreement"], replayed["mixed_frames"]) == (1.0, 0)

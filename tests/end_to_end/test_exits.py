@@ -38,7 +38,7 @@ def sure(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Deploy
 
 def up(bundle: Path, data: Path, record: Path, *plan: str) -> Any:
     """What `up` prints of 40 frames, all of them proved."""
-    options = ("up", bundle, "--data", data, "--fps", "10", "--deadline", "800", "--json")
+    options = ("up", bundle, "--data", data, "--fps", "10", "--deadline", "800ms", "--json")
     with command(*options, "--frames", "40", "--record", record, *plan) as process:
         out, err = process.communicate(timeout=2 * LIMIT)
     assert (process.returncode, err) == (0, "")
@@ -49,7 +49,7 @@ def up(bundle: Path, data: Path, record: Path, *plan: str) -> Any:
     assert low <= found["measured_accuracy"] <= high
 
     answers = record / "answers.jsonl"
-    replay = ("simulate", bundle, "--data", data, "--answers", answers, "--json")
+    replay = ("simulate", bundle, "--data", data, "--replay-answers", answers, "--json")
     assert json.loads(call(main, *replay).out)["mixed_frames"] == 0
     return found
 

@@ -15,7 +15,7 @@ from tests.commands import Deployed
 from tests.end_to_end.live import DEADLINE_MS, FPS, LIMIT, Live, check, check_logs, command, live
 from tests.end_to_end.raw import open_session, prefix
 
-OPTIONS = ("--fps", str(FPS), "--deadline", str(DEADLINE_MS))
+OPTIONS = ("--fps", str(FPS), "--deadline", f"{DEADLINE_MS}ms")
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def test_a_cut_model_answers_live_as_its_replay_does(tmp_path: Path) -> None:
     export_bundle(cut.model, tmp_path / "bundle", {"image": pictures})
 
     up = ("up", tmp_path / "bundle", "--data", tmp_path / "data.npz", "--frames", str(FRAMES))
-    pace = ("--fps", "10", "--deadline", "800", "--fail", "fog@2s", "--json")
+    pace = ("--fps", "10", "--deadline", "800ms", "--fail", "fog@2s", "--json")
     with command(*up, *pace) as process:
         out, err = process.communicate(timeout=2 * LIMIT)
     assert (process.returncode, err) == (0, "")

@@ -225,7 +225,7 @@ def test_the_command_chooses_thresholds_for_a_goal(copied: Path, data: Path) -> 
     assert found["front"][0]["bytes"]["low"] <= found["without"]["bytes"]["low"]
 
     # Half of what is sent is the right node's, which has no exit.
-    chosen = done(main, *exits, "--bytes", "0.6", "--json").json["chosen"]
+    chosen = done(main, *exits, "--byte-share", "0.6", "--json").json["chosen"]
     assert chosen["bytes"]["low"] <= 0.6 * plain["payload_bytes"]["low"] + 1e-9
     early = done(main, *evaluate_it, "--early").json
     assert early["early"] == chosen["thresholds"] == read_bundle(copied)[0].early
@@ -235,15 +235,15 @@ def test_the_command_chooses_thresholds_for_a_goal(copied: Path, data: Path) -> 
     assert early["link_bytes"]["low"]["left->top"] < plain["link_bytes"]["low"]["left->top"]
     assert done(main, *evaluate_it).json == plain, "switched on by --early alone"
 
-    text = done(main, *exits, "--accuracy", "-0.5").out
+    text = done(main, *exits, "--accuracy-change", "-0.5").out
     assert f"written to {copied}" in text
     assert "bytes of payload an inference" in done(main, *evaluate_it[:-1], "--early").out
     for options, fragment in (
-        (("--bytes", "0.01"), "at most 1 % of the bytes in every survivability"),
-        (("--accuracy", "0.9"), "change the accuracy by +90 points"),
-        (("--bytes", "2"), "a share from 0 to 1, got 2"),
-        (("--accuracy", "-2"), "a change such as -0.005"),
-        (("--bytes", "0.5", "--accuracy", "0"), "not allowed with"),
+        (("--byte-share", "0.01"), "at most 1 % of the bytes in every survivability"),
+        (("--accuracy-change", "0.9"), "change the accuracy by +90 points"),
+        (("--byte-share", "2"), "a share from 0 to 1, got 2"),
+        (("--accuracy-change", "-2"), "a change such as -0.005"),
+        (("--byte-share", "0.5", "--accuracy-change", "0"), "not allowed with"),
     ):
         assert fragment in refused(main, *exits, *options)
 

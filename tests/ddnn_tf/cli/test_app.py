@@ -123,11 +123,15 @@ def test_train_says_what_it_wrote_and_found(training: Any, tmp_path: Path) -> No
     for found in said.json["validation"].values():
         assert set(found) == {"expected_accuracy", "balanced_accuracy", "half_range"}
     assert "wrote" in said.err
+    assert "% expected on validation" in said.err
+    assert "±" not in said.err, "one seed lies apart from nothing"
     assert list(files(tmp_path / "out")) == ["model.keras"]
 
 
 def test_several_seeds_give_several_models_and_their_spread(training: Any, tmp_path: Path) -> None:
-    found = ddnn(*training("--seeds", "2", "--seed", "5", "--survival", "low", "--json")).json
+    said = ddnn(*training("--seeds", "2", "--seed", "5", "--survival", "low", "--json"))
+    assert re.search(r"^low +\d+\.\d\d ± \d\.\d\d % expected", said.err, re.MULTILINE)
+    found = said.json
     assert list(files(tmp_path / "out")) == ["model.seed5.keras", "model.seed6.keras"]
     assert [Path(m).name for m in found["models"]] == list(files(tmp_path / "out"))
     assert list(found["validation"]) == ["low"]

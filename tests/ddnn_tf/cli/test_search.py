@@ -63,13 +63,13 @@ def test_importance_of_the_links_of_a_model(small_deployed: Deployed) -> None:
 
 def test_a_search_over_links(here: Path, tmp_path: Path) -> None:
     arguments = ("links", "search", *common(here), "--out", tmp_path, "--survival", "low")
-    found = ddnn(*arguments, *QUICK, "--no-retrain", "--budget-links", "2", "--json").json
+    found = ddnn(*arguments, *QUICK, "--no-retrain", "--max-links", "2", "--json").json
     assert found["retrained"] == []
     assert found["front"][0]["links"] == []
     assert all(len(p["links"]) <= 2 for p in found["front"])
     assert all(p["bytes"] == 384 + 128 * len(p["links"]) for p in found["front"])
     # Again, from what is kept, and within fewer bytes.
-    less = ddnn(*arguments, *QUICK, "--no-retrain", "--budget-bytes", "512").out
+    less = ddnn(*arguments, *QUICK, "--no-retrain", "--max-bytes", "512").out
     assert "found on validation data by the supernet" in less
     assert "640 bytes" not in less
     assert len(list(tmp_path.glob("*.keras"))) == 1

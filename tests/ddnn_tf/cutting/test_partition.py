@@ -585,7 +585,7 @@ def test_the_command_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     assert "'edge' is there twice" in said("model", "--nodes", "edge,edge")
     assert "expected NODE=LAYER" in said("model", *nodes, "--at", "stem,edge=pool")
     assert "expected links such as edge-cloud" in said("model", *nodes, "--residual", "edge")
-    assert "expected LOW:HIGH" in said("model", *nodes, "--bytes", "1")
+    assert "expected LOW:HIGH" in said("model", *nodes, "--byte-range", "1")
     assert "--prior: expected numbers" in said("model", *nodes, "--prior", "much")
     assert "no layer 'stemm'; did you mean stem" in said("model", *nodes, "--at", "stemm")
     assert not (tmp_path / "cut.keras").exists()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ddnn_tf.cli.options import load_data
+from ddnn_tf.cli.loader import load_data
 from ddnn_tf.datasets import load, with_boxes
 from ddnn_tf.datasets.boxes import boxes_of
 from edge_runtime.errors import InputError

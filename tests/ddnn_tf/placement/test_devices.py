@@ -10,6 +10,7 @@ import keras
 import pytest
 
 from ddnn_tf.cli import main
+from ddnn_tf.cli.place import told
 from ddnn_tf.model import build
 from ddnn_tf.placement.devices import read_network
 from ddnn_tf.sections import Site
@@ -104,7 +105,7 @@ def test_the_command_places_and_says_what_binds(folder: Path) -> None:
     assert found.json["expected_accuracy"] == pytest.approx(0.9)
     assert found.json["binding"] == {}
     less = done(
-        main, "place", folder / "bundle", "--devices", folder / "devices.json", "--bytes", "50",
+        main, "place", folder / "bundle", "--devices", folder / "devices.json", "--max-bytes", "50",
         "--against", "bytes", "--json",
     ).json  # fmt: skip
     assert less["placement"] == {"pi": ["b0", "b1"], "server": ["b2"]}
@@ -112,6 +113,20 @@ def test_the_command_places_and_says_what_binds(folder: Path) -> None:
     assert [point["bytes"] for point in less["front"]] == [40, 0]
     said = done(main, "place", folder / "bundle", "--devices", folder / "devices.json").out
     assert "server       b0, b1, b2" in said
+    assert "expected accuracy 90.00 %" in said
+    limited = ("place", folder / "bundle", "--devices", folder / "devices.json")
+    assert (
+        "the bytes binds: without that limit 10.5 ms"
+        in done(main, *limited, "--max-bytes", "50").out
+    )
+    said = refused(main, *limited, "--min-accuracy", "0.99")
+    assert "no placement keeps accuracy 99 %; each by itself" in said
+    assert "accuracy 90 %" in said
+
+
+def test_people_are_told_units_and_percent() -> None:
+    assert told("accuracy", 0.9) == "expected accuracy 90.00 %"
+    assert (told("latency", 10.5), told("bytes", 64)) == ("10.5 ms", "64 bytes")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +146,13 @@ def test_bad_devices_are_one_line(folder: Path, changes: dict[str, Any], message
 
 def test_limits_that_cannot_be_kept_are_one_line(folder: Path) -> None:
     said = refused(
-        main, "place", folder / "bundle", "--devices", folder / "devices.json", "--latency", "1"
+        main,
+        "place",
+        folder / "bundle",
+        "--devices",
+        folder / "devices.json",
+        "--max-latency",
+        "1ms",
     )
     assert "no placement keeps latency 1" in said
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -197,7 +199,19 @@ def test_survival_takes_a_recorded_trace(
     evaluated: tuple[str, ...], simulated: tuple[str, ...], tmp_path: Path
 ) -> None:
     trace = tmp_path / "monday.jsonl"
-    edge(*simulated, "--survival", "low", "--frames", "40", "--hold", "2", "--save-trace", trace)
+    edge(
+        *simulated,
+        "--survival",
+        "low",
+        "--frames",
+        "40",
+        "--hold",
+        "2s",
+        "--fps",
+        "1",
+        "--save-trace",
+        trace,
+    )
     found = edge(*evaluated, "--survival", f"{trace},low", "--json").json
     shares = FailureTrace.load(trace, small_topology()).shares()
     assert sum(share.share for share in shares) == pytest.approx(1)
@@ -376,6 +390,13 @@ def test_check_proves_every_node(small_deployed: Deployed) -> None:
         assert f"{node}: the numbers it was exported with" in edge("check", folder).out
 
 
+def test_check_of_a_whole_bundle_names_a_node(small_deployed: Deployed) -> None:
+    message = bad("check", small_deployed.bundle)
+    assert "is a whole bundle; name the folder of one of its nodes, such as" in message
+    node = message.rsplit(" ", 1)[1].strip()
+    assert edge("check", node, "--json").json["passed"]
+
+
 def test_check_of_other_numbers_exits_1_and_says_so(bundle: Path) -> None:
     node = bundle / "nodes" / "left"
     with np.load(node / "golden.npz") as file:
@@ -388,7 +409,7 @@ def test_check_of_other_numbers_exits_1_and_says_so(bundle: Path) -> None:
 
     said = call(main, "check", node)
     assert (said.code, said.err) == (1, "")
-    assert "left: OTHER NUMBERS on 16 golden samples" in said.out
+    assert "left: not the numbers it was exported with on 16 golden samples" in said.out
     said = call(main, "check", node, "--json")
     assert said.code == 1
     assert json.loads(said.out)["passed"] is False
@@ -400,13 +421,13 @@ def test_check_of_other_numbers_exits_1_and_says_so(bundle: Path) -> None:
 
 
 def test_evaluate_samples_when_asked(evaluated: tuple[str, ...]) -> None:
-    asked = (*evaluated, "--survival", "low,high", "--samples", "40", "--seed", "3")
+    asked = (*evaluated, "--survival", "low,high", "--configurations", "40", "--seed", "3")
     found, exact = edge(*asked, "--json").json, edge(*evaluated, "--json").json
     assert set(found) - set(exact) == {"method", "interval"}
     low, high = found["interval"]["expected_accuracy"]["low"]
     assert low <= exact["expected_accuracy"]["low"] <= high
     assert "sampled; 99 % sure" in edge(*asked).out
-    for option, value in (("--samples", "0"), ("--seed", "-1")):
+    for option, value in (("--configurations", "0"), ("--seed", "-1")):
         assert f"expected {option} of at least" in bad(*evaluated, option, value)
 
 
@@ -416,14 +437,18 @@ def test_reach_needs_no_model(evaluated: tuple[str, ...], tmp_path: Path) -> Non
     assert by_file == edge("reach", evaluated[1], "--json").json
     exact = edge(*evaluated, "--json").json["reach_probability"]
     assert by_file == {"reach_probability": pytest.approx(exact), "method": "exact"}
-    assert "low " in edge("reach", tmp_path / "small.json").out
+    said = edge("reach", tmp_path / "small.json").out
+    assert f"{'low':<11} {100 * by_file['reach_probability']['low']:.7f} %" in said
     poster = ("reach", "poster-residual", "--survival", "low")
     expected = edge(*poster, "--json").json["reach_probability"]["low"]
-    drawn = edge(*poster, "--samples", "100", "--seed", "5", "--json").json
+    drawn = edge(*poster, "--configurations", "100", "--seed", "5", "--json").json
     low, high = drawn["interval"]["reach_probability"]["low"]
     assert low < expected < high
     assert drawn["method"] == "stratified"
-    assert "99 % sure" in edge(*poster, "--samples", "100").out
+    said = edge(*poster, "--configurations", "100").out
+    bounds = [100 * float(x) for x in (low, high)]
+    assert re.search(r"99 % sure: \d+\.\d{7} to \d+\.\d{7} %", said)
+    assert bounds[0] < 100 * expected < bounds[1]
 
 
 def test_reach_of_what_is_too_entangled_says_what_to_do(tmp_path: Path) -> None:
@@ -439,7 +464,7 @@ def test_reach_of_what_is_too_entangled_says_what_to_do(tmp_path: Path) -> None:
     plain["links"] += [{"source": n, "target": "top"} for n in layers[2]]  # type: ignore[operator]
     (tmp_path / "wide.json").write_text(json.dumps(plain))
     assert "too entangled" in bad("reach", tmp_path / "wide.json")
-    drawn = edge("reach", tmp_path / "wide.json", "--samples", "2000", "--json").json
+    drawn = edge("reach", tmp_path / "wide.json", "--configurations", "2000", "--json").json
     assert drawn["reach_probability"]["own"] == pytest.approx(1, abs=1e-3)
 
 
@@ -521,8 +546,11 @@ def test_smoothed_answers_stand_beside_the_recorded_ones_and_follow_from_them(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--smooth", "soon"), "--smooth: expected a time such as 5s or 500ms, got 'soon'"),
-        (("--smooth", "0"), "expected --smooth above 0"),
+        (
+            ("--smooth", "soon"),
+            "--smooth: expected a time such as 50ms, 5s, 2min or 3h, got 'soon'",
+        ),
+        (("--smooth", "0s"), "expected --smooth above 0"),
         (("--smooth", "1s", "--early"), "only the output node's answers are smoothed"),
         (("--smooth", "1s", "--answer", "any"), "only the output node's answers are smoothed"),
         (("--smooth", "1s", "--fps", "0"), "expected --fps above 0, got 0.0"),
@@ -548,10 +576,45 @@ def test_without_failures_measured_accuracy_is_that_of_all_alive(
 
 def test_hold_keeps_a_drawn_configuration(simulated: tuple[str, ...], tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    edge(*simulated, "--survival", "low", "--hold", "6", "--save-trace", trace)
+    edge(*simulated, "--survival", "low", "--hold", "200ms", "--save-trace", trace)
     changes = FailureTrace.load(trace, small_topology()).changes
     assert changes
     assert all(change.frame % 6 == 0 for change in changes)
+
+
+def test_all_presets_are_what_none_named_means(evaluated: tuple[str, ...]) -> None:
+    assert edge(*evaluated, "--survival", "all").out == edge(*evaluated).out
+
+
+def test_a_copied_folder_says_that_its_version_is_unknown(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime")
+    # Without what is installed beside this Python, but for what the command itself needs.
+    code = (
+        "import importlib.metadata as m, sys\n"
+        "def none(name): raise m.PackageNotFoundError(name)\n"
+        "m.version = none\n"
+        "from edge_runtime.cli.main import main\n"
+        "sys.exit(main(['--version']))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("ddnn-edge: version unknown; ddnn-tf is not installed here")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--hold", "6"), "--hold 6: expected a time, not frames; that many frames at 30 a second"),
+        (("--hold", "6", "--fps", "4"), "are --hold 1.5s"),
+        (("--hold", "1ms"), "--hold 1ms: expected at least one frame, at 30 a second"),
+    ],
+)
+def test_hold_is_a_time_of_at_least_a_frame(
+    simulated: tuple[str, ...], words: tuple[str, ...], message: str
+) -> None:
+    assert message in bad(*simulated, "--survival", "low", *words)
 
 
 def test_mean_times_give_a_trace_that_lasts(simulated: tuple[str, ...], tmp_path: Path) -> None:
@@ -559,14 +622,14 @@ def test_mean_times_give_a_trace_that_lasts(simulated: tuple[str, ...], tmp_path
         found = edge(*simulated, "--frames", "2000", *options, "--json").json
         return int(found["changes"])
 
-    often = changes("--survival", "low", "--mttr", "2")
-    seldom = changes("--survival", "low", "--mttr", "2", "--rate", "20")
-    assert often == changes("--survival", "low", "--mttr", "2")
+    often = changes("--survival", "low", "--mttr", "2s", "--fps", "1")
+    seldom = changes("--survival", "low", "--mttr", "2s", "--fps", "20")
+    assert often == changes("--survival", "low", "--mttr", "2s", "--fps", "1")
     assert 0 < 5 * seldom < often
-    assert changes("--mtbf", "30", "--mttr", "10") > 0
+    assert changes("--mtbf", "30s", "--mttr", "10s", "--fps", "1") > 0
     (tmp_path / "field.json").write_text('{"left": {"mtbf": 30, "mttr": 10}}')
-    field = changes("--survival", os.fspath(tmp_path / "field.json"))
-    assert 0 < field < changes("--survival", os.fspath(tmp_path / "field.json"), "--hold", "1")
+    field = ("--survival", os.fspath(tmp_path / "field.json"), "--fps", "1")
+    assert 0 < changes(*field) < changes(*field, "--hold", "1s")
 
 
 @pytest.mark.parametrize(
@@ -593,15 +656,15 @@ def test_a_broken_trace_names_its_line(
     [
         ((), "give --trace FILE, or --survival NAME"),
         (("--survival", "low,high"), "expected one survivability to draw from, got low, high"),
-        (("--survival", "low", "--hold", "0"), "expected --hold of at least 1, got 0"),
+        (("--survival", "low", "--hold", "0s"), "--hold 0s: expected at least one frame"),
         (("--survival", "low", "--frames", "0"), "expected --frames of at least 1, got 0"),
         (("--survival", "low", "--frames", "-4"), "expected --frames of at least 1, got -4"),
         (("--survival", "low", "--seed", "-1"), "expected --seed of at least 0, got -1"),
         (("--trace", "nowhere"), "cannot read the trace nowhere: No such file"),
-        (("--mttr", "3"), "or both --mtbf and --mttr of all nodes"),
-        (("--survival", "low", "--mttr", "3", "--hold", "2"), "give --hold, or mean times"),
-        (("--survival", "low", "--mttr", "3", "--mtbf", "9"), "expected one mean time"),
-        (("--survival", "low", "--mttr", "3", "--rate", "0"), "expected a rate above 0, got 0.0"),
+        (("--mttr", "3s"), "or both --mtbf and --mttr of all nodes"),
+        (("--survival", "low", "--mttr", "3s", "--hold", "2s"), "give --hold, or mean times"),
+        (("--survival", "low", "--mttr", "3s", "--mtbf", "9s"), "expected one mean time"),
+        (("--survival", "low", "--mttr", "3s", "--fps", "0"), "expected --fps above 0, got 0.0"),
     ],
 )
 def test_impossible_simulations_are_refused(

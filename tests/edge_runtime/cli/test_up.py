@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from edge_runtime.cli.main import main
+from edge_runtime.cli.up import one_fault_an_option
 from edge_runtime.cli.watch import ALONE_NS, watched
 from edge_runtime.clock import SECOND
 from edge_runtime.transport.base import ANSWERS, Event, PeerUp, Received, Transport
@@ -41,8 +42,8 @@ def where(small_deployed: Deployed, tmp_path: Path) -> tuple[str | Path, ...]:
         (("--source", "cam0=x", "--region", "cam9=1,2,3,4"), "--region cam9=1,2,3,4: expected"),
         (("--region", "cam0=1,2,3,4"), "node 'left' reads cam0; say from where"),
         (("--source", "cam0=x", "--fps", "0"), "expected frames a second above 0"),
-        (("--source", "cam0=x", "--deadline", "0"), "expected --deadline above 0"),
-        (("--source", "cam0=x", "--deadline", "nan"), "expected --deadline above 0"),
+        (("--source", "cam0=x", "--deadline", "0ms"), "expected --deadline above 0"),
+        (("--source", "cam0=x", "--deadline", "nan"), "--deadline: expected a time such as 50ms"),
         (("--metrics", "9400:"), "--metrics 9400:: expected a port such as 9400"),
         (("--encoding", "gzip"), "invalid choice: 'gzip'"),
         (("--backend", "torch"), "invalid choice: 'torch'"),
@@ -70,6 +71,14 @@ def test_run_refuses_a_folder_that_is_no_nodes(
     where: tuple[str | Path, ...], tmp_path: Path
 ) -> None:
     assert "expected a folder that export wrote" in bad("run", tmp_path, *where)
+
+
+def test_run_of_a_whole_bundle_names_a_node(
+    small_deployed: Deployed, where: tuple[str | Path, ...]
+) -> None:
+    message = bad("run", small_deployed.bundle, *where)
+    assert "is a whole bundle; name the folder of one of its nodes, such as" in message
+    assert f"{small_deployed.bundle / 'nodes'}/" in message
 
 
 def test_run_refuses_a_damaged_artifact(
@@ -108,7 +117,9 @@ def test_run_refuses_an_epoch_to_come(small_deployed: Deployed, tmp_path: Path) 
     [
         (("--frames", "0"), "expected --frames of at least 1, got 0"),
         (("--fps", "-1"), "expected frames a second above 0"),
-        (("--deadline", "-5"), "expected --deadline above 0"),
+        (("--deadline=-5ms",), "--deadline: expected a time such as 50ms"),
+        (("--deadline", "0s"), "expected --deadline above 0"),
+        (("--deadline", "2h"), "and up to an hour, got 2h"),
         (("--fail", "left"), "--fail left: expected a node and a time, as in fog4@5s"),
         (("--hang", "fog9@2s"), "no such node; there are left, right, top"),
         (("--survival", "low", "--fail", "left@1s"), "not both"),
@@ -118,6 +129,10 @@ def test_run_refuses_an_epoch_to_come(small_deployed: Deployed, tmp_path: Path) 
         (("--survival", "low", "--hold", "long"), "--hold: expected a time"),
         (("--data", "nowhere.npz"), "cannot read nowhere.npz"),
         (("--record", "/proc/none"), "--record /proc/none: cannot be made"),
+        (("--frames", "10", "--fail", "top@2s"), "--fail top@2s: the run ends 0.33"),
+        (("--frames", "10", "--fps", "1", "--hang", "top@9.5s"), "the run ends 9.1 s after"),
+        (("--restore", "top@1s"), "--restore top@1s: node 'top' runs at that time"),
+        (("--fail", "top@1s", "left@2s", "--fail", "top@3s"), "--fail top@3s: node 'top' was"),
     ],
 )
 def test_up_refuses(small_deployed: Deployed, words: tuple[str, ...], message: str) -> None:
@@ -128,6 +143,34 @@ def test_up_refuses_what_it_cannot_make_fail(small_deployed: Deployed, tmp_path:
     (tmp_path / "links.json").write_text('{"left->top": 0.5}')
     message = bad("up", small_deployed.bundle, "--survival", tmp_path / "links.json")
     assert "only nodes can be made to fail here, and left->top" in message
+    assert "or draw these failures with `ddnn-edge simulate`" in message
+
+
+@pytest.mark.parametrize("faults", [("--fail", "top@2s"), ("--fail", "left@1s", "top@2s")])
+def test_a_fault_leaves_the_bundle_alone(
+    small_deployed: Deployed, faults: tuple[str, ...], tmp_path: Path
+) -> None:
+    # Refused for what comes last of all, so the bundle was read.
+    said = bad("up", "--frames", "10", *faults, small_deployed.bundle)
+    assert "--fail" in said
+    assert "s: the run ends 0.33" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("up --fail a@1s b@2s B", "up --fail a@1s --fail b@2s B"),
+        ("up B --restore a@1s b@2s --hang c@3s --json", None),
+        ("up --fail a --fps 3 B", "up --fail a --fps 3 B"),
+        ("up --fail a@1s dir/b@2s", "up --fail a@1s dir/b@2s"),
+        ("run --fail a@1s b@2s", "run --fail a@1s b@2s"),
+        ("", ""),
+    ],
+)
+def test_an_option_takes_the_faults_that_follow_it(words: str, expected: str | None) -> None:
+    if expected is None:
+        expected = "up B --restore a@1s --restore b@2s --hang c@3s --json"
+    assert " ".join(one_fault_an_option(words.split())) == expected
 
 
 def test_up_refuses_what_is_no_bundle(tmp_path: Path) -> None:
@@ -217,10 +260,10 @@ def test_answers_that_their_state_does_not_give_are_found(
     words = ("simulate", small_deployed.bundle, "--data", small_deployed.test)
     path = tmp_path / "answers.jsonl"
     done(main, *words, "--survival", "low", "--seed", "3", "--save-answers", path)
-    said = call(main, *words, "--answers", path, "--json")
+    said = call(main, *words, "--replay-answers", path, "--json")
     assert (said.json["agreement"], said.json["mixed_frames"]) == (1.0, 0)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[1].replace('"frame": 1,', '"frame": 0,'), *lines[1:]]) + "\n")
-    said = call(main, *words, "--answers", path)
+    said = call(main, *words, "--replay-answers", path)
     assert said.code == 1
     assert f"{len(lines)} recorded answers, of which {len(lines) - 1} are" in said.out
