@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from edge_runtime.arrays import TensorSpec
+from edge_runtime.arrays import Array, TensorSpec
 from edge_runtime.bundle.litert import LiteRTSection
 from edge_runtime.bundle.manifest import GOLDEN_FILE, MODEL_FILE, Quantization
 from edge_runtime.files import sha256
@@ -62,22 +62,12 @@ def write_artifact(
     folder.mkdir(parents=True)
     heard = ~trace.silent
     inputs = {name: x[heard] for name, x in trace.inputs.items()}
-    outputs = tuple(x[heard] for x in trace.outputs)
     content = content or convert(
         section, quantize, representative=spaced(inputs, REPRESENTATIVE), exit=exit
     )
     artifact = LiteRTSection(content, where=section.name)
-    got = artifact.with_exit(inputs) if exit else artifact(inputs)
-    both = [*got, *artifact(inputs)] if exit else got
-    expected = [*outputs, *outputs[:-1]] if exit else outputs
-    error = max(relative_error(g, o) for g, o in zip(both, expected, strict=True))
-    if quantize == "none" and error > FLOAT32_TOLERANCE:
-        raise ParityError(
-            f"the artifact of node {section.name!r} differs from its section by {error:.2g} "
-            f"(relative); float32 artifacts must agree to {FLOAT32_TOLERANCE:g}"
-        )
-    if not np.isfinite(error):
-        raise ParityError(f"the artifact of node {section.name!r} gives no finite output")
+    got, error = _compared(artifact, inputs, [x[heard] for x in trace.outputs], exit)
+    _check_error(section.name, error, quantize)
 
     (folder / MODEL_FILE).write_bytes(content)
     golden = {f"input/{name}": x[:GOLDEN] for name, x in inputs.items()}
@@ -88,11 +78,41 @@ def write_artifact(
     return Artifact(
         size=len(content),
         error=error,
-        files={
-            file.relative_to(folder).as_posix(): sha256(file.read_bytes())
-            for file in sorted(folder.rglob("*"))
-            if file.is_file()
-        },
+        files=_hashes(folder),
         inputs=artifact.inputs,
         outputs=tuple(TensorSpec(tuple(x.shape[1:]), x.dtype.name) for x in got),
     )
+
+
+def _compared(
+    artifact: LiteRTSection, inputs: Mapping[str, Array], outputs: Sequence[Array], exit: bool
+) -> tuple[Sequence[Array], float]:
+    """What an artifact computes, and its relative error; with an exit, over both signatures."""
+    if not exit:
+        got = artifact(inputs)
+        return got, _largest_error(got, outputs)
+    got = artifact.with_exit(inputs)
+    return got, _largest_error([*got, *artifact(inputs)], [*outputs, *outputs[:-1]])
+
+
+def _largest_error(got: Sequence[Array], expected: Sequence[Array]) -> float:
+    return max(relative_error(g, e) for g, e in zip(got, expected, strict=True))
+
+
+def _check_error(node: str, error: float, quantize: Quantization) -> None:
+    if quantize == "none" and error > FLOAT32_TOLERANCE:
+        raise ParityError(
+            f"the artifact of node {node!r} differs from its section by {error:.2g} "
+            f"(relative); float32 artifacts must agree to {FLOAT32_TOLERANCE:g}"
+        )
+    if not np.isfinite(error):
+        raise ParityError(f"the artifact of node {node!r} gives no finite output")
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path there."""
+    return {
+        file.relative_to(folder).as_posix(): sha256(file.read_bytes())
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }

@@ -40,24 +40,29 @@ def split(model: keras.Model, topology: Topology) -> dict[str, keras.Model]:
                 f"with {', '.join(section.output)}; receivers know tensors by their place"
             )
         senders = [link.source for link in topology.incoming(node)]
-        sent = {n: spec for sender in senders for n, spec in sends[sender].items()}
-        got = {x.name: _spec(x) for x in section.inputs if x.name != PRESENT}
-        if set(got) != set(sent):
-            raise InputError(
-                f"sub-model {node!r}: expected inputs named after its senders "
-                f"({', '.join(sent)}), got {', '.join(x.name for x in section.inputs)}"
-            )
-        for name, spec in got.items():
-            if sent[name] != spec:
-                raise InputError(
-                    f"sub-model {node!r}: its input {name!r} is {spec.dtype} {list(spec.shape)}, "
-                    f"but {sent[name].dtype} {list(sent[name].shape)} is sent; make the two agree"
-                )
+        _check_inputs(section, {n: spec for sender in senders for n, spec in sends[sender].items()})
         if node in topology.exits:
             _check_exit(section, model.outputs[0])
         sections[node] = section
         sends[node] = messages(topology, node, tuple(_spec(x) for x in section.outputs))
     return sections
+
+
+def _check_inputs(section: keras.Model, sent: Mapping[str, TensorSpec]) -> None:
+    """A section takes what its senders send, by their names, and nothing else."""
+    got = {x.name: _spec(x) for x in section.inputs if x.name != PRESENT}
+    if set(got) != set(sent):
+        raise InputError(
+            f"sub-model {section.name!r}: expected inputs named after its senders "
+            f"({', '.join(sent)}), got {', '.join(x.name for x in section.inputs)}"
+        )
+    for name, spec in got.items():
+        if sent[name] != spec:
+            raise InputError(
+                f"sub-model {section.name!r}: its input {name!r} is {spec.dtype} "
+                f"{list(spec.shape)}, but {sent[name].dtype} {list(sent[name].shape)} is sent; "
+                "make the two agree"
+            )
 
 
 def _check_exit(section: keras.Model, answer: Any) -> None:
