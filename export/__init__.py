@@ -4,8 +4,9 @@ Takes any Keras model whose nested sub-models are named after the nodes of a top
 their merges.
 """
 
-from .bundle import ExportReport, export_bundle
+from .bundle import export_bundle
 from .compression import Budget, Compression
 from .parity import ParityError
+from .report import ExportReport
 
 __all__ = ["Budget", "Compression", "ExportReport", "ParityError", "export_bundle"]

@@ -1,9 +1,13 @@
-"""Writes the exported folder: one sub-folder per node, and what describes the whole."""
+"""A trained model into a bundle: planned, prepared, written.
+
+`plan_export` checks all that can be checked before work; `prepare` makes sections smaller where
+that is asked for, and calibrates; `write_bundle` converts, compares with the model, and describes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,104 +16,115 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.arrays import Array
-from edge_runtime.bundle.manifest import (
-    BUNDLE_FILE,
-    MODEL_FILE,
-    NODE_FILE,
-    BundleManifest,
-    IncomingLink,
-    NodeManifest,
-    Quantization,
-    ReliabilityTable,
-    encode,
-    fingerprint,
-)
+from edge_runtime.bundle.manifest import BUNDLE_FILE, Quantization
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.cache import Runner
 from edge_runtime.evaluation.reliability import Reliability, evaluate
-from edge_runtime.failures.configurations import Configurations, enumerate_configurations
+from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.failures.distribution import Mask
 from edge_runtime.failures.sampling import find_configurations
-from edge_runtime.files import new_folder, sha256
+from edge_runtime.files import new_folder
 from edge_runtime.topology import Survival, Topology
 
 from .artifact import TOLERANCES, Artifact, write_artifact
 from .calibration import failure_masks, inputs_of, spaced
-from .compress import compress_model
-from .compression import Budget, Compression, planned
+from .compress import Compressed, compress_model
+from .compression import Attempts, Budget, Compression, planned
+from .manifests import Manifests, reliability_tables
 from .parity import FLOAT32_TOLERANCE, BundleParity, ParityError, Reference, check_chain, whole
-from .split import KerasRunner
+from .report import ExportReport
+from .split import KerasRunner, NodeTrace
 
 #: Samples that meet every configuration when the bundle is compared with the model.
 COMPARED = 16
 
-#: Share of a deployment's deadline by which the output node computes; the rest is for computing
-#: and for handing the answer over.
-BUDGET = 0.9
+#: Configurations under which it is compared at most; where there are more, so many are drawn.
+CONFIGURATIONS = 1 << 12
 
-#: A reliability table with more states than this would be megabytes on the answering device.
-MOST_STATES = 1 << 13
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class ExportReport:
-    """What an export wrote and how it compares with the model.
+class TrainedModel:
+    """A trained model, and what its answers mean.
 
-    `bytes`: size of each node's artifact; `node_errors`: relative error of each artifact's outputs;
-    `parity`: the whole bundle under every configuration; `accuracy_change`: expected accuracy of
-    the artifacts minus that of the model, by survivability, where labelled data were given;
-    `states`: of the reliability table, 0 where it has none; `compression`: what was done to each
-    node, where anything was chosen by node.
+    `reference`: what it answers under failures, where it can be asked.
     """
 
-    path: Path
-    quantization: Quantization | Literal["mixed"]
-    bytes: dict[str, int]
-    node_errors: dict[str, float]
-    parity: BundleParity
-    accuracy_change: dict[str, float] = field(default_factory=dict)
-    states: int = 0
-    compression: dict[str, str] = field(default_factory=dict)
+    model: keras.Model
+    topology: Topology
+    class_names: tuple[str, ...]
+    prior: tuple[float, ...]
+    reference: Reference | None
 
-    def __str__(self) -> str:
-        lines = [f"{self.path}: {len(self.bytes)} artifacts, quantization {self.quantization}"]
-        lines += [
-            f"  {node:<12} {size:>9,} bytes   relative error {self.node_errors[node]:.1e}"
-            + (f"   {self.compression[node]}" if self.compression else "")
-            for node, size in self.bytes.items()
-        ]
-        lines.append(
-            f"  {'in all':<12} {sum(self.bytes.values()):>9,} bytes   over "
-            f"{self.parity.configurations} configurations at most {self.parity.max_error:.1e}"
+    @classmethod
+    def of(
+        cls,
+        model: keras.Model,
+        topology: Topology | None = None,
+        class_names: Sequence[str] | None = None,
+        prior: Sequence[float] | None = None,
+        reference: Reference | None = None,
+    ) -> TrainedModel:
+        """What is not given is taken from the model; `InputError` where it does not carry it."""
+        known = topology or _carried(model, "topology")
+        names = _carried(model, "class_names") if class_names is None else class_names
+        shares = _carried(model, "prior") if prior is None else prior
+        return cls(
+            model,
+            known,
+            tuple(str(name) for name in names),
+            tuple(float(p) for p in shares),
+            reference or getattr(model, "simulate", None),
         )
-        for name, agreement in self.parity.label_agreement.items():
-            change = self.accuracy_change.get(name)
-            lines.append(
-                f"  against Keras at {name}: {100 * agreement:.2f} % of answers the same class"
-                + ("" if change is None else f", accuracy {100 * change:+.2f} points")
-            )
-        lines.append(
-            f"  a reliability table of {self.states} states tells what each answer is worth"
-            if self.states
-            else "  no reliability table: that takes held-out data with labels, validation="
-        )
-        return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `ddnn export --json` prints them."""
-        return {
-            "bundle": str(self.path),
-            "quantization": self.quantization,
-            "bytes": self.bytes,
-            "node_errors": self.node_errors,
-            "configurations": self.parity.configurations,
-            "max_error": self.parity.max_error,
-            "label_agreement": self.parity.label_agreement,
-            "accuracy_change": self.accuracy_change,
-            "states": self.states,
-            "compression": self.compression,
-        }
+    @property
+    def survivabilities(self) -> dict[str, Survival]:
+        """The topology's presets, or its own values where it has none."""
+        return {name: name for name in self.topology.survivabilities} or {"own": None}
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What an export is to do, all of it checked.
+
+    `inputs`: calibration data, by sensor; `sections`: those of the trained model; `labelled`: what
+    accuracy is measured on, or None; `held_out`: whether that is held-out data; `accuracy`:
+    expected accuracy of the trained model on it, by survivability; `is_by_node`: whether anything
+    was chosen by node.
+    """
+
+    trained: TrainedModel
+    inputs: dict[str, Array]
+    attempts: Attempts
+    saved_models: frozenset[str]
+    sections: KerasRunner
+    labelled: Any
+    held_out: bool
+    accuracy: dict[str, float]
+    is_by_node: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Sections that are ready to be converted.
+
+    `reference`: what the bundle must answer; `traces`: what each node meets in calibration, under
+    failures; `choice`: what is done to each node; `contents`: artifacts that are made already.
+    """
+
+    sections: KerasRunner
+    reference: Reference
+    traces: Mapping[str, NodeTrace]
+    choice: Mapping[str, Compression]
+    contents: Mapping[str, bytes]
+
+    @property
+    def quantization(self) -> Quantization | Literal["mixed"]:
+        """That of all nodes."""
+        kinds = {one.quantize for one in self.choice.values()}
+        return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 def export_bundle(
@@ -127,7 +142,7 @@ def export_bundle(
     prior: Sequence[float] | None = None,
     reference: Reference | None = None,
     seed: int = 0,
-    progress: Callable[[str], None] = lambda node: None,
+    progress: Progress = lambda node: None,
 ) -> ExportReport:
     """Cut a trained model into a bundle, check every artifact against it, and write the folder.
 
@@ -158,170 +173,57 @@ def export_bundle(
         ParityError: where an artifact, or the chain of them, does not compute what the model does;
             of sections that learnt, what the model with their new weights does.
     """
-    topology = topology or _carried(model, "topology")
-    names = _carried(model, "class_names") if class_names is None else class_names
-    class_names = tuple(str(name) for name in names)
-    prior = tuple(float(p) for p in (_carried(model, "prior") if prior is None else prior))
-    reference = reference or getattr(model, "simulate", None)
+    trained = TrainedModel.of(model, topology, class_names, prior, reference)
+    plan = plan_export(
+        trained,
+        calibration,
+        validation,
+        quantize=quantize,
+        compression=compression,
+        budget=budget,
+        saved_models=saved_models,
+    )
+    prepared = prepare(plan, seed=seed, progress=progress)
+    return write_bundle(plan, prepared, Path(path), progress)
+
+
+# -- plan ------------------------------------------------------------------------------------------
+
+
+def plan_export(
+    trained: TrainedModel,
+    calibration: Any,
+    validation: Any,
+    *,
+    quantize: Quantization,
+    compression: Compression | Mapping[str, Compression] | None,
+    budget: Budget | None,
+    saved_models: Sequence[str],
+) -> ExportPlan:
+    """Check a model, data and options; see `export_bundle`.
+
+    The trained model's accuracy is measured here, so that data that do not fit are refused before
+    the work is done.
+    """
+    topology = trained.topology
     inputs = inputs_of(calibration, topology)
     _check_options(quantize, saved_models, topology)
-    rungs, limits = planned(topology, Compression(quantize=quantize), compression, budget)
-
-    runner = KerasRunner(model, topology)
-    _check_classes(runner, class_names, prior)
-    check_chain(model, runner, spaced(inputs, COMPARED))
-    survivabilities = _survivabilities(topology)
-    labelled = _labelled(calibration, validation, topology, survivabilities)
-
-    def measured(either: Runner) -> Reliability:
-        return evaluate(
-            topology,
-            either,
-            inputs_of(labelled, topology),
-            labelled.labels,
-            class_names=class_names,
-            prior=prior,
-            survivabilities=survivabilities,
-        )
-
-    # Before the work, so that data that do not fit are refused before it is done.
-    trained = None if labelled is None else measured(runner)
-    samples = len(next(iter(inputs.values())))
-    masks = failure_masks(topology, survivabilities, samples, np.random.default_rng(seed))
-    choice = {node: steps[0] for node, steps in rungs.items()}
-    made: dict[str, bytes] = {}
-    if limits or any(one.learns or one.coarse for one in choice.values()):
-        small = compress_model(
-            model,
-            topology,
-            inputs,
-            masks,
-            rungs,
-            budgets=limits,
-            stored=budget.stored if budget else "raw",
-            seed=seed,
-            progress=progress,
-        )
-        model, choice, made = small.model, small.choice, small.artifacts
-        runner = KerasRunner(model, topology)
-        if any(one.learns for one in choice.values()):  # what the caller gave knows old weights
-            reference = getattr(model, "simulate", None)
-    traces = runner.trace(inputs, masks)
-    kinds = {one.quantize for one in choice.values()}
-    quantization = kinds.pop() if len(kinds) == 1 else "mixed"
-
-    with new_folder(path, replaces=BUNDLE_FILE) as folder:
-        written: dict[str, Artifact] = {}
-        for node in topology.order:
-            progress(node)
-            written[node] = write_artifact(
-                folder / "nodes" / node,
-                runner.sections[node],
-                traces[node],
-                choice[node].quantize,
-                saved=node in saved_models,
-                exit=node in topology.exits,
-                content=made.get(node),
-            )
-        by_node = {node: one.quantize for node, one in choice.items()}
-        describe = _Describer(folder, topology, class_names, prior, quantization, by_node, written)
-        describe({})
-        bundle = Bundle(folder)
-        parity = whole(
-            topology,
-            bundle,
-            reference or _chained(runner),
-            spaced(inputs, COMPARED),
-            _comparable(topology, survivabilities),
-        )
-        if quantization == "none" and parity.max_error > FLOAT32_TOLERANCE:
-            raise ParityError(
-                f"the bundle differs from the model by {parity.max_error:.2g} (relative) in some "
-                f"failure configuration; float32 artifacts must agree to {FLOAT32_TOLERANCE:g}"
-            )
-        change: dict[str, float] = {}
-        table: ReliabilityTable | None = None
-        if trained is not None:
-            deployed = measured(bundle)
-            expected = {s: deployed.expected_accuracy(s) for s in survivabilities}
-            change = {s: value - trained.expected_accuracy(s) for s, value in expected.items()}
-            if labelled is validation:
-                tables = _tables(deployed)
-                table = tables[topology.output]
-                describe(tables, deployed.priority() if topology.exits else None)
-    return ExportReport(
-        path=Path(path),
-        quantization=quantization,
-        bytes={node: artifact.size for node, artifact in written.items()},
-        node_errors={node: artifact.error for node, artifact in written.items()},
-        parity=parity,
-        accuracy_change=change,
-        states=len(table.states) if table else 0,
-        compression={node: str(one) for node, one in choice.items() if compression or budget},
+    attempts = planned(topology, Compression(quantize=quantize), compression, budget)
+    sections = KerasRunner(trained.model, topology)
+    _check_classes(sections, trained)
+    check_chain(trained.model, sections, spaced(inputs, COMPARED))
+    labelled = _labelled(calibration, validation, trained)
+    return ExportPlan(
+        trained=trained,
+        inputs=inputs,
+        attempts=attempts,
+        saved_models=frozenset(saved_models),
+        sections=sections,
+        labelled=labelled,
+        held_out=validation is not None,
+        accuracy={} if labelled is None else _expected(_measured(trained, labelled, sections)),
+        is_by_node=bool(compression or budget),
     )
-
-
-@dataclass(frozen=True)
-class _Describer:
-    """Writes the manifests; again once the reliability tables, by node that answers, are known."""
-
-    folder: Path
-    topology: Topology
-    class_names: tuple[str, ...]
-    prior: tuple[float, ...]
-    quantization: Quantization | Literal["mixed"]
-    by_node: Mapping[str, Quantization]
-    artifacts: Mapping[str, Artifact]
-
-    def __call__(
-        self, tables: Mapping[str, ReliabilityTable], priority: tuple[str, ...] | None = None
-    ) -> None:
-        bits = self.topology.bits
-        models = [artifact.files[MODEL_FILE] for artifact in self.artifacts.values()]
-        own = fingerprint(self.topology, self.class_names, models)
-        output = self.topology.output
-        hashes = {}
-        for node, artifact in self.artifacts.items():
-            answers = node in self.topology.answering
-            manifest = NodeManifest(
-                node=node,
-                tier=self.topology.node(node).tier,
-                fingerprint=own,
-                quantization=self.by_node[node],
-                incoming=tuple(
-                    IncomingLink(
-                        source=link.source,
-                        bit=bits[link.name],
-                        sensor=link.source in self.topology.sensor_names,
-                    )
-                    for link in self.topology.incoming(node)
-                ),
-                outgoing=tuple(link.target for link in self.topology.outgoing(node)),
-                inputs=artifact.inputs,
-                outputs=artifact.outputs,
-                files=artifact.files,
-                tolerance=TOLERANCES[self.by_node[node]],
-                budget=BUDGET * self.topology.depths[node] / self.topology.depths[output],
-                exit=node in self.topology.exits,
-                links=tuple(bits) if answers else None,
-                class_names=self.class_names if answers else None,
-                prior=self.prior if answers else None,
-                reliability=tables.get(node),
-            )
-            data = encode(manifest)
-            (self.folder / "nodes" / node / NODE_FILE).write_bytes(data)
-            hashes[node] = sha256(data)
-        manifest_of_all = BundleManifest(
-            fingerprint=own,
-            topology=self.topology,
-            class_names=self.class_names,
-            prior=self.prior,
-            quantization=self.quantization,
-            reliability=tables.get(output),
-            priority=priority,
-            nodes=hashes,
-        )
-        (self.folder / BUNDLE_FILE).write_bytes(encode(manifest_of_all))
 
 
 def _carried(model: keras.Model, name: str) -> Any:
@@ -345,43 +247,18 @@ def _check_options(quantize: str, saved_models: Sequence[str], topology: Topolog
         )
 
 
-def _check_classes(runner: KerasRunner, class_names: Sequence[str], prior: Sequence[float]) -> None:
-    output = runner.topology.output
-    shape = tuple(runner.sections[output].outputs[0].shape)
-    if not shape == (None, len(class_names)) == (None, len(prior)):
+def _check_classes(sections: KerasRunner, trained: TrainedModel) -> None:
+    output = trained.topology.output
+    names, priors = len(trained.class_names), len(trained.prior)
+    shape = tuple(sections.sections[output].outputs[0].shape)
+    if not shape == (None, names) == (None, priors):
         raise InputError(
             f"expected one class name and one prior for each output of {output!r}, which has "
-            f"shape {shape}; got {len(class_names)} class names and {len(prior)} priors"
+            f"shape {shape}; got {names} class names and {priors} priors"
         )
 
 
-def _tables(found: Reliability) -> dict[str, ReliabilityTable]:
-    """What the answers of each node that can answer are worth, from an evaluation of the output."""
-    topology = found.topology
-    also = _one_more_failure(topology, found.configurations)
-    tables = {}
-    for node in topology.answering:
-        if node == topology.output:
-            expected = {s: found.expected_accuracy(s) for s in found.survivabilities}
-        else:
-            worth = {s: found.exit_accuracy(node, s) for s in found.survivabilities}
-            expected = {s: value for s, value in worth.items() if value is not None}
-        tables[node] = ReliabilityTable(
-            samples=int(found.counts.sum()),
-            states={f"{state:x}": value for state, value in found.states(also, node).items()},
-            expected=expected,
-        )
-    return tables
-
-
-def _survivabilities(topology: Topology) -> dict[str, Survival]:
-    """The topology's presets, or its own values where it has none."""
-    return {name: name for name in topology.survivabilities} or {"own": None}
-
-
-def _labelled(
-    calibration: Any, validation: Any, topology: Topology, survivabilities: Mapping[str, Survival]
-) -> Any:
+def _labelled(calibration: Any, validation: Any, trained: TrainedModel) -> Any:
     """What accuracy is measured on: held-out data, else calibration data with labels, else None.
 
     Where there are too many configurations to enumerate, held-out data meet sampled ones; a change
@@ -390,30 +267,71 @@ def _labelled(
     if validation is not None or getattr(calibration, "labels", None) is None:
         return validation
     try:
-        enumerate_configurations(topology, survivabilities)
+        enumerate_configurations(trained.topology, trained.survivabilities)
     except InputError:
         return None
     return calibration
 
 
-def _comparable(topology: Topology, survivabilities: Mapping[str, Survival]) -> Configurations:
-    """Every configuration, or where there are too many, some thousand drawn ones."""
-    return find_configurations(topology, survivabilities, limit=1 << 12)
+def _measured(trained: TrainedModel, labelled: Any, runner: Runner) -> Reliability:
+    """How accurately a model's sections or artifacts answer."""
+    return evaluate(
+        trained.topology,
+        runner,
+        inputs_of(labelled, trained.topology),
+        labelled.labels,
+        class_names=trained.class_names,
+        prior=trained.prior,
+        survivabilities=trained.survivabilities,
+    )
 
 
-def _one_more_failure(topology: Topology, configurations: Configurations) -> Mask:
-    """Each configuration with one more element failed, which need not be one that usually fails.
+def _expected(found: Reliability) -> dict[str, float]:
+    """Expected accuracy by survivability."""
+    return {s: found.expected_accuracy(s) for s in found.survivabilities}
 
-    So the table knows what an answer is worth when, in the field, a camera dies or a link goes.
-    None where that would make too many states.
+
+# -- prepare ---------------------------------------------------------------------------------------
+
+
+def prepare(plan: ExportPlan, *, seed: int, progress: Progress) -> Prepared:
+    """Make sections smaller where that is asked for, and run them under failures.
+
+    Raises `InputError` for a budget that cannot be met, or a layer that cannot learn.
     """
-    masks = configurations.masks
-    others = [i for i in range(len(topology.elements)) if i not in configurations.fallible]
-    if len(masks) * len(others) > MOST_STATES:
-        return masks[:0]
-    worse = np.repeat(masks, len(others), axis=0)
-    worse[np.arange(len(worse)), np.tile(others, len(masks))] = False
-    return worse
+    trained, topology = plan.trained, plan.trained.topology
+    samples = len(next(iter(plan.inputs.values())))
+    rng = np.random.default_rng(seed)
+    masks = failure_masks(topology, trained.survivabilities, samples, rng)
+    small = _compressed(plan, masks, seed, progress)
+    unchanged = small.model is trained.model
+    sections = plan.sections if unchanged else KerasRunner(small.model, topology)
+    # A reference that the caller gave knows the old weights.
+    learnt = any(one.learns for one in small.choice.values())
+    reference = getattr(small.model, "simulate", None) if learnt else trained.reference
+    return Prepared(
+        sections=sections,
+        reference=reference or _chained(sections),
+        traces=sections.trace(plan.inputs, masks),
+        choice=small.choice,
+        contents=small.artifacts,
+    )
+
+
+def _compressed(plan: ExportPlan, masks: Mask, seed: int, progress: Progress) -> Compressed:
+    """A smaller copy of the model; the model itself where conversion alone does all."""
+    trained, attempts = plan.trained, plan.attempts
+    if not attempts.limits and not any(c.learns or c.coarse for c in attempts.first.values()):
+        return Compressed(trained.model, attempts.first, {})
+    return compress_model(
+        trained.model,
+        trained.topology,
+        plan.inputs,
+        masks,
+        attempts,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def _chained(runner: KerasRunner) -> Reference:
@@ -423,3 +341,99 @@ def _chained(runner: KerasRunner) -> Reference:
         return runner.trace(inputs, masks)[runner.topology.output].outputs[0]
 
     return reference
+
+
+# -- write -----------------------------------------------------------------------------------------
+
+
+def write_bundle(
+    plan: ExportPlan, prepared: Prepared, path: Path, progress: Progress
+) -> ExportReport:
+    """Convert the sections, compare them with the model, and write the folder.
+
+    It appears when all is checked. Raises `ParityError` where artifacts compute something else.
+    """
+    with new_folder(path, replaces=BUNDLE_FILE) as folder:
+        artifacts = _write_artifacts(plan, prepared, folder, progress)
+        manifests = Manifests(
+            folder,
+            plan.trained.topology,
+            plan.trained.class_names,
+            plan.trained.prior,
+            prepared.quantization,
+            {node: one.quantize for node, one in prepared.choice.items()},
+            artifacts,
+        )
+        manifests.write({})
+        bundle = Bundle(folder)
+        parity = _compared(plan, prepared, bundle)
+        worth = _worth(plan, bundle, manifests)
+    return ExportReport(
+        path=path,
+        quantization=prepared.quantization,
+        bytes={node: artifact.size for node, artifact in artifacts.items()},
+        node_errors={node: artifact.error for node, artifact in artifacts.items()},
+        parity=parity,
+        accuracy_change=worth.change,
+        states=worth.states,
+        compression={node: str(one) for node, one in prepared.choice.items() if plan.is_by_node},
+    )
+
+
+def _write_artifacts(
+    plan: ExportPlan, prepared: Prepared, folder: Path, progress: Progress
+) -> dict[str, Artifact]:
+    topology = plan.trained.topology
+    written: dict[str, Artifact] = {}
+    for node in topology.order:
+        progress(node)
+        written[node] = write_artifact(
+            folder / "nodes" / node,
+            prepared.sections.sections[node],
+            prepared.traces[node],
+            prepared.choice[node].quantize,
+            saved=node in plan.saved_models,
+            exit=node in topology.exits,
+            content=prepared.contents.get(node),
+        )
+    return written
+
+
+def _compared(plan: ExportPlan, prepared: Prepared, bundle: Bundle) -> BundleParity:
+    """The bundle against the model, under every configuration, or some thousand drawn ones."""
+    topology = plan.trained.topology
+    parity = whole(
+        topology,
+        bundle,
+        prepared.reference,
+        spaced(plan.inputs, COMPARED),
+        find_configurations(topology, plan.trained.survivabilities, limit=CONFIGURATIONS),
+    )
+    if prepared.quantization == "none" and parity.max_error > FLOAT32_TOLERANCE:
+        raise ParityError(
+            f"the bundle differs from the model by {parity.max_error:.2g} (relative) in some "
+            f"failure configuration; float32 artifacts must agree to {FLOAT32_TOLERANCE:g}"
+        )
+    return parity
+
+
+@dataclass(frozen=True)
+class _Worth:
+    """Change of accuracy by survivability, and states of the output node's reliability table."""
+
+    change: dict[str, float]
+    states: int
+
+
+def _worth(plan: ExportPlan, bundle: Bundle, manifests: Manifests) -> _Worth:
+    """What the answers are worth; of held-out data the bundle says it itself."""
+    if plan.labelled is None:
+        return _Worth({}, 0)
+    deployed = _measured(plan.trained, plan.labelled, bundle)
+    change = {s: value - plan.accuracy[s] for s, value in _expected(deployed).items()}
+    if not plan.held_out:
+        return _Worth(change, 0)
+    tables = reliability_tables(deployed)
+    topology = plan.trained.topology
+    manifests.write(tables, deployed.priority() if topology.exits else None)
+    return _Worth(change, len(tables[topology.output].states))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from .artifact import REPRESENTATIVE
 from .bridge import QUANTIZED, foreign, legacy, twin
 from .calibration import spaced
 from .coarse import coarsened
-from .compression import Compression, Stored
+from .compression import Attempts, Compression, Stored
 from .litert import convert, convert_saved
 from .packing import stored_bytes
 from .split import KerasRunner
@@ -63,10 +63,8 @@ def compress_model(
     topology: Topology,
     inputs: Mapping[str, Array],
     masks: NDArray[np.bool_],
-    rungs: Mapping[str, Sequence[Compression]],
+    attempts: Attempts,
     *,
-    budgets: Mapping[str, int] | None = None,
-    stored: Stored = "raw",
     seed: int = 0,
     progress: Callable[[str], None] = lambda node: None,
 ) -> Compressed:
@@ -80,9 +78,7 @@ def compress_model(
         topology: of the deployment.
         inputs: by sensor, samples first.
         masks: which elements work, bool (samples, elements), see `calibration.failure_masks`.
-        rungs: what to try on each node, the mildest first.
-        budgets: most bytes of each node's artifact; of nodes without one, the first rung is taken.
-        stored: in which form the bytes count.
+        attempts: what to try on each node, and how large it may become.
         seed: of the order of samples.
         progress: called with each node's name before its section is made smaller.
 
@@ -99,25 +95,26 @@ def compress_model(
     for node in topology.order:
         progress(node)
         heard = ~wanted[node].silent
-        attempts = _Attempts(
+        section = _CompressedSection(
             runner.sections[node],
             {name: x[heard] for name, x in received[node].inputs.items()},
             [x[heard] for x in wanted[node].outputs],
             seed=seed,
             exit=node in topology.exits,
-            stored=stored,
+            stored=attempts.stored,
         )
-        if budgets and node in budgets:
-            choice[node] = mildest(node, budgets[node], rungs[node], attempts.size, stored)
+        rungs, limit = attempts.rungs[node], attempts.limits.get(node)
+        if limit is None:
+            choice[node] = rungs[0]
         else:
-            choice[node] = rungs[node][0]
-        artifacts[node] = attempts.take(choice[node])
+            choice[node] = mildest(node, limit, rungs, section.size, attempts.stored)
+        artifacts[node] = section.take(choice[node])
         if choice[node].learns:
             received = runner.trace(inputs, masks)
     return Compressed(copy, choice, artifacts)
 
 
-class _Attempts:
+class _CompressedSection:
     """One section as each of several compressions leaves it, each made once."""
 
     def __init__(
@@ -209,62 +206,102 @@ def compress_section(
     """
     if not compression.learns:
         return None
-    found = twin(section, spaced(inputs, PROBE))
-    old, tfmot = legacy()
-    given = [inputs[x.name] for x in section.inputs]
-    model = found.model
+    copy = twin(section, spaced(inputs, PROBE))
+    _hold_statistics(copy.model)
+    kernels = _large_kernels(copy.model)
+    learn = _Lesson([inputs[x.name] for x in section.inputs], targets, compression, seed)
+    with quiet(), warnings.catch_warnings(action="ignore"):
+        sparse = _pruned(copy.model, kernels, compression, learn)
+        clustered = _clustered(sparse, kernels, compression, learn)
+        if not compression.qat:
+            copy.read_back(clustered)
+            return None
+        rounded = _rounded(section, clustered, copy.ours, compression, learn)
+        copy.read_back(rounded)
+        return _learnt(section, rounded, exit)
+
+
+def _hold_statistics(model: Any) -> None:
+    """Keep those of batch norm, which would follow the batches of fine-tuning."""
+    old, _ = legacy()
     for layer in model.layers:
         if isinstance(layer, old.layers.BatchNormalization):
-            layer.trainable = False  # or its statistics would follow the batches of fine-tuning
-    kernels = [
+            layer.trainable = False
+
+
+def _large_kernels(model: Any) -> frozenset[str]:
+    """The layers whose kernels are worth pruning and clustering, by name."""
+    return frozenset(
         layer.name
         for layer in model.layers
         if type(layer).__name__ in KINDS and np.prod(layer.kernel.shape) >= LEAST_KERNEL
-    ]
+    )
 
-    def wrapped(wrap: Callable[[Any], Any]) -> Any:
-        return old.models.clone_model(
-            model, clone_function=lambda x: wrap(x) if x.name in kernels else x
+
+def _wrapped(model: Any, layers: Collection[str], wrap: Callable[[Any], Any]) -> Any:
+    """A copy of a model of tf_keras with some of its layers wrapped."""
+    old, _ = legacy()
+    return old.models.clone_model(
+        model, clone_function=lambda layer: wrap(layer) if layer.name in layers else layer
+    )
+
+
+def _pruned(model: Any, kernels: Collection[str], compression: Compression, learn: _Lesson) -> Any:
+    """The model with sparse kernels; itself where none is to be sparse."""
+    if not (compression.sparsity and kernels):
+        return model
+    _, tfmot = legacy()
+    half = max(1, compression.steps // 2)
+    schedule = tfmot.sparsity.keras.PolynomialDecay(
+        0.0, compression.sparsity, 0, half, frequency=max(1, half // RAISES)
+    )
+
+    def wrap(layer: Any) -> Any:
+        return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
+
+    sparse = _wrapped(model, kernels, wrap)
+    learn(sparse, [tfmot.sparsity.keras.UpdatePruningStep()])
+    return tfmot.sparsity.keras.strip_pruning(sparse)
+
+
+def _clustered(
+    model: Any, kernels: Collection[str], compression: Compression, learn: _Lesson
+) -> Any:
+    """The model with few distinct weights a kernel; itself where there may be any number."""
+    if not (compression.clusters and kernels):
+        return model
+    _, tfmot = legacy()
+    from tensorflow_model_optimization.python.core.clustering.keras.experimental import cluster
+
+    start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
+
+    def wrap(layer: Any) -> Any:
+        return cluster.cluster_weights(
+            layer,
+            number_of_clusters=compression.clusters,
+            cluster_centroids_init=start,
+            preserve_sparsity=compression.sparsity > 0,
         )
 
-    learn = _Lesson(old, given, targets, compression, seed)
-    with quiet(), warnings.catch_warnings(action="ignore"):
-        if compression.sparsity and kernels:
-            half = max(1, compression.steps // 2)
-            schedule = tfmot.sparsity.keras.PolynomialDecay(
-                0.0, compression.sparsity, 0, half, frequency=max(1, half // RAISES)
-            )
-            sparse = wrapped(
-                lambda x: tfmot.sparsity.keras.prune_low_magnitude(x, pruning_schedule=schedule)
-            )
-            learn(sparse, [tfmot.sparsity.keras.UpdatePruningStep()])
-            model = tfmot.sparsity.keras.strip_pruning(sparse)
-        if compression.clusters and kernels:
-            from tensorflow_model_optimization.python.core.clustering.keras.experimental import (
-                cluster,
-            )
+    clustered = _wrapped(model, kernels, wrap)
+    learn(clustered, [])
+    return tfmot.clustering.keras.strip_clustering(clustered)
 
-            clustered = wrapped(
-                lambda x: cluster.cluster_weights(
-                    x,
-                    number_of_clusters=compression.clusters,
-                    cluster_centroids_init=(
-                        tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
-                    ),
-                    preserve_sparsity=compression.sparsity > 0,
-                )
-            )
-            learn(clustered, [])
-            model = tfmot.clustering.keras.strip_clustering(clustered)
-        if not compression.qat:
-            found.read_back(model)
-            return None
-        rounding = _rounding(section, model, found.ours, compression)
-        learn(rounding, [])
-        if compression.clusters:
-            rounding = tfmot.experimental.combine.strip_clustering_cqat(rounding)
-        found.read_back(rounding)
-        return _learnt(section, rounding, exit)
+
+def _rounded(
+    section: keras.Model,
+    model: Any,
+    ours: Mapping[str, Any],
+    compression: Compression,
+    learn: _Lesson,
+) -> Any:
+    """The model with the weights and ranges that it learnt while all was rounded to int8."""
+    rounding = _rounding(section, model, ours, compression)
+    learn(rounding, [])
+    if not compression.clusters:
+        return rounding
+    _, tfmot = legacy()
+    return tfmot.experimental.combine.strip_clustering_cqat(rounding)
 
 
 def _rounding(
@@ -334,13 +371,12 @@ class _Lesson:
 
     def __init__(
         self,
-        old: Any,
         given: Sequence[Array],
         targets: Sequence[Array],
         compression: Compression,
         seed: int,
     ) -> None:
-        self._old = old
+        self._old, _ = legacy()
         self._steps = compression.steps
         self._rate = compression.learning_rate
         rows = tf.data.Dataset.from_tensor_slices((tuple(given), tuple(targets)))

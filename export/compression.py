@@ -165,13 +165,31 @@ def by_node(choices: Mapping[str, T], topology: Topology) -> dict[str, T]:
     return found
 
 
+@dataclass(frozen=True)
+class Attempts:
+    """What is to be tried on the nodes of a topology.
+
+    `rungs`: of each node, the mildest first; `limits`: most bytes of nodes with a budget, the
+    others get their first rung; `stored`: in which form the bytes count.
+    """
+
+    rungs: Mapping[str, tuple[Compression, ...]]
+    limits: Mapping[str, int]
+    stored: Stored = "raw"
+
+    @property
+    def first(self) -> dict[str, Compression]:
+        """The mildest of each node."""
+        return {node: rungs[0] for node, rungs in self.rungs.items()}
+
+
 def planned(
     topology: Topology,
     otherwise: Compression,
     compression: Compression | Mapping[str, Compression] | None,
     budget: Budget | None,
-) -> tuple[dict[str, tuple[Compression, ...]], dict[str, int]]:
-    """What to try on each node, the mildest first, and the most bytes of nodes with a budget.
+) -> Attempts:
+    """What to try on each node: what was chosen for it, or the ladder where it has a budget.
 
     `otherwise`: done to nodes for which nothing is said. Raises `InputError` for a pattern that
     names nothing, or a node that has both a compression and a budget.
@@ -189,7 +207,7 @@ def planned(
     rungs: dict[str, tuple[Compression, ...]] = {}
     rungs |= {node: (chosen.get(node, otherwise),) for node in topology.order}
     rungs |= {node: ladder(budget.stored) for node in limits if budget}
-    return rungs, limits
+    return Attempts(rungs, limits, budget.stored if budget else "raw")
 
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "kib": 2**10, "mb": 10**6, "mib": 2**20}

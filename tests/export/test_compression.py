@@ -70,11 +70,12 @@ def test_nodes_are_named_by_pattern_by_tier_and_by_name_and_the_last_one_holds()
 
 def test_a_node_has_a_compression_or_a_budget() -> None:
     int8 = Compression(quantize="int8")
-    rungs, limits = planned(POSTER, int8, {"cloud": Compression()}, Budget({"edge*": 10}))
-    assert rungs["cloud"] == (Compression(),)
-    assert rungs["fog1"] == (int8,)
-    assert rungs["edge1"] == ladder("raw")
-    assert set(limits) == {n for n in POSTER.order if n.startswith("edge")}
+    found = planned(POSTER, int8, {"cloud": Compression()}, Budget({"edge*": 10}))
+    assert found.rungs["cloud"] == (Compression(),)
+    assert found.rungs["fog1"] == (int8,)
+    assert found.rungs["edge1"] == ladder("raw")
+    assert found.stored == "raw"
+    assert set(found.limits) == {n for n in POSTER.order if n.startswith("edge")}
     with pytest.raises(InputError, match=r"edge1, .*: a compression and a budget were given"):
         planned(POSTER, int8, {"edge": int8}, Budget({"edge*": 10}))
 
