@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..answers.records import Metrics
 from ..clock import SECOND
+from .observer import Observer
 from .run import LiveRun, Monitor
 
 #: Lines of what was done that a table shows.
@@ -59,24 +60,10 @@ class Viewer:
         seconds = max(1e-9, (now - self._at) / SECOND)
         observer = run.observer
         states = run.deployment.states
-        rows = []
-        for node in run.topology.order:
-            metrics, before = observer.metrics.get(node), self._metrics.get(node)
-            state = states.get(node, "absent")
-            if state == "running" and node not in observer.presence:
-                state = "starting"
-            frames = 0.0
-            if metrics is not None and before is not None and state == "running":
-                frames = max(0.0, (metrics.frames - before.frames) / seconds)
-            rows.append(
-                Row(
-                    node,
-                    state,
-                    frames,
-                    metrics.compute_ms if metrics else 0.0,
-                    metrics.resident_mb if metrics else 0.0,
-                )
-            )
+        rows = tuple(
+            self._row(node, states.get(node, "absent"), observer, seconds)
+            for node in run.topology.order
+        )
         count = observer.answered
         new = list(islice(reversed(observer.answers.values()), count - self._seen))
         ages = [a.age_ms for a in new if not a.fallback]
@@ -87,7 +74,7 @@ class Viewer:
             )
         view = View(
             seconds=(now - self._begun) / SECOND,
-            rows=tuple(rows),
+            rows=rows,
             answers=count,
             answers_a_second=len(new) / seconds,
             p50=float(np.percentile(ages, 50)) if ages else None,
@@ -96,6 +83,18 @@ class Viewer:
         )
         self._metrics, self._at, self._seen = dict(observer.metrics), now, count
         return view
+
+    def _row(self, node: str, process: str, observer: Observer, seconds: float) -> Row:
+        """A node whose process is in the state `process`, over the last `seconds`."""
+        metrics, before = observer.metrics.get(node), self._metrics.get(node)
+        unseen = process == "running" and node not in observer.presence
+        state = "starting" if unseen else process
+        if metrics is None:
+            return Row(node, state, 0.0, 0.0, 0.0)
+        frames = 0.0
+        if before is not None and state == "running":
+            frames = max(0.0, (metrics.frames - before.frames) / seconds)
+        return Row(node, state, frames, metrics.compute_ms, metrics.resident_mb)
 
 
 def summary(view: View) -> str:

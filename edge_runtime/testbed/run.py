@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ TOLD_S = METRICS_EVERY / SECOND + GRACE_S
 PART = 32
 #: Seconds between two looks at the processes.
 LOOK_S = 0.1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -128,25 +130,25 @@ class Record:
         begins, over = self.frames.begins(at), self.frames.begins(at - 1) + self.deadline_ns
         starts = [phase.start_ns for phase in self.phases]
         oldest = max(0, bisect_right(starts, begins) - 1)
+        counted, self.counted = _cut(self.counted, at, lambda frame: frame)
+        holds, self.holds = _cut(self.holds, at, lambda hold: hold[-1])
+        answers, later = _cut(self.answers.items(), at, lambda item: item[0])
+        heard, self.heard = _cut(self.heard, at, lambda answer: answer.frame)
         part = Record(
             self.topology,
             self.frames,
             self.deadline_ns,
             first=self.first,
             last=at - 1,
-            counted=[frame for frame in self.counted if frame < at],
-            holds=[hold for hold in self.holds if hold[-1] < at],
+            counted=counted,
+            holds=holds,
             phases=self.phases[: max(oldest + 1, bisect_left(starts, over))],
             own=slice(self.own.start, oldest + 1),
-            answers={f: a for f, a in self.answers.items() if f < at},
-            heard=[answer for answer in self.heard if answer.frame < at],
+            answers=dict(answers),
+            heard=heard,
         )
         self.first, self.own = at, slice(1, None)
-        self.counted = [frame for frame in self.counted if frame >= at]
-        self.holds = [hold for hold in self.holds if hold[-1] >= at]
-        self.phases = self.phases[oldest:]
-        self.answers = {f: a for f, a in self.answers.items() if f >= at}
-        self.heard = [answer for answer in self.heard if answer.frame >= at]
+        self.phases, self.answers = self.phases[oldest:], dict(later)
         return part
 
     def fill(self, answers: Mapping[int, Answer], heard: Iterable[Answer]) -> None:
@@ -187,6 +189,15 @@ class Record:
             down = frozenset[str]().union(*(phase.down for phase in over))
             found.append((down, len(over) == 1 and over[0].settled))
         return found
+
+
+def _cut(items: Iterable[T], at: int, frame_of: Callable[[T], int]) -> tuple[list[T], list[T]]:
+    """Those of frames before `at`, and the others, each in their order."""
+    before: list[T] = []
+    others: list[T] = []
+    for item in items:
+        (before if frame_of(item) < at else others).append(item)
+    return before, others
 
 
 class Monitor(Protocol):

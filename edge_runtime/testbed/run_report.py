@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answers.records import Answer
 from ..failures.configurations import enumerate_configurations
 from ..topology import Survival, Topology
 from .faults import Injection
@@ -102,15 +103,18 @@ class Judge:
             duplicates=record.duplicates,
             configurations=len(record.holds) if held else record.settlements,
         )
-        for frame in counted:
-            if frame in network:
-                self._ages[round(100 * network[frame].age_ms)] += 1
-                self._exits[network[frame].node] += 1
+        for answer in (network[frame] for frame in counted if frame in network):
+            self._ages[round(100 * answer.age_ms)] += 1
+            self._exits[answer.node] += 1
         self._bytes[0] += record.payload_bytes
         self._bytes[1] += record.header_bytes
         self._crashes += record.crashes
-        if not counted:
-            return
+        if counted:
+            self._judge_frames(record, network, held)
+
+    def _judge_frames(self, record: Record, network: Mapping[int, Answer], held: bool) -> None:
+        """Set the network's answers, by frame, beside what could be answered."""
+        counted = record.counted
         during = _situations(record, self._replay)
         counted_situations = [during[frame - record.first] for frame in counted]
         answered = {found: self._replay.answered(found) for found in set(counted_situations)}
@@ -121,7 +125,7 @@ class Judge:
         }
         in_time = {f for f, a in network.items() if a.age_ms * 1e6 <= record.deadline_ns}
         settled = record.settled()
-        counts.update(
+        self._counts.update(
             answerable=len(reached),
             unanswered=len(reached - network.keys()),
             deadline_misses=len(reached - in_time),

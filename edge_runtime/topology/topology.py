@@ -322,20 +322,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
         fails together.
         """
         for name in readings:
-            if name not in self.sensor_names:
-                raise InputError(
-                    f"expected a sensor to replace ({', '.join(sorted(self.sensor_names))}), got "
-                    f"{name!r}"
-                )
-            own = {name, *(link.name for link in self.outgoing(name))}
-            named = {*(key for table in self.survivabilities.values() for key in table)}
-            named.update(*(group.elements for group in self.groups))
-            chances = self.survival()[[self.index[element] for element in own]]
-            if own & named or (chances < 1).any():
-                raise InputError(
-                    f"sensor {name!r} may fail, and all that is read there with it; write a "
-                    "topology with the sensors that are wanted and a group of them"
-                )
+            self._check_never_fails(name)
         sensors = tuple(x for s in self.sensors for x in readings.get(s.name, (s,)))
         links: list[Link] = []
         for link in self.links:
@@ -343,6 +330,23 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
             sources = [link.source] if new is None else [sensor.name for sensor in new]
             links += [msgspec.structs.replace(link, source=source) for source in sources]
         return msgspec.structs.replace(self, sensors=sensors, links=tuple(links))
+
+    def _check_never_fails(self, name: str) -> None:
+        """Neither a sensor of this name nor a link from it; `InputError` where one may."""
+        if name not in self.sensor_names:
+            raise InputError(
+                f"expected a sensor to replace ({', '.join(sorted(self.sensor_names))}), got "
+                f"{name!r}"
+            )
+        own = {name, *(link.name for link in self.outgoing(name))}
+        named = {*(key for table in self.survivabilities.values() for key in table)}
+        named.update(*(group.elements for group in self.groups))
+        chances = self.survival()[[self.index[element] for element in own]]
+        if own & named or (chances < 1).any():
+            raise InputError(
+                f"sensor {name!r} may fail, and all that is read there with it; write a "
+                "topology with the sensors that are wanted and a group of them"
+            )
 
     # -- survival --------------------------------------------------------------------------------
 

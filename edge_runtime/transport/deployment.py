@@ -223,6 +223,12 @@ def _convert(plain: Any, where: str) -> Deployment:
         deployment = msgspec.convert(plain, Deployment)
     except msgspec.ValidationError as error:
         raise InputError(f"{where}: {error}; correct it") from error
+    _check_places(deployment, where)
+    return deployment
+
+
+def _check_places(deployment: Deployment, where: str) -> None:
+    """Everybody can be reached, each at a place of its own."""
     seen: dict[str, str] = {}
     for node, place in deployment.nodes.items():
         if place.routed and (place.listen or place.reach or place.connect):
@@ -244,7 +250,6 @@ def _convert(plain: Any, where: str) -> Deployment:
                     "its own"
                 )
             seen[endpoint] = node
-    return deployment
 
 
 def _free_ports(count: int) -> list[int]:
