@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from ..answers.records import Condition, Dropped, Metrics
 from ..errors import InputError
@@ -74,6 +74,126 @@ class MetricsServer:
         self.close()
 
 
+class _Family(NamedTuple):
+    """One metric, under `name` behind the prefix of them all.
+
+    `read`: the values of its own labels, and what `add_metric` of the client takes for each.
+    """
+
+    kind: Literal["Counter", "Gauge", "Summary", "Info"]
+    name: str
+    text: str
+    read: Callable[[Metrics], Mapping[tuple[str, ...], tuple[Any, ...]]]
+    labels: tuple[str, ...] = ()
+
+
+#: In the order in which they are told.
+FAMILIES = (
+    _Family(
+        "Counter",
+        "frames",
+        "Frames: computed with all inputs that were waited for, computed at the deadline "
+        "without some, passed on because a node below answered them early, and skipped.",
+        lambda now: {
+            ("complete",): (now.frames - now.at_deadline - now.answered,),
+            ("at_deadline",): (now.at_deadline,),
+            ("answered",): (now.answered,),
+            ("skipped",): (now.skipped,),
+        },
+        ("outcome",),
+    ),
+    _Family(
+        "Counter",
+        "silent_frames",
+        "Computed frames that nothing had come for.",
+        lambda now: {(): (now.silent,)},
+    ),
+    _Family(
+        "Counter",
+        "answers",
+        "Answers of the output node, and of an exit that answers: the network's, of these "
+        "the early ones apart, and the fallback's.",
+        lambda now: {
+            ("network",): (now.answers - now.fallbacks - now.early,),
+            ("early",): (now.early,),
+            ("fallback",): (now.fallbacks,),
+        },
+        ("by",),
+    ),
+    _Family(
+        "Summary",
+        "answer_age_seconds",
+        "Time from capture until an answer was handed over.",
+        lambda now: {(): (now.answers, now.answers_ns / 1e9)},
+    ),
+    _Family(
+        "Counter",
+        "received_messages",
+        "Messages and hosted sensors' views.",
+        lambda now: {(): (now.received,)},
+    ),
+    _Family(
+        "Counter",
+        "dropped_messages",
+        "Messages and views that were not used, by reason; unread: before they were received.",
+        lambda now: {
+            **{(reason,): (now.dropped.get(reason, 0),) for reason in get_args(Dropped)},
+            ("unread",): (now.unread,),
+        },
+        ("reason",),
+    ),
+    _Family(
+        "Counter",
+        "sent_payload_bytes",
+        "Bytes of tensors in sent messages.",
+        lambda now: {(): (now.payload_bytes,)},
+    ),
+    _Family(
+        "Counter",
+        "sent_header_bytes",
+        "Bytes of our headers in sent messages.",
+        lambda now: {(): (now.header_bytes,)},
+    ),
+    _Family(
+        "Summary",
+        "compute_seconds",
+        "Time that the section computed.",
+        lambda now: {(): (now.frames - now.answered, now.compute_ns / 1e9)},
+    ),
+    _Family(
+        "Gauge",
+        "peer_condition",
+        "1 for the condition that the sender of an incoming link is in: only an expected one "
+        "is waited for.",
+        lambda now: {
+            (peer, condition): (float(condition == found),)
+            for peer, found in now.peers.items()
+            for condition in get_args(Condition)
+        },
+        ("peer", "condition"),
+    ),
+    _Family(
+        "Gauge",
+        "named",
+        "Whether this process holds its node's name: 0 while the others have lost it.",
+        lambda now: {(): (now.incarnation != 0,)},
+    ),
+    _Family(
+        "Gauge",
+        "resident_memory_bytes",
+        "Resident memory.",
+        lambda now: {(): (now.resident_mb * 1e6,)},
+    ),
+    _Family(
+        "Info",
+        "node",
+        "The process behind the node.",
+        # A label, because a sample's 53 bits do not hold the number.
+        lambda now: {(): ({"incarnation": str(now.incarnation)},)},
+    ),
+)
+
+
 class _Collector:
     """Turns what a node tells of itself into families, at every scrape.
 
@@ -90,102 +210,9 @@ class _Collector:
     def collect(self) -> Iterator[Any]:
         """All families, each sample labelled with the node's name."""
         now = self._read()
-
-        def counter(name: str, text: str, values: dict[str, float], label: str = "") -> Any:
-            family = self._core.CounterMetricFamily(f"ddnn_{name}", text, labels=_labels(label))
-            for value, number in values.items():
-                family.add_metric([now.node, value] if label else [now.node], number)
-            return family
-
-        def gauge(name: str, text: str, number: float) -> Any:
-            family = self._core.GaugeMetricFamily(f"ddnn_{name}", text, labels=_labels())
-            family.add_metric([now.node], number)
-            return family
-
-        def summary(name: str, text: str, count: int, nanoseconds: int) -> Any:
-            family = self._core.SummaryMetricFamily(f"ddnn_{name}", text, labels=_labels())
-            family.add_metric([now.node], count, nanoseconds / 1e9)
-            return family
-
-        yield counter(
-            "frames",
-            "Frames: computed with all inputs that were waited for, computed at the deadline "
-            "without some, passed on because a node below answered them early, and skipped.",
-            {
-                "complete": now.frames - now.at_deadline - now.answered,
-                "at_deadline": now.at_deadline,
-                "answered": now.answered,
-                "skipped": now.skipped,
-            },
-            "outcome",
-        )
-        yield counter(
-            "silent_frames", "Computed frames that nothing had come for.", {"": now.silent}
-        )
-        yield counter(
-            "answers",
-            "Answers of the output node, and of an exit that answers: the network's, of these "
-            "the early ones apart, and the fallback's.",
-            {
-                "network": now.answers - now.fallbacks - now.early,
-                "early": now.early,
-                "fallback": now.fallbacks,
-            },
-            "by",
-        )
-        yield summary(
-            "answer_age_seconds",
-            "Time from capture until an answer was handed over.",
-            now.answers,
-            now.answers_ns,
-        )
-        yield counter(
-            "received_messages", "Messages and hosted sensors' views.", {"": now.received}
-        )
-        yield counter(
-            "dropped_messages",
-            "Messages and views that were not used, by reason; unread: before they were received.",
-            {**{r: now.dropped.get(r, 0) for r in get_args(Dropped)}, "unread": now.unread},
-            "reason",
-        )
-        yield counter(
-            "sent_payload_bytes", "Bytes of tensors in sent messages.", {"": now.payload_bytes}
-        )
-        yield counter(
-            "sent_header_bytes", "Bytes of our headers in sent messages.", {"": now.header_bytes}
-        )
-        yield summary(
-            "compute_seconds",
-            "Time that the section computed.",
-            now.frames - now.answered,
-            now.compute_ns,
-        )
-        yield self._peers(now)
-        yield gauge(
-            "named",
-            "Whether this process holds its node's name: 0 while the others have lost it.",
-            now.incarnation != 0,
-        )
-        yield gauge("resident_memory_bytes", "Resident memory.", now.resident_mb * 1e6)
-        info = self._core.InfoMetricFamily(
-            "ddnn_node", "The process behind the node.", labels=_labels()
-        )
-        # A label, because a sample's 53 bits do not hold the number.
-        info.add_metric([now.node], {"incarnation": str(now.incarnation)})
-        yield info
-
-    def _peers(self, now: Metrics) -> Any:
-        family = self._core.GaugeMetricFamily(
-            "ddnn_peer_condition",
-            "1 for the condition that the sender of an incoming link is in: only an expected one "
-            "is waited for.",
-            labels=("node", "peer", "condition"),
-        )
-        for peer, found in now.peers.items():
-            for condition in get_args(Condition):
-                family.add_metric([now.node, peer, condition], float(condition == found))
-        return family
-
-
-def _labels(*more: str) -> tuple[str, ...]:
-    return ("node", *filter(None, more))
+        for family in FAMILIES:
+            kind = getattr(self._core, f"{family.kind}MetricFamily")
+            made = kind(f"ddnn_{family.name}", family.text, labels=("node", *family.labels))
+            for labels, values in family.read(now).items():
+                made.add_metric([now.node, *labels], *values)
+            yield made
