@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ..answers.records import Condition, Dropped, Metrics
 from ..errors import InputError
+from ..process.closing import Closing
 
 #: Where it listens unless told otherwise: to be read from this machine alone.
 LOOPBACK = "127.0.0.1"
@@ -24,7 +24,7 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]") or LOOPBACK, int(port)
 
 
-class MetricsServer:
+class MetricsServer(Closing):
     """Serves `/metrics` over HTTP, from threads of its own.
 
     `read`: called at every request, from those threads. Close it, or use it in a `with` block.
@@ -61,17 +61,6 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Family(NamedTuple):

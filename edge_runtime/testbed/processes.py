@@ -9,14 +9,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import msgspec
 
 from ..answers.policies import Answerer
 from ..bundle.manifest import read_bundle
 from ..errors import InputError
+from ..process.closing import Closing
 from ..process.launch import command, environment
 from ..transport.deployment import Deployment
 from ..transport.wire import Encoding
@@ -34,7 +34,7 @@ class _Process:
     state: ProcessState = "running"
 
 
-class LocalDeployment:
+class LocalDeployment(Closing):
     """The processes of a bundle's nodes: `ddnn-edge run`, one each.
 
     Use it in a `with` block: when that ends, in whatever way, so have all the processes. Should
@@ -169,17 +169,6 @@ class LocalDeployment:
             if code and process.state == "running":
                 self.crashes.append(node)
             process.state = "killed"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _process(self, node: str) -> _Process:
         if node not in self._processes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from ..process.closing import Closing
 from .base import (
     Counters,
     Event,
@@ -200,7 +199,7 @@ class MemoryNetwork:
                 self._refresh()
 
 
-class MemoryTransport:
+class MemoryTransport(Closing):
     """A `Transport` on a `MemoryNetwork`, which opens it."""
 
     def __init__(
@@ -268,17 +267,6 @@ class MemoryTransport:
         """As in `Transport`."""
         self._mailbox.close()
         self._network._leave(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def _present(self) -> bool:

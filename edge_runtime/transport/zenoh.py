@@ -18,10 +18,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ..errors import InputError
+from ..process.closing import Closing
 from ..topology.topology import NAME
 from .base import (
     Counters,
@@ -55,7 +55,7 @@ MEND_S = 15.0
 RUNTIME = "(rx: (worker_threads: 32))"
 
 
-class ZenohTransport:
+class ZenohTransport(Closing):
     """A node's, or an observer's, `Transport` over one Zenoh session.
 
     Opening connects to what answers within `connect_wait_ms`; what does not is called again in the
@@ -177,17 +177,6 @@ class ZenohTransport:
             for thread in self._threads:
                 thread.join()
             self._claimed.set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -436,7 +425,7 @@ class ZenohTransport:
 _CLAIM, _CLOSE, _ANSWERED, _UNANSWERED = object(), object(), object(), object()
 
 
-class Router:
+class Router(Closing):
     """A Zenoh router in this process: it joins clients with each other and with peers.
 
     Any other router, such as `zenohd`, serves as well.
@@ -448,17 +437,6 @@ class Router:
     def close(self) -> None:
         """End it. May be called again."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_router(config: ZenohConfig) -> Router:
