@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from edge_runtime.arrays import Array
 from edge_runtime.bundle.litert import EXIT, MESSAGE
 from edge_runtime.errors import InputError
-from edge_runtime.process.stderr import quiet
+from edge_runtime.process.stderr import suppress_native_stderr
 from edge_runtime.topology import Topology
 
 from .artifact import REPRESENTATIVE
 from .bridge import QUANTIZED, foreign, legacy, twin
 from .calibration import spaced
-from .coarse import coarsened
 from .compression import Attempts, Compression, Stored
 from .litert import convert, convert_saved
 from .packing import stored_bytes
+from .per_tensor import with_per_tensor_scales
 from .split import KerasRunner
 
 #: Kernels of fewer weights stay dense and unclustered: there is next to nothing to win, and in a
@@ -152,7 +152,7 @@ class _CompressedSection:
                 some = spaced(self._inputs, REPRESENTATIVE)
                 artifact = convert(section, rung.quantize, representative=some, exit=self._exit)
             if rung.coarse:
-                artifact = coarsened(artifact)
+                artifact = with_per_tensor_scales(artifact)
             self._made[rung] = artifact, section.get_weights()
         artifact, weights = self._made[rung]
         section.set_weights(weights)
@@ -210,7 +210,7 @@ def compress_section(
     _hold_statistics(copy.model)
     kernels = _large_kernels(copy.model)
     learn = _Lesson([inputs[x.name] for x in section.inputs], targets, compression, seed)
-    with quiet(), warnings.catch_warnings(action="ignore"):
+    with suppress_native_stderr(), warnings.catch_warnings(action="ignore"):
         sparse = _pruned(copy.model, kernels, compression, learn)
         clustered = _clustered(sparse, kernels, compression, learn)
         if not compression.qat:

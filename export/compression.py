@@ -29,8 +29,8 @@ class Compression:
         qat: learn with weights and activations rounded to int8 in every step, and take the ranges
             so learned; sparsity and clusters are kept.
         quantize: how the artifact stores and computes; `int8` where `qat` is asked for.
-        coarse: in int8, one scale for each kernel in place of one for each of its channels, but for
-            depthwise convolutions.
+        coarse: in int8, per-tensor scales (one for each kernel in place of one for each of its
+            channels), but for depthwise convolutions.
         steps: of learning, for each of pruning, clustering and quantisation.
         batch_size: samples a step.
         learning_rate: of Adam at the start; it falls to zero along a cosine.

@@ -19,7 +19,7 @@ from edge_runtime.arrays import Array
 from edge_runtime.bundle.litert import EXIT, MESSAGE
 from edge_runtime.bundle.manifest import Quantization
 from edge_runtime.errors import InputError
-from edge_runtime.process.stderr import quiet
+from edge_runtime.process.stderr import suppress_native_stderr
 
 from . import saved_model
 from .trim import trimmed
@@ -82,7 +82,7 @@ def convert(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "section.tflite"
         # The calibrator uses TensorFlow's own interpreter, which warns that it is deprecated.
-        with quiet(), warnings.catch_warnings(action="ignore"):
+        with suppress_native_stderr(), warnings.catch_warnings(action="ignore"):
             try:
                 if exit:
                     return _convert_both(section, Path(folder) / "1", options)

@@ -12,7 +12,7 @@ from rich.console import Console
 from edge_runtime.bundle.manifest import BUNDLE_FILE
 from edge_runtime.errors import InputError
 from edge_runtime.failures.parsing import survivabilities
-from edge_runtime.process.stderr import quiet
+from edge_runtime.process.stderr import suppress_native_stderr
 from edge_runtime.topology import Topology
 
 # TensorFlow takes seconds to import, so what needs it imports it itself.
@@ -85,7 +85,7 @@ def quiet_tensorflow() -> None:
     """Import TensorFlow without its page of notices; a failed import shows them."""
     if "tensorflow" in sys.modules:
         return
-    with quiet():
+    with suppress_native_stderr():
         import tensorflow as tf
 
         tf.config.list_logical_devices()  # looks for GPUs, and says so

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arrays import Array, TensorSpec
 from ..errors import InputError
-from ..process.stderr import quiet
+from ..process.stderr import suppress_native_stderr
 
 #: The signatures of a node with an exit: what it sends; that, and last what its exit answers.
 MESSAGE, EXIT = "serving_default", "exit"
@@ -34,7 +34,7 @@ class LiteRTSection:
                 'running an artifact needs LiteRT: pip install "ddnn-tf[edge]"'
             ) from error
         try:
-            with quiet():
+            with suppress_native_stderr():
                 self._interpreter = Interpreter(model_content=model, num_threads=1)
                 self._interpreter.allocate_tensors()
             signatures = self._interpreter.get_signature_list()

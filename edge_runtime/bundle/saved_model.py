@@ -11,7 +11,7 @@ import numpy as np
 from ..arrays import Array, TensorSpec
 from ..errors import InputError
 from ..files import read_checked
-from ..process.stderr import quiet
+from ..process.stderr import suppress_native_stderr
 from .litert import EXIT, MESSAGE
 from .manifest import NodeManifest
 
@@ -32,7 +32,7 @@ class SavedModelSection:
         where = Path(folder) / FOLDER
         _check_files(Path(folder), manifest)
         try:
-            with quiet():
+            with suppress_native_stderr():
                 import tensorflow as tf
 
                 # A section is small: threads of its own cost more than they bring.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_native_stderr() -> Iterator[None]:
     """Hold back what is written to file descriptor 2, and show it after all if the block fails.
 
     TensorFlow and LiteRT announce themselves from native code, past Python's logging. For short

@@ -1,4 +1,4 @@
-"""An int8 `.tflite` with one scale for each kernel in place of one for each of its channels."""
+"""An int8 `.tflite` with per-tensor scales: one for each kernel, not for each of its channels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ KINDS = (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED)
 _TYPES = {schema.TensorType.INT8: np.int8, schema.TensorType.INT32: np.int32}
 
 
-def coarsened(content: bytes) -> bytes:
-    """Round the kernels of convolutions and dense layers anew, to the largest of their scales.
+def with_per_tensor_scales(content: bytes) -> bytes:
+    """Round the kernels of convolutions and dense layers again, to the largest of their scales.
 
     The scales of a bias are those of its kernel times that of the layer's input, and follow. Saves
     8 bytes a channel; costs those channels precision whose weights are small.

@@ -11,9 +11,9 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from edge_runtime.bundle.litert import LiteRTSection
 from export import Compression, export_bundle
-from export.coarse import coarsened
 from export.flatbuffer import read
 from export.litert import convert
+from export.per_tensor import with_per_tensor_scales
 from tests.export.conftest import Labelled
 from tests.models import randomised
 
@@ -44,7 +44,7 @@ def given(count: int = 32) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=[False, True], ids=["sends", "exit"])
 def both(request: pytest.FixtureRequest) -> tuple[bytes, bytes]:
     before = convert(section(), "int8", representative=given(), exit=request.param)
-    return before, coarsened(before)
+    return before, with_per_tensor_scales(before)
 
 
 def constants(content: bytes) -> list[tuple[Any, NDArray[Any], NDArray[Any]]]:
@@ -97,7 +97,7 @@ def test_what_is_computed_hardly_changes_and_both_signatures_agree(
 @pytest.mark.parametrize("kind", ["none", "float16"])
 def test_floats_have_no_scales(kind: Any) -> None:
     content = convert(section(), kind)
-    assert coarsened(content) == content
+    assert with_per_tensor_scales(content) == content
 
 
 def test_a_bundle_takes_it_by_name(model: Any, calibration: Labelled, tmp_path: Any) -> None:
