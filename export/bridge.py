@@ -26,7 +26,7 @@ _RENAMED: Mapping[str, Mapping[str, str]] = {"LeakyReLU": {"negative_slope": "al
 
 
 @dataclass(frozen=True)
-class Twin:
+class Counterpart:
     """A section in tf_keras.
 
     `model`: takes the section's inputs as a list, in the order of `section.inputs`, bytes as
@@ -40,7 +40,7 @@ class Twin:
     weights: Mapping[str, tuple[str, ...]]
 
     def read_back(self, model: Any) -> None:
-        """Give the section the weights of a model with the twin's layers, or wrappers of them."""
+        """Give the section the weights of a model with these layers, or wrappers of them."""
         theirs = {layer.name.removeprefix(QUANTIZED): layer for layer in model.layers}
         for name, layer in self.ours.items():
             found = {_last(w): w.numpy() for w in theirs[name].weights}
@@ -78,7 +78,7 @@ def legacy() -> tuple[Any, Any]:
     return tf_keras, tensorflow_model_optimization
 
 
-def twin(section: keras.Model, probe: Mapping[str, Array]) -> Twin:
+def counterpart(section: keras.Model, probe: Mapping[str, Array]) -> Counterpart:
     """Rebuild a section from the configurations and weights of its layers.
 
     Args:
@@ -124,7 +124,7 @@ def twin(section: keras.Model, probe: Mapping[str, Array]) -> Twin:
 
     _through(section, [tf.constant(probe[x.name]) for x in section.inputs], compared)
     weights = {name: tuple(_last(w) for w in model.get_layer(name).weights) for name in ours}
-    return Twin(section, model, ours, weights)
+    return Counterpart(section, model, ours, weights)
 
 
 def _through(model: keras.Model, inputs: list[Any], call: Any) -> Any:

@@ -1,8 +1,8 @@
 """Sections made smaller, each learning to reproduce its own outputs under failures.
 
-Pruning, clustering and quantisation-aware training are those of tensorflow-model-optimization, on a
-twin of the section in tf_keras (`bridge`); the weights are read back, so that what comes out is a
-section as any other.
+Pruning, clustering and quantisation-aware training are those of tensorflow-model-optimization, on
+the section's counterpart in tf_keras (`bridge`); the weights are read back, so that what comes out
+is a section as any other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edge_runtime.process.stderr import suppress_native_stderr
 from edge_runtime.topology import Topology
 
 from .artifact import REPRESENTATIVE
-from .bridge import QUANTIZED, foreign, legacy, twin
+from .bridge import QUANTIZED, counterpart, foreign, legacy
 from .calibration import spaced
 from .compression import Attempts, Compression, Stored
 from .litert import convert, convert_saved
@@ -39,7 +39,7 @@ from .split import KerasRunner
 LEAST_KERNEL = 512
 #: Layers whose `kernel` may become sparse and clustered. Those of depthwise convolutions are few.
 KINDS = ("Dense", "Conv1D", "Conv2D", "Conv2DTranspose")
-#: Inputs on which a section and its twin are compared.
+#: Inputs on which a section and its counterpart are compared.
 PROBE = 4
 #: How many times the share of zeros is raised, over the first half of the steps.
 RAISES = 20
@@ -83,7 +83,7 @@ def compress_model(
         progress: called with each node's name before its section is made smaller.
 
     Raises:
-        InputError: for a budget that no rung meets, or a layer that has no twin in tf_keras.
+        InputError: for a budget that no level meets, or a layer without counterpart in tf_keras.
     """
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
@@ -103,11 +103,11 @@ def compress_model(
             exit=node in topology.exits,
             stored=attempts.stored,
         )
-        rungs, limit = attempts.rungs[node], attempts.limits.get(node)
+        levels, limit = attempts.levels[node], attempts.limits.get(node)
         if limit is None:
-            choice[node] = rungs[0]
+            choice[node] = levels[0]
         else:
-            choice[node] = mildest(node, limit, rungs, section.size, attempts.stored)
+            choice[node] = mildest(node, limit, levels, section.size, attempts.stored)
         artifacts[node] = section.take(choice[node])
         if choice[node].learns:
             received = runner.trace(inputs, masks)
@@ -136,25 +136,25 @@ class _CompressedSection:
         self._trained = section.get_weights()
         self._made: dict[Compression, tuple[bytes, list[Array]]] = {}
 
-    def size(self, rung: Compression) -> int:
+    def size(self, level: Compression) -> int:
         """Bytes of the artifact."""
-        return stored_bytes(self.take(rung), self._stored)
+        return stored_bytes(self.take(level), self._stored)
 
-    def take(self, rung: Compression) -> bytes:
+    def take(self, level: Compression) -> bytes:
         """The artifact; the section has the weights that belong to it."""
         section = self._section
-        if rung not in self._made:
+        if level not in self._made:
             section.set_weights(self._trained)
             artifact = compress_section(
-                section, self._inputs, self._targets, rung, seed=self._seed, exit=self._exit
+                section, self._inputs, self._targets, level, seed=self._seed, exit=self._exit
             )
             if artifact is None:
                 some = spaced(self._inputs, REPRESENTATIVE)
-                artifact = convert(section, rung.quantize, representative=some, exit=self._exit)
-            if rung.coarse:
+                artifact = convert(section, level.quantize, representative=some, exit=self._exit)
+            if level.coarse:
                 artifact = with_per_tensor_scales(artifact)
-            self._made[rung] = artifact, section.get_weights()
-        artifact, weights = self._made[rung]
+            self._made[level] = artifact, section.get_weights()
+        artifact, weights = self._made[level]
         section.set_weights(weights)
         return artifact
 
@@ -162,17 +162,17 @@ class _CompressedSection:
 def mildest(
     node: str,
     budget: int,
-    rungs: Sequence[Compression],
+    levels: Sequence[Compression],
     size: Callable[[Compression], int],
     stored: Stored = "raw",
 ) -> Compression:
-    """The first rung whose artifact fits; `InputError` that says the smallest where none does."""
+    """The first level whose artifact fits; `InputError` that says the smallest where none does."""
     sizes: dict[Compression, int] = {}
-    for rung in rungs:
-        sizes[rung] = size(rung)
-        if sizes[rung] <= budget:
-            return rung
-    best = min(sizes, key=lambda rung: sizes[rung])
+    for level in levels:
+        sizes[level] = size(level)
+        if sizes[level] <= budget:
+            return level
+    best = min(sizes, key=lambda level: sizes[level])
     form = "packed by zstd" if stored == "zstd" else "as .tflite"
     raise InputError(
         f"node {node!r} does not fit in {budget:,} bytes: the smallest is {sizes[best]:,} bytes "
@@ -206,10 +206,10 @@ def compress_section(
     """
     if not compression.learns:
         return None
-    copy = twin(section, spaced(inputs, PROBE))
+    copy = counterpart(section, spaced(inputs, PROBE))
     _hold_statistics(copy.model)
     kernels = _large_kernels(copy.model)
-    learn = _Lesson([inputs[x.name] for x in section.inputs], targets, compression, seed)
+    learn = _Distillation([inputs[x.name] for x in section.inputs], targets, compression, seed)
     with suppress_native_stderr(), warnings.catch_warnings(action="ignore"):
         sparse = _pruned(copy.model, kernels, compression, learn)
         clustered = _clustered(sparse, kernels, compression, learn)
@@ -246,7 +246,9 @@ def _wrapped(model: Any, layers: Collection[str], wrap: Callable[[Any], Any]) ->
     )
 
 
-def _pruned(model: Any, kernels: Collection[str], compression: Compression, learn: _Lesson) -> Any:
+def _pruned(
+    model: Any, kernels: Collection[str], compression: Compression, learn: _Distillation
+) -> Any:
     """The model with sparse kernels; itself where none is to be sparse."""
     if not (compression.sparsity and kernels):
         return model
@@ -265,7 +267,7 @@ def _pruned(model: Any, kernels: Collection[str], compression: Compression, lear
 
 
 def _clustered(
-    model: Any, kernels: Collection[str], compression: Compression, learn: _Lesson
+    model: Any, kernels: Collection[str], compression: Compression, learn: _Distillation
 ) -> Any:
     """The model with few distinct weights a kernel; itself where there may be any number."""
     if not (compression.clusters and kernels):
@@ -293,7 +295,7 @@ def _rounded(
     model: Any,
     ours: Mapping[str, Any],
     compression: Compression,
-    learn: _Lesson,
+    learn: _Distillation,
 ) -> Any:
     """The model with the weights and ranges that it learnt while all was rounded to int8."""
     rounding = _rounding(section, model, ours, compression)
@@ -366,7 +368,7 @@ def _learnt(section: keras.Model, model: Any, exit: bool) -> bytes:
         )
 
 
-class _Lesson:
+class _Distillation:
     """Reproducing outputs, as a model of tf_keras learns it."""
 
     def __init__(

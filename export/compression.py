@@ -130,7 +130,7 @@ def ladder(stored: Stored) -> tuple[Compression, ...]:
     Zeros and equal weights take as many bytes in a `.tflite` as any others, so that they are worth
     something only where it is packed.
     """
-    return LADDER if stored == "zstd" else tuple(rung for rung in LADDER if not rung.learns)
+    return LADDER if stored == "zstd" else tuple(level for level in LADDER if not level.learns)
 
 
 @dataclass(frozen=True)
@@ -169,18 +169,18 @@ def by_node(choices: Mapping[str, T], topology: Topology) -> dict[str, T]:
 class Attempts:
     """What is to be tried on the nodes of a topology.
 
-    `rungs`: of each node, the mildest first; `limits`: most bytes of nodes with a budget, the
-    others get their first rung; `stored`: in which form the bytes count.
+    `levels`: of each node, the mildest first; `limits`: most bytes of nodes with a budget, the
+    others get their first level; `stored`: in which form the bytes count.
     """
 
-    rungs: Mapping[str, tuple[Compression, ...]]
+    levels: Mapping[str, tuple[Compression, ...]]
     limits: Mapping[str, int]
     stored: Stored = "raw"
 
     @property
     def first(self) -> dict[str, Compression]:
         """The mildest of each node."""
-        return {node: rungs[0] for node, rungs in self.rungs.items()}
+        return {node: levels[0] for node, levels in self.levels.items()}
 
 
 def planned(
@@ -204,10 +204,10 @@ def planned(
             f"{', '.join(both)}: a compression and a budget were given; "
             "a budget chooses the compression, so give one of the two"
         )
-    rungs: dict[str, tuple[Compression, ...]] = {}
-    rungs |= {node: (chosen.get(node, otherwise),) for node in topology.order}
-    rungs |= {node: ladder(budget.stored) for node in limits if budget}
-    return Attempts(rungs, limits, budget.stored if budget else "raw")
+    levels: dict[str, tuple[Compression, ...]] = {}
+    levels |= {node: (chosen.get(node, otherwise),) for node in topology.order}
+    levels |= {node: ladder(budget.stored) for node in limits if budget}
+    return Attempts(levels, limits, budget.stored if budget else "raw")
 
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "kib": 2**10, "mb": 10**6, "mib": 2**20}

@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 from edge_runtime.errors import InputError
-from export.bridge import legacy, twin
+from export.bridge import counterpart, legacy
 from tests.models import randomised
 
 # Found and not imported: how it is imported is what is tested.
@@ -83,7 +83,7 @@ MERGES = {
 
 def same(model: Any) -> None:
     inputs = probe(model, seed=1)
-    made = twin(model, probe(model))
+    made = counterpart(model, probe(model))
     expected = np.asarray(model(inputs, training=False))
     got = np.asarray(made.model([inputs[x.name] for x in model.inputs], training=False))
     np.testing.assert_allclose(got, expected, atol=1e-5, rtol=1e-5)
@@ -94,7 +94,7 @@ def test_what_was_frozen_may_learn_again() -> None:
     # As the first node of a cut model, whose parts above it alone were trained on.
     model = section(FLAT, layers.Dense(5))
     model.trainable = False
-    found = twin(model, probe(model))
+    found = counterpart(model, probe(model))
     dense = found.model.layers[-1]
     assert len(dense.trainable_weights) == 2
     dense.set_weights([w + 1 for w in dense.get_weights()])
@@ -122,7 +122,7 @@ def test_a_nested_model_is_opened_and_a_shared_layer_stays_one() -> None:
     # A second layer by the name of one inside.
     model = section(FLAT, lambda x: layers.Dense(3, name="shared")(inner(inner(x))))
     same(model)
-    made = twin(model, probe(model))
+    made = counterpart(model, probe(model))
     assert sorted(made.ours) == ["shared", "shared_1"]
     assert len(made.model.layers) == 3
 
@@ -133,14 +133,14 @@ def test_bytes_are_taken_as_floats() -> None:
         keras.Model({"cam": x}, layers.Dense(3)(layers.Flatten()(layers.Rescaling(0.01)(x))))
     )
     given = {"cam": np.random.default_rng(0).integers(0, 256, (4, *MAP)).astype(np.uint8)}
-    made = twin(model, given)
+    made = counterpart(model, given)
     got = np.asarray(made.model(list(given.values())))
     np.testing.assert_allclose(got, np.asarray(model(given)), atol=1e-5, rtol=1e-5)
 
 
 def test_weights_come_back_to_where_they_were() -> None:
     model = section(FLAT, lambda x: layers.Dense(4)(layers.BatchNormalization()(x)))
-    made = twin(model, probe(model))
+    made = counterpart(model, probe(model))
     expected = [w + 1 for w in model.get_weights()]
     made.model.set_weights([w + 1 for w in made.model.get_weights()])
     made.read_back(made.model)
@@ -166,7 +166,7 @@ class Own(layers.Layer):
 def test_what_has_no_twin_is_named(make: Any, said: str) -> None:
     model = section(FLAT, make)
     with pytest.raises(InputError, match=said):
-        twin(model, probe(model))
+        counterpart(model, probe(model))
 
 
 def test_importing_it_turns_nothing_into_old_keras() -> None:

@@ -71,9 +71,9 @@ def test_nodes_are_named_by_pattern_by_tier_and_by_name_and_the_last_one_holds()
 def test_a_node_has_a_compression_or_a_budget() -> None:
     int8 = Compression(quantize="int8")
     found = planned(POSTER, int8, {"cloud": Compression()}, Budget({"edge*": 10}))
-    assert found.rungs["cloud"] == (Compression(),)
-    assert found.rungs["fog1"] == (int8,)
-    assert found.rungs["edge1"] == ladder("raw")
+    assert found.levels["cloud"] == (Compression(),)
+    assert found.levels["fog1"] == (int8,)
+    assert found.levels["edge1"] == ladder("raw")
     assert found.stored == "raw"
     assert set(found.limits) == {n for n in POSTER.order if n.startswith("edge")}
     with pytest.raises(InputError, match=r"edge1, .*: a compression and a budget were given"):
@@ -81,7 +81,7 @@ def test_a_node_has_a_compression_or_a_budget() -> None:
 
 
 def test_only_packed_artifacts_are_pruned_for_a_budget() -> None:
-    assert [str(rung) for rung in ladder("raw")] == [
+    assert [str(level) for level in ladder("raw")] == [
         "float32",
         "float16",
         "int8",
@@ -98,9 +98,9 @@ def test_only_packed_artifacts_are_pruned_for_a_budget() -> None:
 def test_the_mildest_that_fits_is_taken_and_no_other_is_made(sizes: list[int], budget: int) -> None:
     made: list[Compression] = []
 
-    def size(rung: Compression) -> int:
-        made.append(rung)
-        return sizes[LADDER.index(rung)]
+    def size(level: Compression) -> int:
+        made.append(level)
+        return sizes[LADDER.index(level)]
 
     fits = [i for i, n in enumerate(sizes) if n <= budget]
     if fits:

@@ -1,4 +1,4 @@
-"""One scale a kernel: what is rounded anew, by how much, and what is left alone."""
+"""One scale a kernel: what is rounded again, by how much, and what is left alone."""
 
 from typing import Any
 
