@@ -155,7 +155,7 @@ def cost() -> None:
 
 
 def main() -> None:
-    """Print the table of docs/partition.md; raises where a cut model is not the original."""
+    """Print docs/results/cut-models.md's table; raises where a cut model is not the original."""
     chosen = os.environ.get("DDNN_MODELS", ",".join(MODELS)).split(",")
     print("| model | sections | cut after | bytes a frame | Keras | LiteRT | spread |")
     print("|---|---|---|---|---|---|---|")

@@ -1,7 +1,7 @@
 """Early exits: a node that is sure of its answer gives it, and spares the bytes above it.
 
 The rule is that of Teerapittayanon et al., *Distributed Deep Neural Networks over the Cloud, the
-Edge and End Devices*, ICDCS 2017, section III-D; docs/runtime.md says what nodes then do.
+Edge and End Devices*, ICDCS 2017, section III-D; docs/explanation/runtime.md says what follows.
 """
 
 from __future__ import annotations

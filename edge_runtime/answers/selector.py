@@ -1,7 +1,7 @@
 """Which exit's answer to a frame is taken, and when: pure logic, no I/O, no clock of its own.
 
-The rules are those of docs/runtime.md, "Answers from any exit" and "Early exits"; which of several
-answers that are not early is taken is `choice.candidates`'.
+The rules are those of docs/explanation/runtime.md, "Answers from any exit" and "Early exits"; which
+of several answers that are not early is taken is `policies.candidates`'.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Only where these frames show one object, as a region that a tracker follows does. Such an answer has
 seen more than its own frame, so it is never compared with what is known of stateless answers: the
-reliability table, the bound, the replay; see docs/runtime.md.
+reliability table, the bound, the replay; see docs/explanation/runtime.md.
 """
 
 from __future__ import annotations

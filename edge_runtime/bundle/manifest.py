@@ -71,12 +71,12 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """`node.json`: all that one device needs to know.
 
     `fingerprint` is the model's: nodes of one deployment share it. `budget`: how old a frame may
-    grow here, as a share of the deployment's deadline (docs/runtime.md). `files`: sha256 by name.
-    `tolerance`: by how much the device's outputs may differ from the golden ones, times
-    max(1, max|golden|). `exit`: it has a classifier of its own, whose answer is the last of
-    `outputs` and is not sent. What an answer needs is there on nodes that can answer only; `links`
-    are the topology's, by the bit that stands for each. `early`: the threshold of normalised
-    entropy below which an exit's answer is given early; without it none is.
+    grow here, as a share of the deployment's deadline (docs/explanation/runtime.md).
+    `files`: sha256 by name. `tolerance`: by how much the device's outputs may differ from the
+    golden ones, times max(1, max|golden|). `exit`: it has a classifier of its own, whose answer is
+    the last of `outputs` and is not sent. What an answer needs is there on nodes that can answer
+    only; `links` are the topology's, by the bit that stands for each. `early`: the threshold of
+    normalised entropy below which an exit's answer is given early; without it none is.
     """
 
     schema: int = SCHEMA

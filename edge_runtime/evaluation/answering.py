@@ -1,4 +1,4 @@
-"""Who answers a frame: the output node or any exit, and who does so early; see docs/runtime.md."""
+"""Who answers a frame, and who does so early; see docs/explanation/runtime.md."""
 
 from __future__ import annotations
 

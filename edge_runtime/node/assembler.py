@@ -1,7 +1,7 @@
 """What a node does with what has reached it: pure logic, no I/O, no threads, no clock of its own.
 
 `complete` fills up what a section was not given. `Gather` decides, message by message, when a
-frame is computed and from what; its rules are those of docs/runtime.md.
+frame is computed and from what; its rules are those of docs/explanation/runtime.md.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Z = 3.2905
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The object that `up --frames` prints; docs/live.md says what each number is."""
+    """The object that `up --frames` prints; docs/reference/run-report.md explains each number."""
 
     frames: int
     answered: int

@@ -399,7 +399,7 @@ def _remedy(error: msgspec.ValidationError) -> str:
     field = str(error).rpartition(".")[2].rstrip("`")
     if field in choices:
         return f"expected one of {', '.join(choices[field])}"
-    return "correct the file; docs/topology.md has an example"
+    return "correct the file; docs/reference/topology.md has an example"
 
 
 def _check(t: Topology) -> None:

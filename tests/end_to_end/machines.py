@@ -172,6 +172,6 @@ class SpreadDeployment(LocalDeployment):
                 for name, address in self.machines.addresses.items()
                 if name != WATCHER
             },
-            # As docs/runtime.md and FACTS say of links that lose packets.
+            # As docs/explanation/runtime.md and FACTS say of links that lose packets.
             tuning=ZenohTuning(lease_ms=1000),
         )

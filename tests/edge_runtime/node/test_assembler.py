@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_refused(delivered: dict[str, Any], fragment: str) 
         complete(delivered, SPECS, SENDERS)
 
 
-# -- Gather: each row of each table of docs/runtime.md --------------------------------------------
+# -- Gather: each row of each table of docs/explanation/runtime.md ---------------------------------
 
 MS = 1_000_000
 MODEL = b"model-01"

@@ -334,7 +334,7 @@ FAULTS: dict[str, tuple[Callable[[Plain], object], list[str]]] = {
     ),
     "unknown field": (
         lambda t: t["nodes"][1].update(colour="red"),
-        ["unknown field `colour`", "at `$.nodes[1]`", "docs/topology.md has an example"],
+        ["unknown field `colour`", "at `$.nodes[1]`", "docs/reference/topology.md has an example"],
     ),
     "missing field": (
         lambda t: t["links"][1].pop("target"),
