@@ -647,7 +647,7 @@ def test_a_wrong_topology_is_refused_with_its_path(training: Any, tmp_path: Path
     ("arguments", "said"),
     [
         (("forget",), "No such command 'forget'; see `ddnn --help`"),
-        (("evaluate",), "Missing argument 'model'; see `ddnn evaluate --help`"),
+        (("evaluate",), "Missing argument 'MODEL.keras|BUNDLE'; see `ddnn evaluate --help`"),
         (("evaluate", "m"), "Missing option '--data'; see `ddnn evaluate --help`"),
         (("data", "info", "--nope"), "No such option: --nope; see `ddnn data info --help`"),
     ],
