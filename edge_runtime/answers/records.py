@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 
 from ..arrays import Array
-from ..clock import SECOND
 from .probabilities import told
 
 #: Frames in a row that pass their deadline without a sender before it is no longer waited for.
@@ -29,9 +28,6 @@ Dropped = Literal[
 
 #: Of an incoming link's sender: only an expected one is waited for.
 Condition = Literal["absent", "unproven", "expected"]
-
-#: How often a node tells of itself, in nanoseconds.
-METRICS_EVERY = SECOND
 
 
 class Smoothed(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..answers.fallback import fallback_answer
 from ..answers.probabilities import entropy, told
-from ..answers.records import METRICS_EVERY, Answer, Condition, Dropped, Metrics, Smoothed
+from ..answers.records import Answer, Condition, Dropped, Metrics, Smoothed
 from ..answers.smoothing import Smoother
 from ..arrays import Array
 from ..bundle.manifest import NodeManifest
@@ -24,7 +24,7 @@ from ..process.memory import resident_mb
 from ..transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
 from ..transport.wire import Message, encode, short_fingerprint
 from .assembler import Gather, Ready
-from .settings import Clocks, LiveSettings
+from .settings import METRICS_EVERY, Clocks, LiveSettings
 from .sources import Source
 from .status import Notice
 

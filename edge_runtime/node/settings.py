@@ -13,6 +13,9 @@ from ..answers.smoothing import check_smoothing
 from ..clock import SECOND
 from ..transport.wire import Encoding
 
+#: How often a node tells of itself, in nanoseconds.
+METRICS_EVERY = SECOND
+
 
 class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a deployment runs; the nodes of one agree on it.

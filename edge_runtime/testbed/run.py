@@ -11,12 +11,13 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from ..answers.records import METRICS_EVERY, Answer
+from ..answers.records import Answer
 from ..clock import SECOND, FrameClock
 from ..errors import InputError
 from ..failures.configurations import draw
 from ..failures.distribution import FailureModel, Mask, mask_without
 from ..failures.trace import FailureTrace
+from ..node.settings import METRICS_EVERY
 from ..topology import Survival, Topology
 from ..transport.base import Transport
 from .faults import Injection
@@ -27,7 +28,7 @@ from .processes import LocalDeployment
 SETTLE_S = 60.0
 #: Seconds that an answer may take to get from its node to here.
 GRACE_S = 0.5
-#: And what a node tells of itself, which it does every `node.METRICS_EVERY`.
+#: And what a node tells of itself, which it does every `METRICS_EVERY`.
 TOLD_S = METRICS_EVERY / SECOND + GRACE_S
 #: Frames of a part of a record, at least.
 PART = 32
