@@ -20,7 +20,7 @@ from edge_runtime.testbed.observer import Observer
 from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.testbed.replay import Replay
 from edge_runtime.testbed.run import LiveRun, Record, RunPlan
-from edge_runtime.testbed.run_report import Verdict, judge
+from edge_runtime.testbed.run_report import RunReport, judge
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, METRICS, Event
 from edge_runtime.transport.zenoh import ZenohTransport
@@ -55,7 +55,7 @@ class Run:
     """What a run came to; `ages_ms`: of the network's answers, from capture to the observer."""
 
     record: Record
-    verdict: Verdict
+    verdict: RunReport
     observer: Observer
     ages_ms: np.ndarray[tuple[int], np.dtype[np.float64]]
 

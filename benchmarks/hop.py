@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.arrays import TensorSpec
 from edge_runtime.bundle.manifest import IncomingLink, NodeManifest
-from edge_runtime.node.assembler import Gather
+from edge_runtime.node.assembler import FrameAssembler
 from edge_runtime.node.node import Node
 from edge_runtime.node.settings import LiveSettings
 from edge_runtime.transport.base import Received
@@ -78,7 +78,7 @@ class Driver:
         self._child.__enter__()
         self._transport = ZenohTransport(here, "driver")
         self._incarnation = self._transport.claim()
-        self._gather = Gather(
+        self._assembler = FrameAssembler(
             "driver",
             (IncomingLink(source="echo", bit=1, sensor=False),),
             {"echo": TensorSpec((values,), "float32")},
@@ -121,8 +121,8 @@ class Driver:
         while (event := self._transport.receive(limit)) is not None:
             if isinstance(event, Received):
                 message = decode(event.header, event.payload)
-                self._gather.receive(message, time.monotonic_ns())
-                ready = self._gather.ready(time.monotonic_ns())
+                self._assembler.receive(message, time.monotonic_ns())
+                ready = self._assembler.ready(time.monotonic_ns())
                 if ready is not None and ready.frame == self._frame:
                     tensor: NDArray[Any] = ready.inputs["echo"][0]
                     return tensor

@@ -197,7 +197,7 @@ def link(bundle: Path, runs: int) -> Mapping[str, list[float]]:
         watcher = stack.enter_context(Watcher(path, cable.inside("right")))
         watcher.heard("expected")
         # The receiver calls again and again, in a rhythm that starts when the link goes: so that no
-        # moment of it is preferred, the link stays away for a while, drawn anew each time.
+        # moment of it is preferred, the link stays away for a while, drawn again each time.
         rng = random.Random(0)
         for _ in range(runs):
             start = time.monotonic_ns()

@@ -1,9 +1,9 @@
 """What smoothing over the frames of one object is worth on the real cameras, under failures.
 
 The models are those of `benchmarks boxes`, of pixels alone, trained on time:train. In each frame
-all objects meet the same failures: drawn anew a frame, or lasting (mean time to repair five frames,
-and the mean time to failure that gives each node the survivability's survival). The half-life is
-chosen on time:validation. What comes out is past the bound of stateless answers, which stands
+all objects meet the same failures: drawn again per frame, or lasting (mean time to repair five
+frames, and the mean time to failure that gives each node the survivability's survival). The
+half-life is chosen on time:validation. What comes out is past the bound of stateless answers, which stands
 beside it.
 
 The data name no object over time. A sample goes on with the sample of the same class and row of up
@@ -24,7 +24,7 @@ from ddnn_tf.datasets.raw import listed_boxes
 from edge_runtime.answers.fallback import fallback_answer
 from edge_runtime.answers.smoothing import Smoother
 from edge_runtime.evaluation.answering import state_keys
-from edge_runtime.evaluation.cache import SectionMemo
+from edge_runtime.evaluation.cache import SectionCache
 from edge_runtime.failures.configurations import draw, output_states
 from edge_runtime.failures.trace import FailureTrace, complete_uptimes
 from edge_runtime.topology import Topology
@@ -44,8 +44,8 @@ REPAIR = 5.0
 #: Traces drawn at each survivability, to choose on and to report.
 TRIED, REPORTED = 100, 400
 
-Lasts = Literal["anew each frame", "lasting"]
-KINDS: tuple[Lasts, ...] = ("anew each frame", "lasting")
+Lasts = Literal["again each frame", "lasting"]
+KINDS: tuple[Lasts, ...] = ("again each frame", "lasting")
 Track = list[int]
 Views = Mapping[int, Box]
 
@@ -58,7 +58,7 @@ class Told(NamedTuple):
     tracks: list[Track]
     topology: Topology
     prior: tuple[float, ...]
-    memo: SectionMemo
+    cache: SectionCache
 
 
 def main(seeds: int = 3) -> None:
@@ -103,7 +103,7 @@ def _told(seed: int, on: str, boxes: Mapping[tuple[str, int, int], Views]) -> To
         tracks=tracks_of(keys, boxes),
         topology=model.topology,
         prior=model.prior,
-        memo=SectionMemo(model.topology, runner, data.inputs),
+        cache=SectionCache(model.topology, runner, data.inputs),
     )
 
 
@@ -190,7 +190,7 @@ def _answered(
         keys, which = state_keys(output_states(told.topology, masks))
         answers = np.stack(
             [
-                told.memo.answer(key)
+                told.cache.answer(key)
                 if key
                 else np.tile(fallback_answer("prior", told.prior), (len(samples), 1))
                 for key in keys

@@ -13,7 +13,7 @@ from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.evaluation.rounding import Rounded
 from edge_runtime.failures.configurations import MOST_CONFIGURATIONS
 from edge_runtime.failures.sampling import Sampling
-from edge_runtime.samples import Labelled
+from edge_runtime.samples import Labeled
 from edge_runtime.topology import Survival
 from edge_runtime.transport.wire import Encoding
 from export.split import KerasRunner
@@ -24,7 +24,7 @@ from .reporting.report import Report
 
 def expected_accuracy(
     model: ResilientModel,
-    data: Labelled,
+    data: Labeled,
     survival: Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
     *,
     fallback: Fallback = "prior",

@@ -40,7 +40,7 @@ class _ReplicaSeeds(keras.random.SeedGenerator):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FailureMask(keras.layers.Layer):
-    """Draws which elements of a topology work, for every sample anew.
+    """Draws which elements of a topology work, for every sample again.
 
     Call it on any tensor of the batch; the result has shape (batch, elements) and holds 1 where an
     element works and 0 where it failed. In training, each element is drawn from its own stream

@@ -8,9 +8,9 @@ from typing import Literal
 Method = Literal["baseline", "residual", "dropout", "multiplexer"]
 
 #: What a section that adds multiplies each link by: `one`; `survival`, how probably the link
-#: delivers; `normalised`, the same divided by the sum over the node's links (the poster's choice);
+#: delivers; `normalized`, the same divided by the sum over the node's links (the poster's choice);
 #: `learned`, one number a link, found in training from one on.
-MergeWeights = Literal["one", "survival", "normalised", "learned"]
+MergeWeights = Literal["one", "survival", "normalized", "learned"]
 
 #: The ready-made sets of sections, see `ddnn_tf.sections`.
 SectionName = Literal["conv", "fc32"]

@@ -83,12 +83,12 @@ Section = Callable[[Site], Tensor]
 
 
 def survival_weights(
-    topology: Topology, survivability: Survival, *, normalise: bool = True
+    topology: Topology, survivability: Survival, *, normalize: bool = True
 ) -> dict[str, float]:
     """Weights for adding, by link: how probably the link delivers, from its sender's survival.
 
-    `normalise` divides by the sum over the node's links (the poster's choice). Links from sensors
-    keep weight 1. The weights are constants, never renormalised by who is present.
+    `normalize` divides by the sum over the node's links (the poster's choice). Links from sensors
+    keep weight 1. The weights are constants, never renormalized by who is present.
     """
     marginals = FailureModel.of(topology, survivability).element_marginals
     survival = dict(zip(topology.elements, marginals, strict=True))
@@ -96,7 +96,7 @@ def survival_weights(
     for node in topology.nodes:
         links = [x for x in topology.incoming(node.name) if x.source not in topology.sensor_names]
         own = {x.name: float(survival[x.source] * survival[x.name]) for x in links}
-        total = sum(own.values()) if normalise else 1.0
+        total = sum(own.values()) if normalize else 1.0
         weights |= {name: w / total if total else 0.0 for name, w in own.items()}
     return weights
 
@@ -210,7 +210,7 @@ def unit_scale(view: Tensor, name: str | None = None) -> Tensor:
     return view
 
 
-def standardised(view: Tensor, name: str | None = None) -> Tensor:
+def standardized(view: Tensor, name: str | None = None) -> Tensor:
     """A sensor's tensor as float32, scaled; the one place of scaling. `name`: of the layer.
 
     Bytes become 0..1, and a float image stays as it is. Each channel of a float vector or series,
@@ -267,7 +267,7 @@ class FullyConnected:
         depth = self.nodes.get(site.node.name, self.tiers[site.node.tier])
         merged: dict[str, Tensor] = dict(site.messages)
         if site.views:
-            views = {name: standardised(view) for name, view in site.views.items()}
+            views = {name: standardized(view) for name, view in site.views.items()}
             pixels = layers.Flatten()(weighted_add(views, {}))
             if not merged:
                 merged[""] = pixels
@@ -332,7 +332,7 @@ class Convolutional:
     def encoders(self, sensors: Sequence[Sensor]) -> dict[str, keras.Model]:
         """An encoder for each of several sensors that are alike, which share what they learn.
 
-        Only the norms are each sensor's own: cameras differ in colour, light and distance.
+        Only the norms are each sensor's own: cameras differ in color, light and distance.
         """
         shapes = {sensor.shape for sensor in sensors}
         if len(shapes) > 1:
@@ -361,7 +361,7 @@ class Convolutional:
                 "it, or give sections of your own"
             )
         visible = _visible(view)
-        x = standardised(view, f"{name}__scale")
+        x = standardized(view, f"{name}__scale")
         for i, filters in enumerate(self.filters):
             strided = shared.setdefault(f"filters{i}", layer(filters, f"{owner}__filters{i}"))
             x = _norm(name=f"{name}__norm{i}")(strided(x))

@@ -34,7 +34,7 @@ class FrameClock(msgspec.Struct, frozen=True):
         others'. Raises `InputError` for a rate that is not positive, or an epoch in the future.
         """
         if not 0 < fps < 1e6:
-            raise InputError(f"expected frames a second above 0 and below a million, got {fps}")
+            raise InputError(f"expected frames per second above 0 and below a million, got {fps}")
         if wall_ns < epoch_ns:
             raise InputError(
                 f"expected an epoch in the past, got one {(epoch_ns - wall_ns) / SECOND:.1f} s "

@@ -1,4 +1,4 @@
-"""Labelled samples of several sensors, in memory and as an NPZ file."""
+"""Labeled samples of several sensors, in memory and as an NPZ file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DAMAGED = (
 )
 
 
-class Labelled(Protocol):
+class Labeled(Protocol):
     """Views and labels that belong together; `Samples` is one, whose arrays are checked."""
 
     @property
@@ -53,7 +53,7 @@ class Labelled(Protocol):
         """True class of every sample, (samples,)."""
 
 
-class LabelledArrays(NamedTuple):
+class LabeledArrays(NamedTuple):
     """Views and labels as a caller has them; whoever uses them checks what it needs."""
 
     inputs: Mapping[str, NDArray[Any]]

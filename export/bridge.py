@@ -67,7 +67,7 @@ def legacy() -> tuple[Any, Any]:
         import tf_keras
     except ModuleNotFoundError as error:
         raise InputError(
-            "pruning, clustering and quantisation-aware training need "
+            "pruning, clustering and quantization-aware training need "
             'tensorflow-model-optimization: pip install "ddnn-tf[compress]"'
         ) from error
     finally:
@@ -172,6 +172,6 @@ def foreign(section: keras.Model, operation: Any, what: str) -> InputError:
     """The error for a layer that tensorflow-model-optimization cannot work on."""
     return InputError(
         f"section {section.name!r}: {type(operation).__name__} {operation.name!r} {what}, so the "
-        "section cannot be pruned, clustered or trained for quantisation; use another layer, or "
-        "quantise this node after training alone"
+        "section cannot be pruned, clustered or trained for quantization; use another layer, or "
+        "quantize this node after training alone"
     )

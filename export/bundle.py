@@ -26,7 +26,7 @@ from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.failures.distribution import Mask
 from edge_runtime.failures.sampling import Sampling, find_configurations
 from edge_runtime.files import new_folder
-from edge_runtime.samples import LabelledArrays
+from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Survival, Topology
 
 from .artifact import TOLERANCES, Artifact, write_artifact
@@ -91,7 +91,7 @@ class TrainedModel:
 class ExportPlan:
     """What an export is to do, all of it checked.
 
-    `inputs`: calibration data, by sensor; `sections`: those of the trained model; `labelled`: what
+    `inputs`: calibration data, by sensor; `sections`: those of the trained model; `labeled`: what
     accuracy is measured on, or None; `held_out`: whether that is held-out data; `accuracy`:
     expected accuracy of the trained model on it, by survivability; `is_by_node`: whether anything
     was chosen by node.
@@ -102,7 +102,7 @@ class ExportPlan:
     attempts: Attempts
     saved_models: frozenset[str]
     sections: KerasRunner
-    labelled: Any
+    labeled: Any
     held_out: bool
     accuracy: dict[str, float]
     is_by_node: bool
@@ -158,7 +158,7 @@ def export_bundle(
             is that on `calibration`, if it has labels.
         quantize: `none`, `float16`, `dynamic` or `int8`, of nodes for which nothing else is said.
         compression: of every node; or of some, by name, pattern such as `edge*`, or tier. Sections
-            that are pruned, clustered or trained for quantisation learn on `calibration`, under
+            that are pruned, clustered or trained for quantization learn on `calibration`, under
             failures, to give what they gave; the model itself stays as it is.
         budget: most bytes of some nodes' artifacts; each gets the mildest compression that fits.
         saved_models: nodes that also get a SavedModel.
@@ -173,7 +173,7 @@ def export_bundle(
     Raises:
         InputError: for options or data that do not fit, or a budget that cannot be met.
         ParityError: where an artifact, or the chain of them, does not compute what the model does;
-            of sections that learnt, what the model with their new weights does.
+            of sections that learned, what the model with their new weights does.
     """
     trained = TrainedModel.of(model, topology, class_names, prior, reference)
     plan = plan_export(
@@ -214,16 +214,16 @@ def plan_export(
     sections = KerasRunner(trained.model, topology)
     _check_classes(sections, trained)
     check_chain(trained.model, sections, spaced(inputs, COMPARED))
-    labelled = _labelled(calibration, validation, trained)
+    labeled = _labeled(calibration, validation, trained)
     return ExportPlan(
         trained=trained,
         inputs=inputs,
         attempts=attempts,
         saved_models=frozenset(saved_models),
         sections=sections,
-        labelled=labelled,
+        labeled=labeled,
         held_out=validation is not None,
-        accuracy={} if labelled is None else _expected(_measured(trained, labelled, sections)),
+        accuracy={} if labeled is None else _expected(_measured(trained, labeled, sections)),
         is_by_node=bool(compression or budget),
     )
 
@@ -260,7 +260,7 @@ def _check_classes(sections: KerasRunner, trained: TrainedModel) -> None:
         )
 
 
-def _labelled(calibration: Any, validation: Any, trained: TrainedModel) -> Any:
+def _labeled(calibration: Any, validation: Any, trained: TrainedModel) -> Any:
     """What accuracy is measured on: held-out data, else calibration data with labels, else None.
 
     Where there are too many configurations to enumerate, held-out data meet sampled ones; a change
@@ -275,12 +275,12 @@ def _labelled(calibration: Any, validation: Any, trained: TrainedModel) -> Any:
     return calibration
 
 
-def _measured(trained: TrainedModel, labelled: Any, runner: Runner) -> Reliability:
+def _measured(trained: TrainedModel, labeled: Any, runner: Runner) -> Reliability:
     """How accurately a model's sections or artifacts answer."""
     return evaluate(
         trained.topology,
         runner,
-        LabelledArrays(inputs_of(labelled, trained.topology), labelled.labels),
+        LabeledArrays(inputs_of(labeled, trained.topology), labeled.labels),
         Classification(trained.class_names, trained.prior),
         trained.survivabilities,
     )
@@ -307,8 +307,8 @@ def prepare(plan: ExportPlan, *, seed: int, progress: Progress) -> Prepared:
     unchanged = small.model is trained.model
     sections = plan.sections if unchanged else KerasRunner(small.model, topology)
     # A reference that the caller gave knows the old weights.
-    learnt = any(one.learns for one in small.choice.values())
-    reference = getattr(small.model, "simulate", None) if learnt else trained.reference
+    learned = any(one.learns for one in small.choice.values())
+    reference = getattr(small.model, "simulate", None) if learned else trained.reference
     return Prepared(
         sections=sections,
         reference=reference or _chained(sections),
@@ -427,9 +427,9 @@ class _Worth:
 
 def _worth(plan: ExportPlan, bundle: Bundle, manifests: Manifests) -> _Worth:
     """What the answers are worth; of held-out data the bundle says it itself."""
-    if plan.labelled is None:
+    if plan.labeled is None:
         return _Worth({}, 0)
-    deployed = _measured(plan.trained, plan.labelled, bundle)
+    deployed = _measured(plan.trained, plan.labeled, bundle)
     change = {s: value - plan.accuracy[s] for s, value in _expected(deployed).items()}
     if not plan.held_out:
         return _Worth(change, 0)

@@ -1,6 +1,6 @@
 """Sections made smaller, each learning to reproduce its own outputs under failures.
 
-Pruning, clustering and quantisation-aware training are those of tensorflow-model-optimization, on
+Pruning, clustering and quantization-aware training are those of tensorflow-model-optimization, on
 the section's counterpart in tf_keras (`bridge`); the weights are read back, so that what comes out
 is a section as any other.
 """
@@ -193,7 +193,7 @@ def compress_section(
     """Make one section smaller in place: its weights change, nothing else does.
 
     Args:
-        section: of layers that tf_keras has too, where anything is to be learnt.
+        section: of layers that tf_keras has too, where anything is to be learned.
         inputs: by name, samples first.
         targets: the outputs to reproduce for these inputs, by least squares.
         compression: what to do.
@@ -201,8 +201,8 @@ def compress_section(
         exit: the artifact gets a second signature, see `litert.convert`.
 
     Returns:
-        With `qat`, the artifact, in int8 by the ranges that were learnt; else None, as the section
-        is still to be quantised. With `qat` the section's weights are those learnt, unrounded.
+        With `qat`, the artifact, in int8 by the ranges that were learned; else None, as the section
+        is still to be quantized. With `qat` the section's weights are those learned, unrounded.
     """
     if not compression.learns:
         return None
@@ -218,7 +218,7 @@ def compress_section(
             return None
         rounded = _rounded(section, clustered, copy.ours, compression, learn)
         copy.read_back(rounded)
-        return _learnt(section, rounded, exit)
+        return _learned(section, rounded, exit)
 
 
 def _hold_statistics(model: Any) -> None:
@@ -297,7 +297,7 @@ def _rounded(
     compression: Compression,
     learn: _Distillation,
 ) -> Any:
-    """The model with the weights and ranges that it learnt while all was rounded to int8."""
+    """The model with the weights and ranges that it learned while all was rounded to int8."""
     rounding = _rounding(section, model, ours, compression)
     learn(rounding, [])
     if not compression.clusters:
@@ -325,7 +325,7 @@ def _rounding(
         if known.supports(layer) or isinstance(layer, old.layers.BatchNormalization):
             return tfmot.quantization.keras.quantize_annotate_layer(layer)
         if layer.weights:
-            what = "is a layer that quantisation-aware training does not know"
+            what = "is a layer that quantization-aware training does not know"
             raise foreign(section, ours[layer.name], what)
         return tfmot.quantization.keras.quantize_annotate_layer(
             layer, configs.Default8BitOutputQuantizeConfig()
@@ -347,8 +347,8 @@ def _rounding(
         )
 
 
-def _learnt(section: keras.Model, model: Any, exit: bool) -> bytes:
-    """The artifact of a model that learnt its ranges."""
+def _learned(section: keras.Model, model: Any, exit: bool) -> bytes:
+    """The artifact of a model that learned its ranges."""
     signature = {x.name: tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in section.inputs}
 
     def endpoint(last: int | None) -> Any:

@@ -31,7 +31,7 @@ class Compression:
         quantize: how the artifact stores and computes; `int8` where `qat` is asked for.
         coarse: in int8, per-tensor scales (one for each kernel in place of one for each of its
             channels), but for depthwise convolutions.
-        steps: of learning, for each of pruning, clustering and quantisation.
+        steps: of learning, for each of pruning, clustering and quantization.
         batch_size: samples a step.
         learning_rate: of Adam at the start; it falls to zero along a cosine.
     """
@@ -58,7 +58,7 @@ class Compression:
             )
         if self.qat and self.quantize != "int8":
             raise InputError(
-                f"quantisation-aware training is for int8, got quantize={self.quantize!r}"
+                f"quantization-aware training is for int8, got quantize={self.quantize!r}"
             )
         if self.coarse and self.quantize != "int8":
             raise InputError(f"coarse scales are for int8, got quantize={self.quantize!r}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_runtime.arrays import Array
 from edge_runtime.evaluation.answering import state_keys
-from edge_runtime.evaluation.cache import Runner, SectionMemo
+from edge_runtime.evaluation.cache import Runner, SectionCache
 from edge_runtime.failures.configurations import Configurations, output_states
 from edge_runtime.failures.distribution import Mask
 from edge_runtime.topology import Topology
@@ -96,14 +96,14 @@ def whole(
 
     `inputs`: per sensor, samples first; a few are enough, as every configuration sees them all.
     """
-    memo = SectionMemo(topology, runner, inputs)
+    cache = SectionCache(topology, runner, inputs)
     samples = len(next(iter(inputs.values())))
     states, inverse = state_keys(output_states(topology, configurations.masks))
     error, compared, agreeing = 0.0, 0, np.ones(len(configurations))
     for i, mask in enumerate(configurations.masks):
         if state := states[inverse[i]]:
             expected = reference(inputs, np.tile(mask, (samples, 1)))
-            got = memo.answer(state)
+            got = cache.answer(state)
             error = max(error, relative_error(got, expected))
             agreeing[i] = (got.argmax(axis=1) == expected.argmax(axis=1)).mean()
             compared += 1

@@ -17,7 +17,7 @@ class ExportReport:
 
     `bytes`: size of each node's artifact; `node_errors`: relative error of each artifact's outputs;
     `parity`: the whole bundle under every configuration; `accuracy_change`: expected accuracy of
-    the artifacts minus that of the model, by survivability, where labelled data were given;
+    the artifacts minus that of the model, by survivability, where labeled data were given;
     `states`: of the reliability table, 0 where it has none; `compression`: what was done to each
     node, where anything was chosen by node.
     """

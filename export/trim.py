@@ -15,7 +15,7 @@ def trimmed(content: bytes) -> bytes:
     """The same model in fewer bytes; LiteRT computes the same with it, bit by bit.
 
     Left out are names of tensors within the model, buffers of tensors that have no weights, and
-    quantisation that says nothing. Equal vectors are stored once: each channel of int8 has a zero
+    quantization that says nothing. Equal vectors are stored once: each channel of int8 has a zero
     point of 8 bytes, all of them 0, once for its kernel and once for its bias.
     """
     model = read(content)

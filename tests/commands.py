@@ -122,17 +122,17 @@ def files(folder: Path) -> Iterator[str]:
 
 
 def write_cameras(root: Path) -> Path:
-    """Six cameras in the poster's form: the class is the colour, under heavy coarse noise."""
+    """Six cameras in the poster's form: the class is the color, under heavy coarse noise."""
     rng = np.random.default_rng(0)
     for folder, frames in FRAMES.items():
         for label, name in enumerate(CLASSES):
-            colour = np.full(3, 60.0)
-            colour[label] = 200.0
+            color = np.full(3, 60.0)
+            color[label] = 200.0
             (root / folder / f"{name}_images").mkdir(parents=True)
             for frame in frames:
                 for camera in range(6):
                     noise = rng.normal(0, 60, (4, 4, 3)).repeat(8, axis=0).repeat(8, axis=1)
-                    picture = np.clip(colour + noise, 0, 255).astype(np.uint8)
+                    picture = np.clip(color + noise, 0, 255).astype(np.uint8)
                     file = f"c{camera}_0_{frame:08d}.jpg"
                     assert cv2.imwrite(str(root / folder / f"{name}_images" / file), picture)
     return root

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 #: What starts nodes as processes, or measures some: one worker takes them all, so that they have
-#: only one neighbour, and no two deployments look for free ports at once.
+#: only one neighbor, and no two deployments look for free ports at once.
 PROCESSES = (
     "tests/end_to_end/",
     "tests/edge_runtime/transport/",
@@ -71,7 +71,7 @@ def root() -> Path:
 def camera_data() -> Path:
     """The folder of real cameras, `mvmc/` and `epfl_multiclass/`.
 
-    It has no licence to be redistributed, so it lies beside the repository or where DDNN_DATA
+    It has no license to be redistributed, so it lies beside the repository or where DDNN_DATA
     says, and tests that need it skip where it is missing.
     """
     if named := os.environ.get("DDNN_DATA"):

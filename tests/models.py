@@ -10,7 +10,7 @@ from ddnn_tf.cutting.graph import read_graph
 from ddnn_tf.sections import Site, concatenate, unit_scale
 
 
-def randomised(model: Any, seed: int = 0, *, scale: float = 3.0) -> Any:
+def randomized(model: Any, seed: int = 0, *, scale: float = 3.0) -> Any:
     """The model with random weights, biases among them: Keras' own start at zero and leak unseen.
 
     Scaled so that outputs stay of the order of one and differ between inputs.
@@ -79,7 +79,7 @@ def residual_net(*, shape: tuple[int, ...] = (8, 8, 3), classes: int = 4, **last
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dropout(0.2, name="dropout")(x)
     scores = layers.Dense(classes, name="scores", **{"activation": "softmax", **last})(x)
-    return randomised(keras.Model(image, scores, name="residual_net"))
+    return randomized(keras.Model(image, scores, name="residual_net"))
 
 
 def scenes(shape: tuple[int | None, ...], count: int, seed: int = 0) -> Any:
@@ -140,4 +140,4 @@ def plain_model(*, between: Any = None, after: Any = None, inputs: str = "dict")
     answer = top(shaped({"left": left, "right": right, "cam0": cam0}))
     if after is not None:
         answer = after(answer)
-    return randomised(keras.Model([cam0, cam1], answer, name="plain"))
+    return randomized(keras.Model([cam0, cam1], answer, name="plain"))

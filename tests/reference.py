@@ -15,7 +15,7 @@ from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.arrays import Array
 from edge_runtime.evaluation.cache import Runner
 from edge_runtime.evaluation.reliability import Reliability, evaluate
-from edge_runtime.samples import LabelledArrays
+from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
 from tests.strategies import samples
 
@@ -247,7 +247,7 @@ def measured(
     found = evaluate(
         topology,
         runner,
-        LabelledArrays(inputs, labels),
+        LabeledArrays(inputs, labels),
         Classification(CLASSES, PRIOR, fallback),
         {"s": survival},
         rule=rule,

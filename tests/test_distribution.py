@@ -107,7 +107,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path, root: Path) -> N
     assert {f"{top}/py.typed" for top in PACKAGES} <= shipped
 
 
-def test_wheel_carries_licence_and_commands(wheel: Path) -> None:
+def test_wheel_carries_license_and_commands(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         texts = {Path(n).name: n for n in archive.namelist() if ".dist-info/" in n}
         metadata = archive.read(texts["METADATA"]).decode()

@@ -36,7 +36,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 def run(*command: str | Path, cwd: Path) -> str:
     """What a command prints that a user runs in an empty folder."""
-    # The street is drawn anew, as on a fresh machine, and not into the user's own cache.
+    # The street is drawn again, as on a fresh machine, and not into the user's own cache.
     env = {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")}
     done = subprocess.run(
         [os.fspath(part) for part in command],

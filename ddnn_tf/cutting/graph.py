@@ -251,7 +251,7 @@ def copy_of(call: Call, name: str) -> Any:
 
 
 def words_of(error: Exception) -> str:
-    """What an error of Keras says, on one line and without its colours."""
+    """What an error of Keras says, on one line and without its colors."""
     return " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())[:300]
 
 

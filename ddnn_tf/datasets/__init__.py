@@ -1,4 +1,4 @@
-"""Labelled samples of cameras and other sensors: readers, splits, and a generated street."""
+"""Labeled samples of cameras and other sensors: readers, splits, and a generated street."""
 
 from .batches import Batches
 from .boxes import with_boxes

@@ -82,7 +82,7 @@ class Dataset:
 
     @cached_property
     def train(self) -> Batches:
-        """The training split, shuffled anew every epoch."""
+        """The training split, shuffled again every epoch."""
         return self.split("all" if self.family == "all" else f"{self.family}:train", shuffle=True)
 
     @cached_property

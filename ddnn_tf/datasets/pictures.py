@@ -1,4 +1,4 @@
-"""Picture files to arrays. Colour order is decided here, once: red, green, blue."""
+"""Picture files to arrays. Color order is decided here, once: red, green, blue."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    # Older decoders fill a truncated JPEG with grey and only print a warning.
+    # Older decoders fill a truncated JPEG with gray and only print a warning.
     truncated = data.startswith(_JPEG_START) and _JPEG_END not in data[-64:]
     picture = None
     if data and not truncated:
@@ -56,7 +56,7 @@ def crop(
         picture: `(height, width, 3)`.
         box: `xmin, ymin, xmax, ymax` in pixels; may reach past the border, where it is cut off.
         size: Height and width of the result.
-        margins: How much wider and higher than the box each cut is, about the same centre; 1 is
+        margins: How much wider and higher than the box each cut is, about the same center; 1 is
             the box itself.
 
     Returns:

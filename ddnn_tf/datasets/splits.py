@@ -11,13 +11,13 @@ the order in which files were listed.
     objects is divided by object; a class with one sample stays in the training part.
 `time:train`, `time:validation`, `time:test`
     Past, present, future. For 242 frames: up to 165, 171 to 195, from 201; the gaps keep
-    neighbouring frames apart. Other lengths are divided in the same proportions.
+    neighboring frames apart. Other lengths are divided in the same proportions.
 `time-backward:train`, `time-backward:validation`, `time-backward:test`
     The other way round. For 242 frames: test up to 111; validation 118 to 136, between the two
     as above; train from 143.
 `frame:train`, `frame:validation`, `frame:test`
     Interleaved: of every five frames the last (divisible by five) is test, the third validation
-    (frame modulo 5 is 3), the others train. Neighbouring frames are alike, so this split is easy.
+    (frame modulo 5 is 3), the others train. Neighboring frames are alike, so this split is easy.
 `subject:train`, `subject:validation`, `subject:test`
     By person: the last fifth of the subjects, at least one, is test, the tenth before them
     validation, the others train. Of two subjects the first trains and the second tests.

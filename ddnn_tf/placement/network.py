@@ -83,7 +83,7 @@ def _check(network: Network) -> None:
     names = [device.name for device in network.devices]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"device {name!r} stands twice; rename one of the two")
+            raise InputError(f"device {name!r} is a duplicate; rename one of the two")
     for device in network.devices:
         _check_device(device, count)
     if not network.devices[0].survival > 0:
@@ -132,7 +132,7 @@ def _check_links(links: Sequence[DeviceLink], names: Sequence[str]) -> None:
                 "from the sensor to the answer"
             )
         if (wire.source, wire.target) in seen:
-            raise InputError(f"wire {wire.source}->{wire.target} stands twice; remove one")
+            raise InputError(f"wire {wire.source}->{wire.target} is a duplicate; remove one")
         seen.add((wire.source, wire.target))
         if not (wire.mbps > 0 and wire.delay_ms >= 0):
             raise InputError(

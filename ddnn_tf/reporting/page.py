@@ -84,7 +84,7 @@ def write_report(
             files[f"{name}.png"].write_bytes(figures.render(picture))
         drawn = {name: figures.inline_svg(picture, name) for name, picture in pictures.items()}
         page = template.render(
-            content, pictures=drawn, colours=figures.CSS, **_context(findings, findings[best])
+            content, pictures=drawn, colors=figures.CSS, **_context(findings, findings[best])
         )
         files["report.html"].write_text(page, encoding="utf-8")
 

@@ -51,7 +51,7 @@ def _columns(report: Reliability) -> Iterator[list[str]]:
     yield ["balanced", "accuracy", *(_percent(report.balanced_accuracy(s)) for s in names)]
     bounds = report.bounds()
     if None not in bounds.values():
-        yield ["none can", "beat", *(_percent(bounds[s] or 0.0) for s in names)]
+        yield ["upper", "bound", *(_percent(bounds[s] or 0.0) for s in names)]
     goal = "the output" if report.rule.mode == "output" else "an exit"
     yield ["reaches", goal, *(_percent(report.reach_probability(s)) for s in names)]
     recalls = [report.class_recalls(s) for s in names]

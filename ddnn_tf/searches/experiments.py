@@ -272,7 +272,7 @@ class ExperimentStore:
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is damaged ({error!r}); remove it to do this anew")
+    return InputError(f"{path} is damaged ({error!r}); remove it to do this again")
 
 
 def message_bytes(model: ResilientModel) -> dict[str, int]:
@@ -290,7 +290,7 @@ def message_bytes(model: ResilientModel) -> dict[str, int]:
 
 
 def link_bytes(model: ResilientModel) -> dict[str, int]:
-    """Payload of each link in bytes an inference, by link name.
+    """Payload of each link in bytes per inference, by link name.
 
     A camera is hosted by the first node that reads it, to which its pictures cross no network.
     """

@@ -204,7 +204,7 @@ def search_links(
             on, survivabilities, sections and recipe. Its first split to report is chosen on, its
             last reported.
         final: split and seeds of the retrained models; the supernet has the template's.
-        budget: the most bytes an inference of all links together. What is retrained for comparison
+        budget: the most bytes per inference of all links together. What is retrained for comparison
             may cost more.
         most: the most candidate links of a set.
         beam: see `link_front`.
@@ -240,7 +240,7 @@ class _Search:
     """What a search is made of before anything is trained.
 
     `possible`: every link that could exist; `candidates`: those of them that fit together;
-    `sizes`: bytes an inference of every link, `base`: of the primary ones together; `bound`: what
+    `sizes`: bytes per inference of every link, `base`: of the primary ones together; `bound`: what
     no model on a set of links can beat, by survivability.
     """
 

@@ -176,7 +176,7 @@ class SubsetScores:
 class Choice:
     """A set of candidate links, what it costs and what it is worth.
 
-    `cost`: of its links, in the search's unit; `score`: what the search maximised; `bound`: what
+    `cost`: of its links, in the search's unit; `score`: what the search maximized; `bound`: what
     no model on these links can exceed, where the search was given one.
     """
 

@@ -148,7 +148,7 @@ class Plan:
         for i, step in enumerate(self.singles):
             if i >= MOST_TOLD and step is not best[step.kind]:
                 continue
-            added = f", +{step.bytes:,} bytes an inference" if step.bytes else ""
+            added = f", +{step.bytes:,} bytes per inference" if step.bytes else ""
             gain = 100 * (step.bound - self.bound)
             yield f"  {100 * step.bound:.2f} % (+{gain:.2f})  {step}{added}"
 
@@ -164,7 +164,7 @@ def _told(name: str, option: Option) -> Iterator[str]:
     how = ", the fewest there are" if option.fewest and len(option.steps) > 1 else ""
     verdict = f"{100 * last:.2f} %"
     verdict = f"reaches {verdict}{how}" if option.reaches else f"not enough, leads to {verdict}"
-    cost = f", +{option.bytes:,} bytes an inference" if option.bytes else ""
+    cost = f", +{option.bytes:,} bytes per inference" if option.bytes else ""
     yield f"{name}: {verdict}{cost}"
     for step in option.steps if option.reaches else ():
         yield f"  {100 * step.bound:.2f} %  {step}"

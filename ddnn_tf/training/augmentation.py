@@ -25,7 +25,7 @@ class Augmented(keras.utils.PyDataset):
         shift: the most pixels of a shift, in both directions.
         gain: brightness is multiplied by 1 ± at most this.
         mirror: whether to mirror half of the views left to right.
-        zoom: a view is scaled by e ** ± at most this, about its centre.
+        zoom: a view is scaled by e ** ± at most this, about its center.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def restore(self, model: keras.Model) -> int:
         """Give the model the state that is there; returns after how many steps it was saved."""
-        remedy = f"remove {self.folder} to start anew, or name another folder"
+        remedy = f"remove {self.folder} to start again, or name another folder"
         if not self.state.is_file():
             with new_file(self.description) as temporary:
                 temporary.write_text(self.training, encoding="utf-8")

@@ -42,7 +42,7 @@ def fit(
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
-    # Else the first step makes the optimizer's variables, and is traced anew for that.
+    # Else the first step makes the optimizer's variables, and is traced again for that.
     learner.optimizer.build(learner.trainable_variables)
     done = state.restore(learner) // steps if state else 0
     order, variations = np.random.default_rng((seed, done)).spawn(2)

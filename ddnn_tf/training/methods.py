@@ -13,4 +13,4 @@ MERGE_WEIGHTS: tuple[MergeWeights, ...] = get_args(MergeWeights)
 
 def default_merge_weights(survivabilities: int) -> MergeWeights:
     """The poster's choice for one survivability; for several there is none that fits them all."""
-    return "normalised" if survivabilities == 1 else "one"
+    return "normalized" if survivabilities == 1 else "one"

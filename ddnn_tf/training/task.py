@@ -84,10 +84,10 @@ class Task:
     @cached_property
     def _weights(self) -> Mapping[str, float] | None:
         """Of links that are added, by name."""
-        if self.merge_weights not in ("survival", "normalised"):
+        if self.merge_weights not in ("survival", "normalized"):
             return None
-        normalise = self.merge_weights == "normalised"
-        return survival_weights(self.topology, self.survivabilities[0], normalise=normalise)
+        normalize = self.merge_weights == "normalized"
+        return survival_weights(self.topology, self.survivabilities[0], normalize=normalize)
 
     def build(self, topology: Topology, sections: Sections) -> ResilientModel:
         """A model to train, on a topology with this one's links."""

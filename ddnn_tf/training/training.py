@@ -45,14 +45,14 @@ def train(
         method: what is trained, see `Method`.
         survival: presets, or survivabilities by name. `dropout` draws its failures from all.
         sections: see `build`.
-        merge_weights: of links that are added, see `MergeWeights`; None means `normalised` where
+        merge_weights: of links that are added, see `MergeWeights`; None means `normalized` where
             `survival` is a single one, else `one`. Survival is that of the first survivability.
             `learned` is for the `fc32` sections.
         recipe: how; the default suits a few thousand small images.
         start: a model of this topology to go on from, such as a cut one; it is trained itself, and
             `sections` are not used. Its method is `residual` or `dropout`: how its links merge is
             settled.
-        encoder: of `learn_views`, for a model that starts anew. The views of `Convolutional`
+        encoder: of `learn_views`, for a model that starts again. The views of `Convolutional`
             sections then go through it; it stays as it is, and all else learns from what it makes
             of the views. Or "shared": the views of all sensors go through the same layers but for
             their norms, which learn together with all else.
@@ -93,7 +93,7 @@ def _check_start(
 ) -> None:
     if encoder is not None:
         raise InputError(
-            "an encoder is for a model that starts anew, and here is one to go on from; give "
+            "an encoder is for a model that starts again, and here is one to go on from; give "
             "encoder or start, not both"
         )
     if start.topology != task.topology:

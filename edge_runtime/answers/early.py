@@ -24,11 +24,11 @@ def check_thresholds(topology: Topology, thresholds: Mapping[str, float] | None)
         if node not in topology.exits:
             raise InputError(
                 f"expected thresholds of nodes with an exit ({', '.join(topology.exits) or 'none'})"
-                f", got one of {node!r}; choose them anew with `ddnn-edge exits`"
+                f", got one of {node!r}; choose them again with `ddnn-edge exits`"
             )
         if not 0 <= threshold <= 1:
             raise InputError(
-                f"expected a threshold of normalised entropy from 0 to 1 for {node!r}, got "
+                f"expected a threshold of normalized entropy from 0 to 1 for {node!r}, got "
                 f"{threshold}"
             )
 

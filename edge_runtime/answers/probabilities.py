@@ -16,13 +16,13 @@ def confidence(probabilities: Array) -> NDArray[np.float64]:
     return np.asarray(np.round(probabilities.max(axis=-1).astype(np.float64), DIGITS))
 
 
-def told(probabilities: Array) -> tuple[float, ...]:
+def rounded_probabilities(probabilities: Array) -> tuple[float, ...]:
     """Probabilities of shape (classes,) as an answer tells them."""
     return tuple(round(float(p), DIGITS) for p in probabilities)
 
 
 def entropy(probabilities: Array) -> NDArray[np.float64]:
-    """Normalised entropy, 0 to 1, of probabilities of shape (..., classes), shape (...,)."""
+    """Normalized entropy, 0 to 1, of probabilities of shape (..., classes), shape (...,)."""
     p = np.asarray(probabilities, np.float64)
     logs = np.log(p, out=np.zeros_like(p), where=p > 0)
     return np.asarray(-(p * logs).sum(axis=-1) / np.log(p.shape[-1]))

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from ..arrays import Array
-from .probabilities import told
+from .probabilities import rounded_probabilities
 
 #: Frames in a row that pass their deadline without a sender before it is no longer waited for.
 PATIENCE = 2
@@ -39,7 +39,7 @@ class Smoothed(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, probabilities: Array, class_names: Sequence[str]) -> Smoothed:
         """As an answer tells it; `probabilities`: (classes,)."""
-        return cls(class_names[int(np.argmax(probabilities))], told(probabilities))
+        return cls(class_names[int(np.argmax(probabilities))], rounded_probabilities(probabilities))
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ class AnswerRule(msgspec.Struct, frozen=True):
 
     `mode`: the output node alone, or any node that has an exit. `policy`: whose answer is taken of
     several, see `policies`; `priority`: the nodes in the order of the policy of that name, the
-    preferred one first. `early`: thresholds of normalised entropy, 0 to 1, by node, below which an
+    preferred one first. `early`: thresholds of normalized entropy, 0 to 1, by node, below which an
     exit's answer is given before the nodes above compute the frame; a node without one never
     answers early.
 

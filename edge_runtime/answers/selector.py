@@ -32,7 +32,7 @@ class _Open:
         self.answers: dict[str, Answer] = {}
 
 
-class Chooser:
+class AnswerSelector:
     """Collects the answers of a frame's exits, and gives one of them, once.
 
     Not thread-safe; all times are integer nanoseconds of one monotonic clock, handed in. An exit

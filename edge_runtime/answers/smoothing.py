@@ -22,7 +22,7 @@ LEAST = 1e-6
 class Smoother:
     """The class of one object by all of a node's answers so far, the older the less.
 
-    A Bayes filter of a class that does not change, with stabilised forgetting (Kulhavy and Zarrop,
+    A Bayes filter of a class that does not change, with stabilized forgetting (Kulhavy and Zarrop,
     *On a general concept of forgetting*, Int. J. Control 58(4), 1993): between two frames the
     belief, as log-odds over the prior, loses half of itself in every half-life; then what the
     frame's answer says beyond the prior is added. So a first answer is passed on as it is; one that

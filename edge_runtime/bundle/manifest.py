@@ -36,7 +36,7 @@ BUNDLE_FILE, NODE_FILE, MODEL_FILE, GOLDEN_FILE = (
     "golden.npz",
 )
 
-#: Of normalised entropy.
+#: Of normalized entropy.
 _Threshold = Annotated[float, Meta(ge=0, le=1)]
 Quantization = Literal["none", "float16", "dynamic", "int8"]
 
@@ -76,7 +76,7 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     golden ones, times max(1, max|golden|). `exit`: it has a classifier of its own, whose answer is
     the last of `outputs` and is not sent. What an answer needs is there on nodes that can answer
     only; `links` are the topology's, by the bit that stands for each. `early`: the threshold of
-    normalised entropy below which an exit's answer is given early; without it none is.
+    normalized entropy below which an exit's answer is given early; without it none is.
     """
 
     schema: int = SCHEMA
@@ -121,7 +121,7 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     `quantization`: of all its nodes, or `mixed` where theirs differ.
     `priority`: the nodes that can answer, the most accurate on validation data first; where nodes
-    have exits and labelled data were given. `early`: the thresholds below which nodes answer early,
+    have exits and labeled data were given. `early`: the thresholds below which nodes answer early,
     by node, as `ddnn-edge exits` chose them.
     """
 
@@ -224,7 +224,7 @@ def _check_early(manifest: BundleManifest, nodes: dict[str, NodeManifest], path:
     if own != (manifest.early or {}):
         raise InputError(
             f"{path}: expected the thresholds of its nodes, {own}, got {manifest.early} "
-            "(at $.early); the file was edited: choose them anew with `ddnn-edge exits`"
+            "(at $.early); the file was edited: choose them again with `ddnn-edge exits`"
         )
 
 

@@ -48,7 +48,7 @@ def print_reliability(found: Reliability) -> None:
         print(
             f"{name:<11} {100 * found.expected_accuracy(name):6.2f} %   "
             f"(balanced {100 * found.balanced_accuracy(name):.2f} %"
-            + ("" if bound is None else f", none can beat {100 * bound:.2f} %")
+            + ("" if bound is None else f", upper bound {100 * bound:.2f} %")
             + f"){found.intervals.text(name)}"
         )
         if found.rule.mode == "any" or found.rule.early:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol, get_args
 from ..answers.fallback import FALLBACKS
 from ..answers.policies import ANSWER_MODES, POLICIES
 from ..answers.rule import AnswerRule
-from ..answers.selector import Chooser
+from ..answers.selector import AnswerSelector
 from ..answers.smoothing import check_smoothing
 from ..bundle.manifest import BUNDLE_FILE, BundleManifest, read_bundle
 from ..clock import SECOND, FrameClock, parse_seconds
@@ -172,7 +172,7 @@ def add_seed(parser: Any, what: str) -> None:
 def add_fps(parser: Any, more: str = "") -> None:
     """Add the option that says how many frames there are in a second."""
     parser.add_argument(
-        "--fps", type=float, default=30.0, metavar="NUMBER", help=f"frames a second{more}"
+        "--fps", type=float, default=30.0, metavar="NUMBER", help=f"frames per second{more}"
     )
 
 
@@ -290,10 +290,10 @@ def frame_clock(fps: float, deployment: Deployment) -> FrameClock:
     )
 
 
-def chooser_of(manifest: BundleManifest, rule: AnswerRule, deadline_ns: int) -> Chooser:
+def selector_of(manifest: BundleManifest, rule: AnswerRule, deadline_ns: int) -> AnswerSelector:
     """What takes one of the answers that a bundle's nodes give to a frame."""
     bound = BoundRule(manifest.topology, rule)
-    return Chooser(
+    return AnswerSelector(
         rule.policy,
         bound.ordinary,
         deadline_ns=deadline_ns,

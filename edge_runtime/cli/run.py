@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..node.node import Node
 from ..node.prometheus import MetricsServer, parse_address
 from ..node.sources import Region, Source, close_sources, open_source, parse_region
-from ..node.status import Teller
+from ..node.status import StatusWriter
 from ..process.signals import interruptible
 from ..transport.deployment import Deployment
 from ..transport.zenoh import ZenohTransport
@@ -104,11 +104,11 @@ def _run(options: argparse.Namespace) -> int:
         settings = live_settings(
             options, manifest.rule(options.answer, early=options.early), deployment
         )
-        # Who sees nothing himself numbers no frames, and may start with any clock.
+        # A node without sensors assigns no frame ids, and may start with any clock.
         sees = any(link.sensor for link in manifest.incoming)
         frames = frame_clock(options.fps, deployment) if sees else None
         section = _section(options, manifest)
-        tell = Teller(manifest.node, as_json=options.json)
+        tell = StatusWriter(manifest.node, as_json=options.json)
         stack.callback(tell.close)
         sources = _sources(options, manifest, tell)
         # Once the node has told them to close, and given up its name.
@@ -146,7 +146,7 @@ def _section(options: argparse.Namespace, manifest: NodeManifest) -> Section:
 
 
 def _sources(
-    options: argparse.Namespace, manifest: NodeManifest, tell: Teller
+    options: argparse.Namespace, manifest: NodeManifest, tell: StatusWriter
 ) -> dict[str, Source]:
     specs = _by_sensor(options.source, "source", manifest)
     regions = {

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers.probabilities import told
+from ..answers.probabilities import rounded_probabilities
 from ..answers.records import Smoothed
 from ..clock import SECOND, parse_seconds
 from ..errors import InputError
@@ -190,7 +190,7 @@ def _save_answers(path: Path, bundle: Bundle, played: Played) -> None:
             line = {
                 "frame": i,
                 "answer": names[answers.classes[i]],
-                "probabilities": told(answers.probabilities[i]),
+                "probabilities": rounded_probabilities(answers.probabilities[i]),
                 "node": answers.nodes[i],
                 "state": f"{state:x}",
                 "fallback": state == 0,
@@ -227,7 +227,7 @@ def _replay(options: argparse.Namespace, bundle: Bundle, samples: Samples) -> in
 
 
 def _trace(options: argparse.Namespace, topology: Topology, frames: int) -> FailureTrace:
-    """The trace to replay: recorded, drawn anew every `--hold`, or drawn from mean times."""
+    """The trace to replay: recorded, drawn again every `--hold`, or drawn from mean times."""
     if options.trace:
         return FailureTrace.load(options.trace, topology)
     mtbf, mttr = _mean_time(options, "mtbf"), _mean_time(options, "mttr")

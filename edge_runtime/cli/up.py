@@ -26,8 +26,8 @@ from ..testbed.monitor import open_monitor
 from ..testbed.observer import Observer
 from ..testbed.processes import LocalDeployment
 from ..testbed.replay import Replay
-from ..testbed.run import Drawing, LiveRun, Monitor, Parts, Record, RunPlan, check_survival
-from ..testbed.run_report import Judge
+from ..testbed.run import LiveRun, Monitor, Parts, RandomSchedule, Record, RunPlan, check_survival
+from ..testbed.run_report import RunEvaluator
 from ..topology import Topology
 from ..transport.base import ANSWERS, METRICS
 from ..transport.zenoh import ZenohTransport
@@ -41,10 +41,10 @@ from .options import (
     add_seed,
     add_smooth,
     answer_rule,
-    chooser_of,
     frame_clock,
     live_settings,
     samples_for,
+    selector_of,
 )
 
 FAULT_HELP: Mapping[Fault, str] = {
@@ -141,10 +141,10 @@ def _up(options: argparse.Namespace) -> int:
         options.encoding,
         rule,
     )
-    chooser = None
+    selector = None
     if not rule.only_output:
-        chooser = chooser_of(manifest, rule, settings.deadline_ns)
-    observer = Observer(topology, chooser)
+        selector = selector_of(manifest, rule, settings.deadline_ns)
+    observer = Observer(topology, selector)
     with ExitStack() as stack, interruptible() as interruption:
         folder = _folder(options, stack)
         data = _data_file(options, inputs, folder)
@@ -156,7 +156,7 @@ def _up(options: argparse.Namespace) -> int:
                 settings,
             )
         )
-        judging = Judge(replay, manifest.class_names, labels, plan)
+        judging = RunEvaluator(replay, manifest.class_names, labels, plan)
         monitor = None if options.json else open_monitor(manifest.class_names, labels)
         run = _live_run(options, stack, local, observer, plan, judging, monitor)
         interruption.calls(run.stop)
@@ -193,8 +193,8 @@ def _live_run(
     stack: ExitStack,
     local: LocalDeployment,
     observer: Observer,
-    plan: list[Injection] | Drawing,
-    judging: Judge,
+    plan: list[Injection] | RandomSchedule,
+    judging: RunEvaluator,
     monitor: Monitor | None,
 ) -> LiveRun:
     """Start the processes and what looks on."""
@@ -218,7 +218,7 @@ def _live_run(
     )
 
 
-def _end(options: argparse.Namespace, judging: Judge, interrupted: int | None) -> int:
+def _end(options: argparse.Namespace, judging: RunEvaluator, interrupted: int | None) -> int:
     """Print what the run came to; returns the exit code."""
     verdict = judging.verdict()
     encoded = msgspec.json.encode(verdict)
@@ -230,7 +230,7 @@ def _end(options: argparse.Namespace, judging: Judge, interrupted: int | None) -
 
 def _plan(
     options: argparse.Namespace, topology: Topology, deadline_ns: int
-) -> list[Injection] | Drawing:
+) -> list[Injection] | RandomSchedule:
     injections = [
         parse_injection(fault, word, topology.order)
         for fault in FAULTS
@@ -245,7 +245,7 @@ def _plan(
         raise InputError(f"expected --seed of at least 0, got {options.seed}")
     survival = one_survivability(options.survival, topology)
     check_survival(topology, survival)
-    return Drawing(survival, options.seed, parse_seconds("--hold", options.hold))
+    return RandomSchedule(survival, options.seed, parse_seconds("--hold", options.hold))
 
 
 def _end_s(options: argparse.Namespace, deadline_ns: int) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ..answers.records import Answer
-from ..answers.selector import Chooser
+from ..answers.selector import AnswerSelector
 from ..bundle.manifest import read_bundle
 from ..clock import SECOND
 from ..errors import InputError
@@ -20,7 +20,7 @@ from ..process.signals import interruptible
 from ..transport.base import ANSWERS, Event, PeerDown, PeerUp, Received, Transport
 from ..transport.deployment import Deployment
 from ..transport.zenoh import ZenohTransport
-from .options import AddCommand, add_answer, answer_rule, chooser_of, deadline
+from .options import AddCommand, add_answer, answer_rule, deadline, selector_of
 
 #: Nanoseconds after which `watch` says that it sees nobody; a link takes less.
 ALONE_NS = 3 * SECOND // 2
@@ -54,7 +54,7 @@ def add_to(command: AddCommand) -> None:
 
 def _watch(options: argparse.Namespace) -> int:
     deployment = Deployment.load(options.deployment)
-    chooser = _chooser(options, deployment)
+    selector = _selector(options, deployment)
     config = deployment.observer(routed=options.routed)
     with (
         interruptible() as interruption,
@@ -69,14 +69,14 @@ def _watch(options: argparse.Namespace) -> int:
                 flush=True,
             )
 
-        for line in watched(transport, chooser, lambda: interruption.code is not None, nobody):
+        for line in watched(transport, selector, lambda: interruption.code is not None, nobody):
             print(line, flush=True)
     return interruption.code or 0
 
 
 def watched(
     transport: Transport,
-    chooser: Chooser | None,
+    selector: AnswerSelector | None,
     stopped: Callable[[], bool],
     nobody: Callable[[], None],
     clock: Callable[[], int] = time.monotonic_ns,
@@ -88,7 +88,7 @@ def watched(
     alone: int | None = clock() + ALONE_NS
     while not stopped():
         due = [] if alone is None else [alone]
-        if chooser is not None and (wakeup := chooser.next_wakeup()) is not None:
+        if selector is not None and (wakeup := selector.next_wakeup()) is not None:
             due.append(wakeup)
         event = transport.receive(max(0, min(due) - clock()) / SECOND if due else None)
         now = clock()
@@ -97,10 +97,10 @@ def watched(
         elif alone is not None and now >= alone:
             alone = None
             nobody()
-        yield from _lines(event, chooser, now)
+        yield from _lines(event, selector, now)
 
 
-def _chooser(options: argparse.Namespace, deployment: Deployment) -> Chooser | None:
+def _selector(options: argparse.Namespace, deployment: Deployment) -> AnswerSelector | None:
     """What takes one of the answers to a frame; None where the output node's are all there is."""
     if options.answer == "output" and not options.early:
         return None
@@ -108,23 +108,23 @@ def _chooser(options: argparse.Namespace, deployment: Deployment) -> Chooser | N
     if options.bundle is None:
         if options.early:
             raise InputError("--early needs to know the nodes; give their bundle with --bundle")
-        return Chooser(options.policy, deadline_ns=deadline_ns)
+        return AnswerSelector(options.policy, deadline_ns=deadline_ns)
     manifest, _ = read_bundle(options.bundle)
-    return chooser_of(manifest, answer_rule(options, manifest), deadline_ns)
+    return selector_of(manifest, answer_rule(options, manifest), deadline_ns)
 
 
-def _lines(event: Event | None, chooser: Chooser | None, now: int) -> Iterator[str]:
+def _lines(event: Event | None, selector: AnswerSelector | None, now: int) -> Iterator[str]:
     """The answers to print once an event has come, or the time is up."""
     if isinstance(event, Received):
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             said = msgspec.json.decode(event.payload, type=Answer)
             if said.node != event.sender:
                 pass  # nobody speaks for another
-            elif chooser is not None:
-                chooser.take(said, now)
+            elif selector is not None:
+                selector.take(said, now)
             elif not said.exit:
                 yield event.payload.decode()
-    elif isinstance(event, PeerDown) and chooser is not None:
-        chooser.gone(event.node)
-    while chooser is not None and (answer := chooser.ready(now)) is not None:
+    elif isinstance(event, PeerDown) and selector is not None:
+        selector.gone(event.node)
+    while selector is not None and (answer := selector.ready(now)) is not None:
         yield msgspec.json.encode(answer).decode()

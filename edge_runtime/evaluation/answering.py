@@ -18,11 +18,11 @@ from ..errors import InputError
 from ..failures.configurations import output_states
 from ..failures.distribution import Mask
 from ..topology import Topology
-from .cache import SectionMemo
+from .cache import SectionCache
 
 
 class Taken(NamedTuple):
-    """The answers taken in one situation.
+    """The answers taken in one joint_state.
 
     `probabilities`: (samples, classes), zeros where nobody has an answer. `places`: (samples,) who
     gave them, in `BoundRule.nodes`; -1 for nobody. `sends_tensor`, `hands_over`: bool (nodes in
@@ -58,14 +58,14 @@ class BoundRule:
 
     @property
     def early_depths(self) -> dict[str, int]:
-        """Depth of every node that may answer early, the higher ones first, as `Chooser` asks."""
+        """Depth of every node that may answer early, the higher first, as `AnswerSelector` asks."""
         order = [node for node in highest_first(self.topology) if node in self.early]
         return {node: self.topology.depths[node] for node in order}
 
-    def situations(self, masks: Mask) -> tuple[list[tuple[int, ...]], NDArray[np.intp]]:
-        """Distinct situations, and which of them each case of `masks` is in.
+    def joint_states(self, masks: Mask) -> tuple[list[tuple[int, ...]], NDArray[np.intp]]:
+        """Distinct joint_states, and which of them each case of `masks` is in.
 
-        A situation is the delivered-links state of each node in order, 0 where it has none; where
+        A joint_state is the delivered-links state of each node in order, 0 where it has none; where
         nobody is early, of those that may answer alone, in the order of `nodes`.
         """
         names = self.topology.order if self.early else self.nodes
@@ -75,21 +75,21 @@ class BoundRule:
         one = (1 << links) - 1
         return [tuple(k >> i * links & one for i in range(len(names))) for k in keys], inverse
 
-    def states(self, situation: Sequence[int]) -> dict[str, int]:
-        """The delivered-links states of a situation, by node."""
+    def states(self, joint_state: Sequence[int]) -> dict[str, int]:
+        """The delivered-links states of a joint_state, by node."""
         names = self.topology.order if self.early else self.nodes
-        return dict(zip(names, situation, strict=True))
+        return dict(zip(names, joint_state, strict=True))
 
-    def take(self, memo: SectionMemo, situation: Sequence[int]) -> Taken:
-        """The answers taken in a situation, and who gave them."""
-        states = self.states(situation)
-        answers, places = self.not_early(memo, states)
+    def take(self, cache: SectionCache, joint_state: Sequence[int]) -> Taken:
+        """The answers taken in a joint_state, and who gave them."""
+        states = self.states(joint_state)
+        answers, places = self.not_early(cache, states)
         if not self.early:
             return Taken(answers, places)
         heard = [bool(states[node]) for node in self.topology.order]
-        sends = np.repeat(np.array(heard)[:, None], memo.samples, axis=1)
+        sends = np.repeat(np.array(heard)[:, None], cache.samples, axis=1)
         says = sends.copy()
-        own = {node: memo.answer(states[node], node) for node in self.early if states[node]}
+        own = {node: cache.answer(states[node], node) for node in self.early if states[node]}
         if not own:
             return Taken(answers, places, sends, says)
         sure = {node: entropy(found) < self.early[node] for node, found in own.items()}
@@ -105,7 +105,7 @@ class BoundRule:
         chosen = first_early(self.topology, early, {n: confidence(x) for n, x in own.items()})
         is_early = chosen >= 0
         if is_early.any():
-            answers = np.broadcast_to(answers, (memo.samples, *next(iter(own.values())).shape[1:]))
+            answers = np.broadcast_to(answers, (cache.samples, *next(iter(own.values())).shape[1:]))
             answers, places = answers.copy(), places.copy()
             for node, found in own.items():
                 rows = chosen == self.topology.order.index(node)
@@ -113,13 +113,13 @@ class BoundRule:
         return Taken(answers, places, sends, says)
 
     def not_early(
-        self, memo: SectionMemo, states: Mapping[str, int]
+        self, cache: SectionCache, states: Mapping[str, int]
     ) -> tuple[Array, NDArray[np.intp]]:
         """The answers taken where nobody answers early, and who gave them; see `Taken`."""
         chosen = candidates(self.rule.policy, states, self.ordinary)
         if not chosen:
-            return np.zeros((memo.samples, 1)), np.full(memo.samples, -1)
-        answers = np.stack([memo.answer(states[node], node) for node in chosen])
+            return np.zeros((cache.samples, 1)), np.full(cache.samples, -1)
+        answers = np.stack([cache.answer(states[node], node) for node in chosen])
         # As answers tell it: of two that are sure to all their digits the first is taken.
         which = confidence(answers).argmax(axis=0)
         taken = np.take_along_axis(answers, which[None, :, None], axis=0)[0]

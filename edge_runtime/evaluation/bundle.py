@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..answers.classification import Classification
 from ..answers.fallback import Fallback, fallback_answer
-from ..answers.probabilities import told
+from ..answers.probabilities import rounded_probabilities
 from ..answers.rule import AnswerRule
 from ..answers.smoothing import Smoother
 from ..arrays import Array
@@ -24,7 +24,7 @@ from ..failures.distribution import Mask
 from ..failures.parsing import survivabilities
 from ..failures.sampling import Sampling
 from .answering import BoundRule
-from .cache import SectionMemo
+from .cache import SectionCache
 from .reliability import Reliability, evaluate
 
 
@@ -110,17 +110,17 @@ class Bundle:
         """
         topology = self.manifest.topology
         bound = BoundRule(topology, rule)
-        found, which = bound.situations(masks)
+        found, which = bound.joint_states(masks)
         prior = self.manifest.prior
         answers = np.tile(fallback_answer("prior", prior).astype(np.float32), (len(masks), 1))
         states = [0] * len(masks)
         nodes: list[str | None] = [None] * len(masks)
-        for i, situation in enumerate(found):
+        for i, joint_state in enumerate(found):
             rows = np.flatnonzero(which == i)
-            if any(situation) and len(rows):
-                memo = SectionMemo(topology, self, {n: x[rows] for n, x in inputs.items()})
-                taken = bound.take(memo, situation)
-                own = bound.states(situation)
+            if any(joint_state) and len(rows):
+                cache = SectionCache(topology, self, {n: x[rows] for n, x in inputs.items()})
+                taken = bound.take(cache, joint_state)
+                own = bound.states(joint_state)
                 for k, (row, place) in enumerate(zip(rows, taken.places, strict=True)):
                     if place >= 0:
                         nodes[row] = node = bound.nodes[place]
@@ -137,7 +137,7 @@ def smoothed(answers: Answers, prior: Sequence[float], half_life: float) -> NDAr
     smoother = Smoother(prior, half_life)
     found = []
     for frame, (own, state) in enumerate(zip(answers.probabilities, answers.states, strict=True)):
-        belief = smoother.add(told(own) if state else None, frame)
+        belief = smoother.add(rounded_probabilities(own) if state else None, frame)
         assert belief is not None  # they come in order
         found.append(belief)
     return np.stack(found)

@@ -27,7 +27,7 @@ class Runner(Protocol):
         """
 
 
-class SectionMemo:
+class SectionCache:
     """Section outputs on one batch, each distinct (node, delivered-links state) evaluated once.
 
     `evaluations` counts them. Above `most_bytes` of outputs, those not used for longest are

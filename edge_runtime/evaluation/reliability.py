@@ -24,11 +24,11 @@ from ..errors import InputError
 from ..failures.configurations import Configurations, output_states
 from ..failures.distribution import Mask, working
 from ..failures.sampling import LEVEL, Sampling, find_configurations
-from ..samples import Labelled
+from ..samples import Labeled
 from ..topology import Survival, Topology
 from .answering import BoundRule, state_keys
 from .bounds import _best, views_seen
-from .cache import Runner, SectionMemo
+from .cache import Runner, SectionCache
 from .intervals import Intervals
 from .recalls import Recalls
 from .traffic import Traffic
@@ -265,7 +265,7 @@ class Reliability:
 def evaluate(
     topology: Topology,
     runner: Runner,
-    samples: Labelled,
+    samples: Labeled,
     classification: Classification,
     survivabilities: Mapping[str, Survival],
     *,
@@ -290,8 +290,8 @@ def evaluate(
         raise InputError(f"expected a prior of {classes} classes, got {len(fallback_p)}")
     bound = BoundRule(topology, rule)
     check_data(topology, samples, classes)
-    memo = SectionMemo(topology, runner, samples.inputs)
-    case = Recalls(memo, samples.labels, fallback_p, classes, bound)
+    cache = SectionCache(topology, runner, samples.inputs)
+    case = Recalls(cache, samples.labels, fallback_p, classes, bound)
     recalls, shares, tensor_rates, answer_rates = case.of_masks(configurations.masks)
     return Reliability(
         topology=topology,
@@ -300,16 +300,16 @@ def evaluate(
         counts=np.bincount(samples.labels, minlength=classes),
         recalls=recalls,
         answered=np.asarray(shares.any(axis=1)),
-        section_evaluations=memo.evaluations,
+        section_evaluations=cache.evaluations,
         rule=bound.rule,
         answer_shares=shares,
-        traffic=Traffic(bound, configurations, tensor_rates, answer_rates, memo.message_bytes),
+        traffic=Traffic(bound, configurations, tensor_rates, answer_rates, cache.message_bytes),
         seen=views_seen(topology, samples.inputs),
         _case=case,
     )
 
 
-def check_data(topology: Topology, samples: Labelled, classes: int) -> None:
+def check_data(topology: Topology, samples: Labeled, classes: int) -> None:
     """`InputError` for samples and labels that do not fit a topology and a number of classes."""
     inputs, labels = samples.inputs, samples.labels
     missing = [s.name for s in topology.sensors if s.name not in inputs]

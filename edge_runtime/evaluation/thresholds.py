@@ -22,10 +22,10 @@ from ..bundle.manifest import BUNDLE_FILE, NODE_FILE, encode, read_bundle
 from ..errors import InputError
 from ..failures.sampling import Sampling, find_configurations
 from ..files import new_folder, sha256
-from ..samples import Labelled
+from ..samples import Labeled
 from ..topology import Survival, Topology
 from .answering import BoundRule, first_early
-from .cache import Runner, SectionMemo
+from .cache import Runner, SectionCache
 from .reliability import check_data
 
 #: Thresholds that are tried of each node; no finer than some hundred samples can tell.
@@ -118,7 +118,7 @@ class Thresholds:
 def find_thresholds(
     topology: Topology,
     runner: Runner,
-    samples: Labelled,
+    samples: Labeled,
     classification: Classification,
     survivabilities: Mapping[str, Survival],
     *,
@@ -142,14 +142,14 @@ def find_thresholds(
     configurations = find_configurations(topology, survivabilities, sampling)
     everyone = dict.fromkeys(topology.exits, 1.0)
     bound = BoundRule(topology, msgspec.structs.replace(rule, early=everyone))
-    found, inverse = bound.situations(configurations.masks)
+    found, inverse = bound.joint_states(configurations.masks)
     weights = {
         s: np.asarray(np.bincount(inverse, configurations.probabilities(s), len(found)), np.float64)
         for s in survivabilities
     }
-    memo = SectionMemo(topology, runner, samples.inputs)
+    cache = SectionCache(topology, runner, samples.inputs)
     fallback = fallback_answer(classification.fallback, classification.prior)
-    trial = _Trial(bound, memo, found, samples.labels, fallback, weights)
+    trial = _Trial(bound, cache, found, samples.labels, fallback, weights)
     nobody = dict.fromkeys(topology.exits, 0.0)
     without = trial.of(nobody)
     for threshold in GRID:
@@ -185,20 +185,20 @@ def _climb(
 
 
 class _Trial:
-    """Evaluates thresholds for all situations and samples at once."""
+    """Evaluates thresholds for all joint_states and samples at once."""
 
     def __init__(
         self,
         answering: BoundRule,
-        memo: SectionMemo,
-        situations: Sequence[tuple[int, ...]],
+        cache: SectionCache,
+        joint_states: Sequence[tuple[int, ...]],
         labels: NDArray[np.int64],
         fallback: NDArray[np.float64],
         weights: Mapping[str, NDArray[np.float64]],
     ) -> None:
         topology = answering.topology
         self._topology, self._weights = topology, weights
-        states = [answering.states(situation) for situation in situations]
+        states = [answering.states(joint_state) for joint_state in joint_states]
         self._sends = {n: np.array([bool(s[n]) for s in states]) for n in topology.order}
         self._delivers = {
             link.name: np.array(
@@ -215,17 +215,17 @@ class _Trial:
             own = [0, *sorted({s[node] for s in states} - {0})]
             place = {state: i for i, state in enumerate(own)}
             self._row[node] = np.array([place[s[node]] for s in states])
-            answers = [memo.answer(state, node) for state in own[1:]]
-            blank = np.full(memo.samples, np.inf), np.zeros(memo.samples), np.zeros(memo.samples)
+            answers = [cache.answer(state, node) for state in own[1:]]
+            blank = np.full(cache.samples, np.inf), np.zeros(cache.samples), np.zeros(cache.samples)
             self._entropy[node] = np.stack([blank[0], *map(entropy, answers)])
             self._confidence[node] = np.stack([blank[1], *map(confidence, answers)])
             right = [(x.argmax(axis=1) == labels).astype(np.float64) for x in answers]
             self._right[node] = np.stack([blank[2], *right])
         self._ordinary = np.stack(
-            [self._given(answering, memo, s, labels, fallback) for s in states]
+            [self._given(answering, cache, s, labels, fallback) for s in states]
         )
         self._bytes = {
-            node: memo.message_bytes.get(node, 0) * len(topology.outgoing(node))
+            node: cache.message_bytes.get(node, 0) * len(topology.outgoing(node))
             for node in topology.order
         }
         self._found: dict[tuple[float, ...], Point] = {}
@@ -251,7 +251,7 @@ class _Trial:
         return self._found[key]
 
     def _cases(self, thresholds: Mapping[str, float], cases: slice) -> tuple[Array, Array]:
-        """Accuracy and payload bytes in some of the situations, shape (cases,) each."""
+        """Accuracy and payload bytes in some of the joint_states, shape (cases,) each."""
         topology = self._topology
         rows = {node: self._row[node][cases] for node in topology.exits if thresholds[node]}
         sure = {n: (self._entropy[n] < thresholds[n])[row] for n, row in rows.items()}
@@ -273,13 +273,13 @@ class _Trial:
     @staticmethod
     def _given(
         answering: BoundRule,
-        memo: SectionMemo,
+        cache: SectionCache,
         states: Mapping[str, int],
         labels: NDArray[np.int64],
         fallback: NDArray[np.float64],
     ) -> Array:
         """How probably the answer is right that is taken where nobody is early, (samples,)."""
-        answers, places = answering.not_early(memo, states)
+        answers, places = answering.not_early(cache, states)
         right = (answers.argmax(axis=1) == labels).astype(np.float64)
         return np.asarray(np.where(places < 0, fallback[labels], right))
 

@@ -81,9 +81,9 @@ class FailureTrace:
             if not uptime.mttr:
                 continue  # repaired at once
             # Seen a frame apart, alternating exponential times are a chain that with this
-            # probability is drawn anew from its stationary distribution, and else does not change.
-            anew = -math.expm1(-(1 / uptime.mtbf + 1 / uptime.mttr) / rate)
-            latest = np.maximum.accumulate(np.where(rng.random(frames) < anew, places, 0))
+            # probability is drawn again from its stationary distribution, and else does not change.
+            again = -math.expm1(-(1 / uptime.mtbf + 1 / uptime.mttr) / rate)
+            latest = np.maximum.accumulate(np.where(rng.random(frames) < again, places, 0))
             works = rng.random(frames) < uptime.survival
             causes[:, topology.index[name]] = works[latest]
         return cls.of(topology, working(topology, causes))

@@ -1,7 +1,7 @@
 """What a node does with what has reached it: pure logic, no I/O, no threads, no clock of its own.
 
-`complete` fills up what a section was not given. `Gather` decides, message by message, when a
-frame is computed and from what; its rules are those of docs/explanation/runtime.md.
+`FrameAssembler` decides, message by message, when a frame is computed and from what; its rules are
+those of docs/explanation/runtime.md.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Counters(msgspec.Struct):
         return sum(getattr(self, reason) for reason in get_args(Dropped))
 
 
-class Ready(msgspec.Struct, frozen=True, eq=False):
+class ReadyFrame(msgspec.Struct, frozen=True, eq=False):
     """A frame to compute now, once; or, where it is `answered`, to pass on.
 
     `inputs`: what was delivered, by input name, with a batch axis of 1, for `complete`; nothing
@@ -205,7 +205,7 @@ class _Closed:
         self.deadline, self.heard = deadline, heard
 
 
-class Gather:
+class FrameAssembler:
     """Collects the inputs of one node's frames and says when to compute which.
 
     Not thread-safe: one loop feeds it and asks it. All times are integer nanoseconds of one
@@ -390,7 +390,7 @@ class Gather:
         ]
         return min(times, default=None)
 
-    def ready(self, now: int) -> Ready | None:
+    def ready(self, now: int) -> ReadyFrame | None:
         """The newest frame that is to be computed now; it is closed with this call.
 
         Ask again after each computation, when everything received meanwhile has been handed in:
@@ -511,7 +511,7 @@ class Gather:
         if len(self._closed) > self._most_closed:
             self._closed.popitem(last=False)
 
-    def _result(self, frame: int, found: _Open, missing: int) -> Ready:
+    def _result(self, frame: int, found: _Open, missing: int) -> ReadyFrame:
         absent = [s for s in self._senders.values() if s.place & missing]
         for sender in absent:
             sender.misses += 1
@@ -521,11 +521,11 @@ class Gather:
         counters.used += found.heard.bit_count()
         if found.answered:
             counters.frames_answered += 1
-            return Ready(frame, {}, 0, found.captured, found.wall, True, (), answered=True)
+            return ReadyFrame(frame, {}, 0, found.captured, found.wall, True, (), answered=True)
         counters.frames_complete += not missing
         counters.frames_at_deadline += bool(missing)
         counters.frames_silent += not found.inputs
-        return Ready(
+        return ReadyFrame(
             frame,
             found.inputs,
             found.state,

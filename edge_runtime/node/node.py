@@ -1,6 +1,6 @@
 """One running node: its section, its links and its hosted sensors, in one loop.
 
-What is decided when is `gather.py`'s; this only carries it out.
+What is decided when is `assembler.py`'s; this only carries it out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from ..answers.fallback import fallback_answer
-from ..answers.probabilities import entropy, told
+from ..answers.probabilities import entropy, rounded_probabilities
 from ..answers.records import Answer, Condition, Dropped, Metrics, Smoothed
 from ..answers.smoothing import Smoother
 from ..arrays import Array
@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..process.memory import resident_mb
 from ..transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
 from ..transport.wire import Message, encode, short_fingerprint
-from .assembler import Gather, Ready
+from .assembler import FrameAssembler, ReadyFrame
 from .settings import METRICS_EVERY, Clocks, LiveSettings
 from .sources import Source
 from .status import Notice
@@ -82,12 +82,12 @@ class Node:
         self._ended, self._refused = set[str](), set[str]()
         self._stopped = self._named = False
         self._pause, self._settle = 7 * settings.lease_ns // 10, 2 * settings.settle_ns
-        self._quiet_until = 0
+        self._muted_until = 0
         self._sensed = -1
         self._told = 0
         self._payload = self._header = self._busy = 0
         self._answers = self._fallbacks = self._early = self._ages = 0
-        self.gather = Gather(
+        self.assembler = FrameAssembler(
             manifest.node,
             manifest.incoming,
             section.inputs,
@@ -98,7 +98,7 @@ class Node:
         )
         for link in manifest.incoming:
             if link.sensor and link.source not in self._sources:
-                self.gather.sensor_down(link.source)
+                self.assembler.sensor_down(link.source)
 
     def run(self) -> None:
         """Take part until `stop`; raises `NameTakenError` if another process has this name."""
@@ -129,7 +129,7 @@ class Node:
         It takes no lock, and nothing waits for it: a frame that is computed meanwhile may be in
         some of the sums and not yet in others.
         """
-        counters = self.gather.counters
+        counters = self.assembler.counters
         return Metrics(
             node=self.manifest.node,
             incarnation=self._transport.incarnation or 0,
@@ -162,14 +162,14 @@ class Node:
         if now - asked > self._pause:
             # Stopped and let go on, perhaps: another may have the name, and the news of it is yet
             # to come.
-            self._quiet_until = now + self._settle
+            self._muted_until = now + self._settle
         taken = 0
         while event is not None:
             self._take(event)
             taken += 1
             event = self._transport.receive(0) if taken < MOST_EVENTS else None
         self._sense()
-        ready = self.gather.ready(self._clock())
+        ready = self.assembler.ready(self._clock())
         if ready is not None:
             self._compute(ready)
         self._tell()
@@ -179,7 +179,7 @@ class Node:
         due = [now + self._pause // 3]
         if self._may_speak(now):
             due.append(self._told + METRICS_EVERY)
-        wakeup = self.gather.next_wakeup()
+        wakeup = self.assembler.next_wakeup()
         if wakeup is not None:
             due.append(wakeup)
         if self._frames is not None and self._sources:
@@ -189,7 +189,7 @@ class Node:
     def _take(self, event: Received | PeerUp | PeerDown) -> None:
         if isinstance(event, Received):
             now = self._clock()
-            dropped = self.gather.hear(event.sender, event.header, event.payload, now)
+            dropped = self.assembler.hear(event.sender, event.header, event.payload, now)
             if dropped == "stale_model":
                 self._name_refused()
         elif event.node == self.manifest.node:
@@ -199,7 +199,7 @@ class Node:
             self._notice("named" if self._named else "unnamed", event.node)
         else:
             up = isinstance(event, PeerUp)
-            change = self.gather.peer_up if up else self.gather.peer_down
+            change = self.assembler.peer_up if up else self.assembler.peer_down
             change(event.node, event.incarnation)
             if not up:
                 self._refused.discard(event.node)
@@ -208,7 +208,7 @@ class Node:
 
     def _name_refused(self) -> None:
         # Once, until it goes: a peer that only claims the name may come between its messages.
-        for name in self.gather.refused.keys() - self._refused:
+        for name in self.assembler.refused.keys() - self._refused:
             self._notice("refused", name)
             self._refused.add(name)
 
@@ -227,14 +227,14 @@ class Node:
         for name, source in self._sources.items():
             if source.ended != (name in self._ended):
                 self._ended ^= {name}
-                change = self.gather.sensor_down if source.ended else self.gather.sensor_up
+                change = self.assembler.sensor_down if source.ended else self.assembler.sensor_up
                 change(name)
                 self._notice("ended" if name in self._ended else "returned", name)
             if name not in self._ended:
                 view = source.read(frame)
-                self.gather.sense(name, frame, view, now, captured_ns=begins, wall_ns=wall)
+                self.assembler.sense(name, frame, view, now, captured_ns=begins, wall_ns=wall)
 
-    def _compute(self, ready: Ready) -> None:
+    def _compute(self, ready: ReadyFrame) -> None:
         if ready.answered:
             self._send(ready, (), answered=True)
             return
@@ -253,7 +253,9 @@ class Node:
         if not self.manifest.outgoing or self._exits:
             self._answer(ready, outputs)
 
-    def _send(self, ready: Ready, outputs: tuple[Array, ...], *, answered: bool = False) -> None:
+    def _send(
+        self, ready: ReadyFrame, outputs: tuple[Array, ...], *, answered: bool = False
+    ) -> None:
         incarnation = self._transport.incarnation
         now = self._clock()
         if incarnation is None or not self.manifest.outgoing or not self._may_speak(now):
@@ -278,7 +280,9 @@ class Node:
             self._header += len(header)
             self._payload += len(payload)
 
-    def _answer(self, ready: Ready, outputs: tuple[Array, ...], *, early: bool = False) -> bool:
+    def _answer(
+        self, ready: ReadyFrame, outputs: tuple[Array, ...], *, early: bool = False
+    ) -> bool:
         """Hand over an answer; whether that could be done."""
         now = self._clock()
         if not self._may_speak(now):
@@ -289,7 +293,7 @@ class Node:
         else:
             probabilities = outputs[-1 if manifest.exit else 0][0]
         names = manifest.class_names or ()
-        said = told(probabilities)
+        said = rounded_probabilities(probabilities)
         smoothed = None
         if self._smoother is not None:
             # From what is told, so that whoever has the answers can find it again.
@@ -321,7 +325,7 @@ class Node:
 
     def _may_speak(self, now: int) -> bool:
         """Whether this process has its name, as far as it can know."""
-        return self._named and now >= self._quiet_until
+        return self._named and now >= self._muted_until
 
     def _nodes_in(self, state: int) -> tuple[str, ...]:
         """Senders and receivers of the links in a state, in topology order of the links."""
@@ -340,7 +344,7 @@ class Node:
         self._transport.send(METRICS, b"", msgspec.json.encode(self.metrics()))
 
     def _waited_for(self) -> dict[str, Condition]:
-        return {name: self.gather.condition(name) for name in self._peers}
+        return {name: self.assembler.condition(name) for name in self._peers}
 
 
 def _check(
@@ -358,7 +362,7 @@ def _check(
     if manifest.early is not None and not manifest.exit:
         raise InputError(
             f"node {manifest.node!r} has no exit, and a threshold for one in its node.json (at "
-            "$.early); choose the thresholds anew with `ddnn-edge exits`"
+            "$.early); choose the thresholds again with `ddnn-edge exits`"
         )
     if answers and not (manifest.class_names and manifest.prior and manifest.links):
         raise InputError(

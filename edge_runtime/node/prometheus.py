@@ -197,7 +197,7 @@ class _Collector:
         return []
 
     def collect(self) -> Iterator[Any]:
-        """All families, each sample labelled with the node's name."""
+        """All families, each sample labeled with the node's name."""
         now = self._read()
         for family in FAMILIES:
             kind = getattr(self._core, f"{family.kind}MetricFamily")

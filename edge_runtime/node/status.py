@@ -37,7 +37,7 @@ MOST_WAITING = 1000
 CLOSE_S = 0.2
 
 
-class Teller:
+class StatusWriter:
     """Writes notices to a file descriptor in a thread of its own.
 
     Calling it never waits and never fails: a pipe may be full and its reader hang, a disk may be

@@ -1,4 +1,4 @@
-"""How a command that runs until it is told to end is told so."""
+"""Graceful shutdown on SIGTERM and SIGINT."""
 
 from __future__ import annotations
 

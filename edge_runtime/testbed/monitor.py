@@ -23,7 +23,7 @@ SAID = 6
 
 @dataclass(frozen=True)
 class Row:
-    """One node, of late: frames a second, milliseconds of computing, megabytes resident."""
+    """One node, of late: frames per second, milliseconds of computing, megabytes resident."""
 
     node: str
     state: str

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from ..answers.records import Answer, Metrics
-from ..answers.selector import Chooser
+from ..answers.selector import AnswerSelector
 from ..topology import Topology
 from ..transport.base import ANSWERS, METRICS, Event, PeerUp, Received
 
@@ -26,13 +26,13 @@ class Observer:
     that are not of the node that they name, or of one that the topology does not. `sums`: payload
     and header bytes that each node sent, and the frames that it computed, since `restart_counts`.
 
-    `chooser`: takes one of the exits' answers to a frame; without it, the output node's is taken.
+    `selector`: takes one of the exits' answers to a frame; without it, the output node's is taken.
     `choose` asks it.
     """
 
-    def __init__(self, topology: Topology, chooser: Chooser | None = None) -> None:
+    def __init__(self, topology: Topology, selector: AnswerSelector | None = None) -> None:
         self._topology = topology
-        self.chooser = chooser
+        self.selector = selector
         self.heard: dict[tuple[int, str], Answer] = {}
         self.presence: dict[str, int] = {}
         self.metrics: dict[str, Metrics] = {}
@@ -44,7 +44,7 @@ class Observer:
     def take(self, event: Event, now: int = 0) -> Answer | Metrics | None:
         """Take an event; returns the answer or the metrics that it was.
 
-        `now`: monotonic nanoseconds, for the chooser.
+        `now`: monotonic nanoseconds, for the selector.
         """
         if isinstance(event, Received):
             return self._message(event, now)
@@ -52,13 +52,13 @@ class Observer:
             self.presence[event.node] = event.incarnation
         elif self.presence.get(event.node) == event.incarnation:
             del self.presence[event.node]
-            if self.chooser is not None:
-                self.chooser.gone(event.node)
+            if self.selector is not None:
+                self.selector.gone(event.node)
         return None
 
     def choose(self, now: int) -> None:
         """Take the answers of all frames that are complete, or due."""
-        while self.chooser is not None and (answer := self.chooser.ready(now)) is not None:
+        while self.selector is not None and (answer := self.selector.ready(now)) is not None:
             self._keep(answer)
 
     def restart_counts(self) -> None:
@@ -135,8 +135,8 @@ class Observer:
             self.late += 1
         elif self.heard.setdefault((answer.frame, answer.node), answer) is not answer:
             self.duplicates += 1
-        elif self.chooser is not None:
-            self.chooser.take(answer, now)
+        elif self.selector is not None:
+            self.selector.take(answer, now)
         elif not answer.exit:
             self._keep(answer)
 

@@ -139,7 +139,7 @@ class LocalDeployment(Closing):
             process.popen.send_signal(signal.SIGSTOP)
 
     def restore(self, node: str) -> None:
-        """Let a hung process go on, or start an ended one anew."""
+        """Let a hung process go on, or start an ended one again."""
         process = self._process(node)
         if process.state == "hung":
             process.state = "running"

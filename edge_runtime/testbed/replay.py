@@ -17,7 +17,7 @@ from ..arrays import Array
 from ..errors import InputError
 from ..evaluation.answering import BoundRule, Taken
 from ..evaluation.bundle import Bundle
-from ..evaluation.cache import SectionMemo
+from ..evaluation.cache import SectionCache
 from ..transport.wire import Encoding, Message, decode, encode
 
 #: By how much a replayed probability may differ. Messages are encoded for the replay as they were
@@ -26,7 +26,7 @@ TOLERANCES: Mapping[Encoding, float] = {"raw": 1e-5, "float16": 1e-3, "int8": 2e
 
 
 #: Samples whose computations are kept, for when they are shown again.
-MEMOS = 1024
+CACHES = 1024
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -81,9 +81,9 @@ class Replay:
         self._bundle, self._inputs, self._encoding = bundle, inputs, encoding
         self.samples = len(next(iter(inputs.values())))
         self._tolerance = TOLERANCES[encoding]
-        self._memos: OrderedDict[int, SectionMemo] = OrderedDict()
-        self._whole = SectionMemo(bundle.manifest.topology, self, inputs)
-        self._situations: dict[tuple[int, ...], Taken] = {}
+        self._caches: OrderedDict[int, SectionCache] = OrderedDict()
+        self._whole = SectionCache(bundle.manifest.topology, self, inputs)
+        self._joint_states: dict[tuple[int, ...], Taken] = {}
 
     def run(self, node: str, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
         """As `Runner`: what a node's receivers get of its outputs."""
@@ -103,13 +103,13 @@ class Replay:
         if not state:
             return fallback_answer("prior", self._bundle.manifest.prior)
         sample = frame % self.samples
-        if sample not in self._memos:
+        if sample not in self._caches:
             # One row, as on the device: a kernel for many rows may sum in another order.
             row = {name: x[sample : sample + 1] for name, x in self._inputs.items()}
-            self._memos[sample] = SectionMemo(self._bundle.manifest.topology, self, row)
-            if len(self._memos) > MEMOS:
-                self._memos.popitem(last=False)
-        answer: Array = self._memos[sample].answer(state, node)[0]
+            self._caches[sample] = SectionCache(self._bundle.manifest.topology, self, row)
+            if len(self._caches) > CACHES:
+                self._caches.popitem(last=False)
+        answer: Array = self._caches[sample].answer(state, node)[0]
         return answer
 
     def confirms(self, answer: Answer | Recorded) -> bool:
@@ -136,25 +136,25 @@ class Replay:
         found = [self.confirms(answer) for answer in answers]
         return sum(found), len(found) - sum(found)
 
-    def right(self, labels: NDArray[np.int64], situation: Sequence[int]) -> NDArray[np.bool_]:
-        """On which samples the answer taken in a situation is right; bool (samples,).
+    def right(self, labels: NDArray[np.int64], joint_state: Sequence[int]) -> NDArray[np.bool_]:
+        """On which samples the answer taken in a joint_state is right; bool (samples,).
 
-        `situation`: see `BoundRule.situations`.
+        `joint_state`: see `BoundRule.joint_states`.
         """
-        taken = self._taken(situation)
+        taken = self._taken(joint_state)
         prior = fallback_answer("prior", self._bundle.manifest.prior).argmax()
         given = np.where(taken.places < 0, prior, taken.probabilities.argmax(axis=1))
         return np.asarray(given == labels)
 
-    def answered(self, situation: Sequence[int]) -> NDArray[np.bool_]:
-        """Which samples the network answers in a situation, not the fallback; bool (samples,)."""
-        return np.asarray(self._taken(situation).places >= 0)
+    def answered(self, joint_state: Sequence[int]) -> NDArray[np.bool_]:
+        """Which samples the network answers in a joint_state, not the fallback; bool (samples,)."""
+        return np.asarray(self._taken(joint_state).places >= 0)
 
-    def _taken(self, situation: Sequence[int]) -> Taken:
-        key = tuple(situation)
-        if key not in self._situations:
-            self._situations[key] = self.answering.take(self._whole, key)
-        return self._situations[key]
+    def _taken(self, joint_state: Sequence[int]) -> Taken:
+        key = tuple(joint_state)
+        if key not in self._joint_states:
+            self._joint_states[key] = self.answering.take(self._whole, key)
+        return self._joint_states[key]
 
     def _possible(self, state: int, node: str) -> bool:
         """Whether each link of a state leads from a sensor to the node, by others of it."""

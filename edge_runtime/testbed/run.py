@@ -58,7 +58,7 @@ class Configuration(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Drawing:
+class RandomSchedule:
     """Configurations drawn, each held for `hold_s` seconds once it has settled.
 
     Of those that have failed each is killed or hangs, at random.
@@ -80,7 +80,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Listing:
+class FixedSchedule:
     """Configurations one after the other, each held for `hold_s` seconds once it has settled."""
 
     listed: tuple[Configuration, ...]
@@ -214,7 +214,7 @@ class Monitor(Protocol):
         """Called when the run is over."""
 
 
-Plan = Sequence[Injection] | Drawing | Listing
+Plan = Sequence[Injection] | RandomSchedule | FixedSchedule
 
 
 class RunPlan(NamedTuple):
@@ -295,7 +295,7 @@ class LiveRun:
         self.record.first = self._next_frame()
         self._begun = self._clock.begins(self.record.first)
         try:
-            if isinstance(self._plan, Drawing | Listing):
+            if isinstance(self._plan, RandomSchedule | FixedSchedule):
                 self._hold(self._plan)
             else:
                 self._run_schedule(self._plan)
@@ -328,7 +328,7 @@ class LiveRun:
         self.record.last = max(self.record.first - 1, last)
         self.record.counted = list(range(self.record.first, self.record.last + 1))
 
-    def _hold(self, plan: Drawing | Listing) -> None:
+    def _hold(self, plan: RandomSchedule | FixedSchedule) -> None:
         frame_ns = self._clock.begins(1) - self._clock.begins(0)
         length = max(1, round(plan.hold_s * SECOND / frame_ns))
         left = self._wanted
@@ -437,8 +437,8 @@ class LiveRun:
     def _receive(self, wait: int) -> bool:
         """Take one event, if one comes in time, and the answers that are due."""
         now = self._now()
-        chooser = self.observer.chooser
-        due = chooser.next_wakeup() if chooser is not None else None
+        selector = self.observer.selector
+        due = selector.next_wakeup() if selector is not None else None
         if due is not None:
             wait = max(0, min(wait, due - now))
         event = self._transport.receive(wait / SECOND)

@@ -13,13 +13,13 @@ from ..answers.records import Answer
 from ..failures.configurations import enumerate_configurations
 from ..topology import Survival, Topology
 from .replay import Replay
-from .run import Drawing, Listing, Plan, Record
+from .run import FixedSchedule, Plan, RandomSchedule, Record
 
 #: Of the normal distribution, two-sided 99.9%.
 Z = 3.2905
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """The object that `up --frames` prints; docs/reference/run-report.md explains each number."""
 
     frames: int
@@ -49,14 +49,14 @@ def judge(
     class_names: tuple[str, ...],
     labels: NDArray[np.int64] | None,
     plan: Plan,
-) -> Verdict:
+) -> RunReport:
     """Replay a run's answers and compare its accuracy with what was to be expected."""
-    judging = Judge(replay, class_names, labels, plan)
+    judging = RunEvaluator(replay, class_names, labels, plan)
     judging.take(record)
     return judging.verdict()
 
 
-class Judge:
+class RunEvaluator:
     """Judges a run part by part, and keeps sums alone.
 
     Args:
@@ -74,7 +74,7 @@ class Judge:
         plan: Plan,
     ) -> None:
         self._replay, self._names, self._labels, self._plan = replay, class_names, labels, plan
-        #: Whole numbers, by the names that `Verdict` has for them.
+        #: Whole numbers, by the names that `RunReport` has for them.
         self._counts: Counter[str] = Counter()
         self._bytes = [0.0, 0.0]
         self._crashes: list[str] = []
@@ -91,7 +91,7 @@ class Judge:
         counted, counts = record.counted, self._counts
         network = {f: a for f, a in record.answers.items() if not a.fallback}
         agreed, mixed = self._replay.count(record.heard or record.answers.values())
-        held = isinstance(self._plan, Drawing | Listing)
+        held = isinstance(self._plan, RandomSchedule | FixedSchedule)
         counts.update(
             frames=len(counted),
             answered=sum(frame in network for frame in counted),
@@ -112,12 +112,12 @@ class Judge:
     def _judge_frames(self, record: Record, network: Mapping[int, Answer], held: bool) -> None:
         """Set the network's answers, by frame, beside what could be answered."""
         counted = record.counted
-        during = _situations(record, self._replay)
-        counted_situations = [during[frame - record.first] for frame in counted]
-        answered = {found: self._replay.answered(found) for found in set(counted_situations)}
+        during = _joint_states(record, self._replay)
+        counted_states = [during[frame - record.first] for frame in counted]
+        answered = {found: self._replay.answered(found) for found in set(counted_states)}
         reached = {
             frame
-            for frame, found in zip(counted, counted_situations, strict=True)
+            for frame, found in zip(counted, counted_states, strict=True)
             if answered[found][frame % self._replay.samples]
         }
         in_time = {f for f, a in network.items() if a.age_ms * 1e6 <= record.deadline_ns}
@@ -129,16 +129,16 @@ class Judge:
             transition_frames=len(settled) - len(counted) if held else int((~settled).sum()),
         )
         if self._labels is not None:
-            self._measure(record, self._labels, counted_situations)
+            self._measure(record, self._labels, counted_states)
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> RunReport:
         """What all parts came to."""
         counts, frames = self._counts, self._counts["frames"]
         proved = counts["agreed"] + counts["mixed_frames"]
         measured, expected, interval = None, None, None
         if self._labels is not None and frames:
             measured, expected = counts["right"] / frames, self._expected / frames
-            if isinstance(self._plan, Drawing):
+            if isinstance(self._plan, RandomSchedule):
                 spread = Z * self._variance**0.5 / frames
                 interval = (max(0.0, expected - spread), min(1.0, expected + spread))
             else:
@@ -146,7 +146,7 @@ class Judge:
         smoothed = None
         if measured is not None and self._smooths:
             smoothed = counts["smoothed_right"] / frames
-        return Verdict(
+        return RunReport(
             frames=frames,
             answered=counts["answered"],
             answerable=counts["answerable"],
@@ -188,7 +188,7 @@ class Judge:
         self._smooths |= any(smoothed)
         told = [self._names.index(s.answer) if s else fallback for s in smoothed]
         self._counts["smoothed_right"] += int((np.array(told) == labels[samples]).sum())
-        if isinstance(self._plan, Drawing):
+        if isinstance(self._plan, RandomSchedule):
             if self._every is None:
                 self._every = _EveryConfiguration(
                     record.topology, self._plan.survival, replay, labels
@@ -200,7 +200,7 @@ class Judge:
             return
         # The artifacts on the same frames under the failures in force. The interval is what that
         # can be if of the frames during which something changed, all were wrong, or all right.
-        right = {situation: replay.right(labels, situation) for situation in set(during)}
+        right = {joint_state: replay.right(labels, joint_state) for joint_state in set(during)}
         found = np.array([right[k][i] for k, i in zip(during, samples, strict=True)])
         settled = record.settled()[np.array(counted) - record.first]
         self._expected += float(found.sum())
@@ -226,8 +226,8 @@ class _EveryConfiguration:
     ) -> None:
         configurations = enumerate_configurations(topology, {"drawn": survival})
         self._weights = configurations.probabilities("drawn")
-        found, self._which = replay.answering.situations(configurations.masks)
-        self._right = np.stack([replay.right(labels, situation) for situation in found])
+        found, self._which = replay.answering.joint_states(configurations.masks)
+        self._right = np.stack([replay.right(labels, joint_state) for joint_state in found])
 
     def accuracy(self, samples: NDArray[np.int64]) -> tuple[float, float]:
         """Mean and variance, over all configurations, of the accuracy on these samples.
@@ -240,7 +240,7 @@ class _EveryConfiguration:
         return mean, float(self._weights @ (accuracy - mean) ** 2)
 
 
-def _situations(record: Record, replay: Replay) -> list[tuple[int, ...]]:
-    """The situation to be expected in each frame from the first to the last."""
-    found, which = replay.answering.situations(record.masks())
+def _joint_states(record: Record, replay: Replay) -> list[tuple[int, ...]]:
+    """The joint_state to be expected in each frame from the first to the last."""
+    found, which = replay.answering.joint_states(record.masks())
     return [found[i] for i in which]

@@ -1,4 +1,4 @@
-"""JSON and YAML of people's hands, in which no key stands twice."""
+"""JSON and YAML of people's hands, in which no key is a duplicate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _check_keys(node: Any) -> None:
             line = key.start_mark.line + 1
             if key.value in lines:
                 first = lines[key.value]
-                raise ValueError(f"key {key.value!r} stands twice, in lines {first} and {line}")
+                raise ValueError(f"key {key.value!r} is a duplicate, in lines {first} and {line}")
             lines[key.value] = line
         _check_keys(value)
 
@@ -48,5 +48,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in found if names.count(name) > 1)
-        raise ValueError(f"key {twice!r} stands twice in one object")
+        raise ValueError(f"key {twice!r} is a duplicate in one object")
     return found

@@ -142,10 +142,10 @@ class Deployment(
         )
         return msgspec.structs.replace(self, tls=tls)
 
-    def transport(self, node: str, neighbours: Iterable[str] | None = None) -> ZenohConfig:
+    def transport(self, node: str, neighbors: Iterable[str] | None = None) -> ZenohConfig:
         """How a node opens its transport.
 
-        `neighbours`: the nodes that it hears, which it calls; by default all. One side alone calls:
+        `neighbors`: the nodes that it hears, which it calls; by default all. One side alone calls:
         two that call each other at the same moment, as after a pause, sometimes lose each other's
         presence for good (seen with Zenoh 1.10.2, about once in forty pauses).
         Raises `InputError` for a node that the file does not place.
@@ -156,7 +156,7 @@ class Deployment(
         if place.connect is not None:
             called = place.connect
         else:
-            others = sorted(set(self.nodes if neighbours is None else neighbours) - {node})
+            others = sorted(set(self.nodes if neighbors is None else neighbors) - {node})
             called = tuple(e for other in others for e in self._place(other).endpoints)
         return self._config(node, place.listen, called, "peer")
 

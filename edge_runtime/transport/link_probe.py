@@ -15,8 +15,8 @@ from typing import Literal
 ENOUGH = 2
 
 
-class Doubt:
-    """When to ask, and when to open the session anew.
+class LinkProbe:
+    """When to ask, and when to open the session again.
 
     `links_lost`: how many links went down since the start. A question during which one did proves
     nothing: the answer of a peer that hangs or is cut off does not come, either.
@@ -33,7 +33,7 @@ class Doubt:
             return False
         return self._ask(links_lost)
 
-    def ended(self, links_lost: int, *, answered: bool) -> Literal["ask", "open anew"] | None:
+    def ended(self, links_lost: int, *, answered: bool) -> Literal["ask", "open again"] | None:
         """A question was answered, or its time is up; what to do now."""
         self._asking = False
         if answered:
@@ -42,7 +42,7 @@ class Doubt:
             self._unanswered += 1
         if self._unanswered >= ENOUGH:
             self._again, self._unanswered = False, 0
-            return "open anew"
+            return "open again"
         if self._again or not answered:
             self._ask(links_lost)
             return "ask"

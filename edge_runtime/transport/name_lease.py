@@ -41,7 +41,7 @@ class Lose:
 Action = Declare | Withdraw | Lose
 
 
-class Tenure:
+class NameLease:
     """One process's claim to one name. All times are in seconds, `now` of a clock that rises.
 
     `lease_s`: after how long without a sign of life the others drop our token. `settle_s`: how

@@ -10,8 +10,8 @@ class Presence:
 
     Two tokens of one node may be alive: that of a process that was cut off without a word lives on
     for a lease, and somebody may claim a name that is taken. The first one seen keeps the name
-    until its token goes, and then the lowest number left, as in `Tenure`: who claims a name cannot
-    silence who holds it.
+    until its token goes, and then the lowest number left, as in `NameLease`: who claims a name
+    cannot silence who holds it.
     """
 
     def __init__(self) -> None:

@@ -35,9 +35,9 @@ from .base import (
     new_incarnation,
 )
 from .config import ZenohConfig, checked
-from .link_probe import Doubt
+from .link_probe import LinkProbe
 from .mailbox import Mailbox
-from .name_lease import Declare, Lose, Tenure, Withdraw
+from .name_lease import Declare, Lose, NameLease, Withdraw
 from .presence import Presence
 
 SCHEME = "ddnn/1"
@@ -76,7 +76,9 @@ class ZenohTransport(Closing):
         tuning = config.tuning
         self._mailbox = Mailbox(tuning.ring_messages, tuning.ring_bytes)
         self._presence = Presence()
-        self._tenure = Tenure(tuning.lease_ms / 1000, tuning.settle_ms / 1000, new_incarnation)
+        self._name_lease = NameLease(
+            tuning.lease_ms / 1000, tuning.settle_ms / 1000, new_incarnation
+        )
         self._incarnation: int | None = None
         self._token: Any = None
         self._publishers: dict[str, Any] = {}
@@ -84,7 +86,7 @@ class ZenohTransport(Closing):
         self._sent = self._foreign = 0
         self._links: set[str] = set()
         self._links_lost = 0
-        self._doubt = Doubt()
+        self._probe = LinkProbe()
         # Of the session: what an older one still says counts no more.
         self._generation = 0
         self._gone_since = 0.0
@@ -234,7 +236,7 @@ class ZenohTransport(Closing):
             self._publishers.clear()
         self._generation += 1
         self._incarnation = self._token = None
-        self._doubt, self._gone_since = Doubt(), _now()
+        self._probe, self._gone_since = LinkProbe(), _now()
         session.close()
         self._links_lost += len(self._links)
         self._links.clear()
@@ -316,7 +318,7 @@ class ZenohTransport(Closing):
                 if self._session is None:
                     self._attach_if_it_can()
                 if event is _CLAIM:
-                    self._tenure.claim(_now())
+                    self._name_lease.claim(_now())
                 elif event is not None and event[0] == self._generation:
                     self._on_event(event[1])
                 self._step()
@@ -331,10 +333,10 @@ class ZenohTransport(Closing):
             self._on_token(event)
         elif event is _ANSWERED or event is _UNANSWERED:
             answered = event is _ANSWERED
-            match self._doubt.ended(self._links_lost, answered=answered):
+            match self._probe.ended(self._links_lost, answered=answered):
                 case "ask":
                     self._ask()
-                case "open anew":
+                case "open again":
                     self._open_anew()
         else:
             self._on_link(event)
@@ -364,7 +366,7 @@ class ZenohTransport(Closing):
         up = sample.kind == self._zenoh.SampleKind.PUT
         change = self._presence.up if up else self._presence.down
         for event in change(node, int(number)):
-            # Of our own name only our own tenure speaks.
+            # Presence of our own name comes from the name lease.
             if node != self._node:
                 self._mailbox.presence(event)
 
@@ -372,7 +374,7 @@ class ZenohTransport(Closing):
         peer = str(event.transport.zid)
         if event.kind == self._zenoh.SampleKind.PUT:
             self._links.add(peer)
-            if self._doubt.linked(self._links_lost):
+            if self._probe.linked(self._links_lost):
                 self._ask()
         else:
             self._links.discard(peer)
@@ -381,7 +383,7 @@ class ZenohTransport(Closing):
     def _step(self) -> None:
         if self._node is None:
             return
-        while action := self._tenure.step(
+        while action := self._name_lease.step(
             _now(),
             links=len(self._links),
             links_lost=self._links_lost,
@@ -400,7 +402,7 @@ class ZenohTransport(Closing):
                     self._rival = other
                     self._mailbox.fail(NameTakenError(self._node, other, self._config.deployment))
                     self._claimed.set()
-        held = self._tenure.incarnation if self._tenure.settled else None
+        held = self._name_lease.incarnation if self._name_lease.settled else None
         if held is not None and self._incarnation != held:
             self._incarnation = held
             if self._claimed.is_set():

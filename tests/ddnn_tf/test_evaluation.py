@@ -9,7 +9,7 @@ from ddnn_tf.model import build
 from edge_runtime.errors import InputError
 from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.topology import Topology
-from tests.models import flagged, randomised
+from tests.models import flagged, randomized
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -29,7 +29,7 @@ def test_fc32_in_keras_equals_simulating_all_256_configurations(
     name: str, evaluations: int
 ) -> None:
     topology = Topology.load(name)
-    model = randomised(build(topology, "fc32", classes=CLASSES))
+    model = randomized(build(topology, "fc32", classes=CLASSES))
     model.prior = (0.2, 0.5, 0.3)
     data = data_of(topology, 6)
     found = expected_accuracy(model, data)
@@ -50,7 +50,7 @@ def test_fc32_in_keras_equals_simulating_all_256_configurations(
 
 
 def test_survivabilities_of_ones_own_the_fallback_and_the_limit_are_passed_on() -> None:
-    model = randomised(build(small_topology(), flagged, classes=CLASSES))
+    model = randomized(build(small_topology(), flagged, classes=CLASSES))
     data = data_of(small_topology(), 5)
     found = expected_accuracy(model, data, {"mine": {"top": 0.0}, "own": None}, fallback="uniform")
     assert found.expected_accuracy("mine") == pytest.approx(1 / 3)

@@ -15,7 +15,7 @@ from edge_runtime.errors import InputError
 from export.split import KerasRunner, split
 from tests import reference
 from tests.commands import CLASSES, small_samples
-from tests.models import flagged, randomised, two_outputs
+from tests.models import flagged, randomized, two_outputs
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -33,7 +33,7 @@ def own_exit(site: Site) -> Any:
 
 
 def test_a_section_with_an_exit_gives_what_it_sends_and_last_probabilities() -> None:
-    model = randomised(build(EXITS, flagged, classes=CLASSES))
+    model = randomized(build(EXITS, flagged, classes=CLASSES))
     assert model.output_shape == (None, 3)
     sections = split(model, EXITS)
     assert [tuple(x.shape) for x in sections["left"].outputs] == [(None, 3), (None, 3)]
@@ -47,7 +47,7 @@ def test_a_section_with_an_exit_gives_what_it_sends_and_last_probabilities() -> 
 
 
 def test_exits_change_nothing_of_what_the_output_node_answers() -> None:
-    without = randomised(build(small_topology(), flagged, classes=CLASSES))
+    without = randomized(build(small_topology(), flagged, classes=CLASSES))
     model: Any = build(EXITS, flagged, classes=CLASSES)
     for node, section in split(without, small_topology()).items():
         own = model.get_layer(node)
@@ -100,7 +100,7 @@ def test_an_exit_of_another_shape_is_refused() -> None:
 def test_the_joint_loss_counts_an_exit_where_its_node_is_alive_and_hears(
     one_hot: bool, weight: float | dict[str, float]
 ) -> None:
-    model: Any = randomised(build(EXITS, flagged, classes=CLASSES, exit_weight=weight))
+    model: Any = randomized(build(EXITS, flagged, classes=CLASSES, exit_weight=weight))
     model.compile("sgd", "categorical_crossentropy" if one_hot else LOSS)
     rng = np.random.default_rng(0)
     inputs, labels = samples(EXITS, 60), rng.integers(0, 3, 60)

@@ -20,7 +20,7 @@ from edge_runtime.failures.distribution import mask_without
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from export.split import KerasRunner
 from tests import reference
-from tests.models import flagged, randomised, two_outputs
+from tests.models import flagged, randomized, two_outputs
 from tests.reference import small_topology
 from tests.strategies import masks, samples, topologies
 
@@ -49,12 +49,12 @@ def chain(model: Any, inputs: Mapping[str, Array], cases: Array, fallback: Array
 
 @pytest.fixture(scope="module")
 def fc32() -> Any:
-    return randomised(build(Topology.load("poster-residual"), classes=CLASSES, dropout=["low"]))
+    return randomized(build(Topology.load("poster-residual"), classes=CLASSES, dropout=["low"]))
 
 
 @pytest.fixture(scope="module")
 def small() -> Any:
-    return randomised(build(small_topology(), flagged, classes=CLASSES))
+    return randomized(build(small_topology(), flagged, classes=CLASSES))
 
 
 def test_sub_models_are_named_after_nodes_and_inputs_after_sensors(fc32: Any) -> None:
@@ -98,7 +98,7 @@ def test_a_set_of_sections_may_be_a_function_or_one_for_each_node() -> None:
 
 
 def test_a_link_may_carry_several_tensors(tmp_path: Path) -> None:
-    model = randomised(build(small_topology(), two_outputs, classes=CLASSES))
+    model = randomized(build(small_topology(), two_outputs, classes=CLASSES))
     names = [x.name for x in model.get_layer("top").inputs]
     assert sorted(names) == ["cam0", "left__0", "left__1", "present", "right__0", "right__1"]
     inputs = samples(small_topology(), 16)
@@ -260,7 +260,7 @@ def test_a_saved_model_is_read_by_who_has_used_nothing_of_ours_yet(tmp_path: Pat
 
 def test_failures_are_drawn_in_training_and_only_there() -> None:
     topology = small_topology()
-    model = randomised(build(topology, flagged, classes=CLASSES, dropout=[{"top": 1, "left": 0.5}]))
+    model = randomized(build(topology, flagged, classes=CLASSES, dropout=[{"top": 1, "left": 0.5}]))
     inputs = {n: np.repeat(x, 200, axis=0) for n, x in samples(topology, 1).items()}
     assert len(np.unique(np.asarray(model(inputs)), axis=0)) == 1
     trained = np.asarray(model(inputs, training=True))
@@ -312,7 +312,7 @@ def test_a_label_without_a_class_is_refused_before_training() -> None:
 def test_the_whole_model_equals_the_chain_under_any_failures(
     data: st.DataObject, topology: Topology, seed: int
 ) -> None:
-    model = randomised(build(topology, flagged, classes=CLASSES), seed)
+    model = randomized(build(topology, flagged, classes=CLASSES), seed)
     cases = data.draw(masks(topology, cases=12))
     inputs: Any = samples(topology, len(cases), seed)
     expected = chain(model, inputs, cases, fallback_answer("prior", model.prior))
@@ -343,7 +343,7 @@ def test_a_node_that_hears_nothing_leaks_none_of_its_biases(small: Any) -> None:
 
 def test_a_live_node_whose_output_is_all_zero_is_present() -> None:
     topology = small_topology()
-    model = randomised(build(topology, flagged, classes=CLASSES))
+    model = randomized(build(topology, flagged, classes=CLASSES))
     (dense,) = (x for x in model.get_layer("left").layers if hasattr(x, "units"))
     dense.set_weights([np.zeros_like(dense.kernel), -np.ones(3)])  # below zero: ReLU gives 0
     inputs: Any = samples(topology, 4)

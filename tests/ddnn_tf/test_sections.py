@@ -11,7 +11,7 @@ from ddnn_tf.sections import (
     Convolutional,
     bypassed,
     concatenate,
-    standardised,
+    standardized,
     survival_weights,
     weighted_add,
 )
@@ -20,7 +20,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from export.litert import convert
-from tests.models import randomised
+from tests.models import randomized
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -76,7 +76,7 @@ def test_flags_beside_higher_tensors_are_refused() -> None:
 # -- weights -----------------------------------------------------------------------------------
 
 
-def test_weights_are_the_senders_survival_normalised_over_the_nodes_links() -> None:
+def test_weights_are_the_senders_survival_normalized_over_the_nodes_links() -> None:
     weights = survival_weights(Topology.load("poster-residual"), "low")
     assert weights["fog2->fog3"] == pytest.approx(0.75 / (0.75 + 0.70))
     assert weights["fog1->fog3"] == pytest.approx(0.70 / (0.75 + 0.70))
@@ -87,10 +87,10 @@ def test_weights_are_the_senders_survival_normalised_over_the_nodes_links() -> N
     assert not [name for name in weights if name.startswith("cam")], "sensor links weigh 1"
 
 
-def test_weights_without_normalising_are_the_survival_of_sender_and_link() -> None:
+def test_weights_without_normalizing_are_the_survival_of_sender_and_link() -> None:
     links = (*small_topology().links[:2], Link("left", "top", survival=0.5), Link("right", "top"))
     topology = small_topology(links=links)
-    assert survival_weights(topology, "low", normalise=False) == pytest.approx(
+    assert survival_weights(topology, "low", normalize=False) == pytest.approx(
         {"left->top": 0.3, "right->top": 0.7}
     )
 
@@ -142,7 +142,7 @@ def conv() -> Any:
         (Node("edge", "edge"), Node("top", "cloud")),
         (Link("cam0", "edge"), Link("cam1", "edge"), Link("edge", "top")),
     )
-    return randomised(build(topology, "conv", classes=CLASSES))
+    return randomized(build(topology, "conv", classes=CLASSES))
 
 
 def test_conv_asks_for_flags_where_links_meet(conv: Any) -> None:
@@ -252,7 +252,7 @@ def test_a_small_view_is_visible_in_an_int8_artifact_too() -> None:
 
 def test_floats_in_any_unit_are_brought_to_one_scale() -> None:
     x = keras.Input((6,))
-    model = keras.Model(x, standardised(x))
+    model = keras.Model(x, standardized(x))
     data = np.random.default_rng(0).normal([0, 5, -300, 1e4, 2, 3], [1, 2, 30, 9, 8, 7], (512, 6))
     for _ in range(120):
         model(data.astype(np.float32), training=True)
@@ -273,7 +273,7 @@ def test_sections_are_of_keras_own_layers_so_that_every_converter_knows_them(nam
 def test_bytes_are_scaled_and_float_images_are_not() -> None:
     for dtype, expected in (("uint8", 1.0), ("float32", 255.0)):
         x = keras.Input((1, 1, 1), dtype=dtype)
-        scaled = keras.Model(x, standardised(x))(np.full((1, 1, 1, 1), 255, dtype))
+        scaled = keras.Model(x, standardized(x))(np.full((1, 1, 1, 1), 255, dtype))
         assert value(scaled).tolist() == [[[[expected]]]]
         assert value(scaled).dtype == np.float32
 
@@ -282,7 +282,7 @@ def test_bytes_are_scaled_and_float_images_are_not() -> None:
 
 
 def test_a_multiplexer_hears_a_residual_link_only_without_its_primary() -> None:
-    model = randomised(build(small_topology(), "fc32", classes="abc", multiplex=True))
+    model = randomized(build(small_topology(), "fc32", classes="abc", multiplex=True))
     topology = model.topology
     inputs = samples(topology, 16)
 

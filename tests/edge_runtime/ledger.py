@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_runtime.arrays import Array
 from edge_runtime.bundle.tensors import PRESENT
-from edge_runtime.node.assembler import Ready
+from edge_runtime.node.assembler import ReadyFrame
 from edge_runtime.topology import Topology
 
 
@@ -47,7 +47,9 @@ class Ledger:
         """What a sensor sees, from which the frame and the sensor can be read again."""
         return np.array([self._sensors.index(sensor) + 1, frame + 1], np.int64)
 
-    def compute(self, node: str, process: object, ready: Ready, inputs: Mapping[str, Array]) -> int:
+    def compute(
+        self, node: str, process: object, ready: ReadyFrame, inputs: Mapping[str, Array]
+    ) -> int:
         """Enter what a node's process computes; `InvariantError` where it may not. Its number."""
         where = f"{node}, frame {ready.frame}"
         before = self._computed.get((node, ready.frame))

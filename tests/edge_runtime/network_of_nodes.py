@@ -14,7 +14,7 @@ from edge_runtime.arrays import Array, TensorSpec
 from edge_runtime.bundle.manifest import IncomingLink, NodeManifest, ReliabilityTable
 from edge_runtime.bundle.tensors import complete, named
 from edge_runtime.clock import SECOND, FrameClock
-from edge_runtime.evaluation.cache import SectionMemo
+from edge_runtime.evaluation.cache import SectionCache
 from edge_runtime.node.node import Node
 from edge_runtime.node.settings import Clocks, LiveSettings
 from edge_runtime.node.sources import Source
@@ -227,8 +227,8 @@ class Nodes:
     def truth(self, answer: Answer) -> Array:
         """What this answer's state makes of this answer's frame."""
         views = {name: v.view(answer.frame)[None] for name, v in self.views.items()}
-        memo = SectionMemo(self.topology, self, views)
-        found: Array = memo.answer(int(answer.state, 16), answer.node)[0]
+        cache = SectionCache(self.topology, self, views)
+        found: Array = cache.answer(int(answer.state, 16), answer.node)[0]
         return found
 
     def state(self, *links: str) -> str:

@@ -1,8 +1,8 @@
 """Who looks on at a simulated deployment and takes one of the exits' answers, and the checks of it.
 
-The real `Observer` and `Chooser`, behind links that lose, hold back, double and reorder as those
-between the nodes do. What is taken is compared with what has come by then, which is written down
-here by itself, and with the ledger.
+The real `Observer` and `AnswerSelector`, behind links that lose, hold back, double and reorder as
+those between the nodes do. What is taken is compared with what has come by then, which is written
+down here by itself, and with the ledger.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 from edge_runtime.answers.policies import Policy, highest_first
 from edge_runtime.answers.records import Answer
-from edge_runtime.answers.selector import WAIT, Chooser
+from edge_runtime.answers.selector import WAIT, AnswerSelector
 from edge_runtime.testbed.observer import Observer
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, PeerDown, PeerUp, Received
@@ -66,7 +66,7 @@ class Onlooker:
         most_closed: int,
         model: str,
         early: bool = False,
-        chooser_class: type[Chooser] = Chooser,
+        selector_class: type[AnswerSelector] = AnswerSelector,
     ) -> None:
         self.world, self.topology, self.policy = world, topology, policy
         self.ranking = highest_first(topology)
@@ -74,7 +74,7 @@ class Onlooker:
         self._most_open, self._most_closed = most_open, most_closed
         #: Of the nodes that may answer early.
         self.depths = {n: topology.depths[n] for n in self.ranking[1:]} if early else {}
-        self.chooser = chooser_class(
+        self.selector = selector_class(
             policy,
             self.ranking,
             deadline_ns=deadline,
@@ -83,7 +83,7 @@ class Onlooker:
             model=model,
             early_depths=self.depths,
         )
-        self.observer = Observer(topology, self.chooser)
+        self.observer = Observer(topology, self.selector)
         self.taken: dict[int, Taken] = {}
         #: By frame and node, the first answer that came while none was taken, and when.
         self.heard: dict[int, dict[str, tuple[Answer, int]]] = defaultdict(dict)
@@ -114,14 +114,14 @@ class Onlooker:
         world = self.world
         while self.control:
             self.control.popleft()(self)
-        while (answer := self.chooser.ready(world.now + self._offset)) is not None:
+        while (answer := self.selector.ready(world.now + self._offset)) is not None:
             self._check(answer)
-        ensure(self.chooser.open_frames <= self._most_open, f"{ONLOOKER}: too many open frames")
+        ensure(self.selector.open_frames <= self._most_open, f"{ONLOOKER}: too many open frames")
         ensure(
-            self.chooser.closed_frames <= self._most_closed, f"{ONLOOKER}: too many closed frames"
+            self.selector.closed_frames <= self._most_closed, f"{ONLOOKER}: too many closed frames"
         )
-        ensure(self.chooser.expected <= set(self.ranking), f"{ONLOOKER}: waits for a stranger")
-        due = self.chooser.next_wakeup()
+        ensure(self.selector.expected <= set(self.ranking), f"{ONLOOKER}: waits for a stranger")
+        due = self.selector.next_wakeup()
         if due is None:
             return
         at = due - self._offset
@@ -157,7 +157,7 @@ class Onlooker:
         states = {n: 0 if a.fallback else int(a.state, 16) for n, (a, _) in heard.items()}
         sure = {n: max(a.probabilities) for n, (a, _) in heard.items()}
         early = {n for n, (a, _) in heard.items() if a.early}
-        waits = set(self.chooser.expected)
+        waits = set(self.selector.expected)
         if early:
             least = min(self.depths[n] for n in early)
             first = [n for n in early if self.depths[n] == least]
@@ -172,7 +172,7 @@ class Onlooker:
         spoken = waits <= heard.keys()
         late = world.now - oldest
         wait = int(WAIT * self._deadline)
-        full = self.chooser.open_frames + 1 >= self._most_open
+        full = self.selector.open_frames + 1 >= self._most_open
         ensure(spoken or late >= wait or full, f"{where}: did not wait, {late}")
         # What comes when the time is up is taken as it comes.
         newest = max(at for _, at in heard.values())

@@ -1,8 +1,8 @@
 """A whole deployment under faults, simulated: real cores, an injected clock, network and fate.
 
 One seed decides everything: the topology, its timing, the network, the faults. Time is a heap of
-events, so that a seed replays exactly. Each node is a `Gather` in a small model of a process.
-Sections are replaced by a ledger: what a node computes is the number of an entry that says
+events, so that a seed replays exactly. Each node is a `FrameAssembler` in a small model of a
+process. Sections are replaced by a ledger: what a node computes is the number of an entry that says
 exactly which views, which links and which other computations went into it. The checker compares
 that truth with what the nodes claim, at each step.
 
@@ -31,14 +31,14 @@ from numpy.typing import NDArray
 
 from edge_runtime.answers.policies import Policy
 from edge_runtime.answers.records import Answer as Said
-from edge_runtime.answers.selector import Chooser
+from edge_runtime.answers.selector import AnswerSelector
 from edge_runtime.arrays import Array, TensorSpec
 from edge_runtime.bundle.manifest import IncomingLink
 from edge_runtime.bundle.tensors import PRESENT, complete
 from edge_runtime.clock import FrameClock
 from edge_runtime.evaluation.answering import state_keys
 from edge_runtime.failures.configurations import output_states
-from edge_runtime.node.assembler import Gather, Ready
+from edge_runtime.node.assembler import FrameAssembler, ReadyFrame
 from edge_runtime.topology import Link
 from edge_runtime.transport.wire import Message, decode, encode
 from tests.edge_runtime.ledger import InvariantError, Ledger, ensure
@@ -125,13 +125,13 @@ class Process:
         self.inbox: deque[tuple[str, bytes, bytes]] = deque(maxlen=RING)
         #: What was addressed to it lately; a flood repeats it.
         self.recent: deque[tuple[str, bytes, bytes]] = deque(maxlen=8)
-        self.control: deque[Callable[[Gather], None]] = deque()
+        self.control: deque[Callable[[FrameAssembler], None]] = deque()
         self.wake: int | None = None
         #: What it computes, and when that is done.
-        self.computing: tuple[Ready, int] | None = None
+        self.computing: tuple[ReadyFrame, int] | None = None
         self.done_at = 0
         scenario = simulation.scenario
-        self.gather = simulation.gather_class(
+        self.assembler = simulation.gather_class(
             node,
             simulation.incoming[node],
             simulation.inputs[node],
@@ -162,18 +162,18 @@ class Process:
             return
         now = self.local(simulation.now)
         while self.control:
-            self.control.popleft()(self.gather)
+            self.control.popleft()(self.assembler)
         while self.inbox:
-            dropped = self.gather.hear(*self.inbox.popleft(), now)
+            dropped = self.assembler.hear(*self.inbox.popleft(), now)
             simulation.record("hear", self.node, dropped)
         simulation.check_memory(self)
         if self.suspended:
             return
-        ready = self.gather.ready(now)
+        ready = self.assembler.ready(now)
         if ready is not None:
             simulation.start(self, ready)
             return
-        due = self.gather.next_wakeup()
+        due = self.assembler.next_wakeup()
         if due is not None:
             at = max(due - simulation.offset[self.node], simulation.now)
             if self.wake is None or at < self.wake or self.wake <= simulation.now:
@@ -204,8 +204,8 @@ class Simulation:
         seed: int,
         scenario: Scenario | None = None,
         *,
-        gather_class: type[Gather] = Gather,
-        chooser_class: type[Chooser] = Chooser,
+        gather_class: type[FrameAssembler] = FrameAssembler,
+        selector_class: type[AnswerSelector] = AnswerSelector,
         keep_log: bool = False,
     ) -> None:
         self.seed = seed
@@ -239,9 +239,9 @@ class Simulation:
         self.processes: dict[str, Any] = {}
         self.onlooker: Onlooker | None = None
         if self.scenario.exits:
-            self._add_onlooker(self.scenario.exits, chooser_class)
+            self._add_onlooker(self.scenario.exits, selector_class)
 
-    def _add_onlooker(self, policy: Policy, chooser_class: type[Chooser]) -> None:
+    def _add_onlooker(self, policy: Policy, selector_class: type[AnswerSelector]) -> None:
         scenario = self.scenario
         self.onlooker = self.processes[ONLOOKER] = Onlooker(
             self,
@@ -253,7 +253,7 @@ class Simulation:
             most_closed=scenario.most_closed,
             model=MODEL.hex(),
             early=scenario.early > 0,
-            chooser_class=chooser_class,
+            selector_class=selector_class,
         )
         for node in scenario.topology.order:
             link = Link(node, ONLOOKER)
@@ -402,7 +402,7 @@ class Simulation:
 
     # -- computing -------------------------------------------------------------------------------
 
-    def start(self, process: Process, ready: Ready) -> None:
+    def start(self, process: Process, ready: ReadyFrame) -> None:
         """`process` begins to compute a frame that is ready."""
         node, local = process.node, process.local(self.now)
         where = f"{node}, frame {ready.frame} at {self.now}"
@@ -425,7 +425,7 @@ class Simulation:
         process.computing, process.done_at = (ready, number), self.now + cost
         self.after(cost, partial(self._finish, process, process.computing))
 
-    def _pass_on(self, process: Process, ready: Ready, age: int) -> None:
+    def _pass_on(self, process: Process, ready: ReadyFrame, age: int) -> None:
         """`process` has heard that a frame is answered early: it does not compute it."""
         node = process.node
         where = f"{node}, frame {ready.frame} at {self.now}"
@@ -443,7 +443,7 @@ class Simulation:
         onward = (x.target for x in self.scenario.topology.outgoing(source))
         return any(node == target or self._leads(node, target) for node in onward)
 
-    def _is_sure(self, process: Process, ready: Ready) -> bool:
+    def _is_sure(self, process: Process, ready: ReadyFrame) -> bool:
         """Whether it answers early: its section's whim, which the seed decides."""
         output = self.scenario.topology.output
         if not self.scenario.early or ready.silent or process.node == output:
@@ -453,7 +453,7 @@ class Simulation:
         whim = random.Random(f"early {self.seed} {process.node} {ready.frame}")
         return whim.random() < self.scenario.early
 
-    def _finish(self, process: Process, computed: tuple[Ready, int]) -> None:
+    def _finish(self, process: Process, computed: tuple[ReadyFrame, int]) -> None:
         if not process.running or process.computing is not computed:
             return
         process.computing = None
@@ -467,7 +467,7 @@ class Simulation:
             if early:
                 # The answer first, then the marks.
                 self._say(process, ready, number, age, early=True)
-                ready = Ready(
+                ready = ReadyFrame(
                     ready.frame, {}, 0, ready.captured_ns, ready.wall_ns, True, (), answered=True
                 )
             self._send(process, ready, number, age)
@@ -478,7 +478,7 @@ class Simulation:
             self._say(process, ready, number, age)
         process.step()
 
-    def _send(self, process: Process, ready: Ready, number: int, age: int) -> None:
+    def _send(self, process: Process, ready: ReadyFrame, number: int, age: int) -> None:
         node = process.node
         tensors: tuple[Array, ...] = ()
         if not (ready.silent or ready.answered):
@@ -505,7 +505,7 @@ class Simulation:
             self.after(5 * US, partial(self.kill, node))
 
     def _say(
-        self, process: Process, ready: Ready, number: int, age: int, *, early: bool = False
+        self, process: Process, ready: ReadyFrame, number: int, age: int, *, early: bool = False
     ) -> None:
         """What its exit answers, to who looks on, once it has sent its messages; early, before."""
         node, sure = process.node, 0.5 + self.rng.random() / 2
@@ -533,7 +533,7 @@ class Simulation:
         else:
             self.after(len(list(self._to_nodes(node))) * 10 * US, put)
 
-    def _answer(self, process: Process, ready: Ready, age: int) -> None:
+    def _answer(self, process: Process, ready: ReadyFrame, age: int) -> None:
         ensure(ready.frame not in self.answers, f"frame {ready.frame} answered twice")
         latency = self.now - self.captured(ready.frame)
         self.record("answer", process.node, (ready.frame, ready.state, age))
@@ -686,8 +686,8 @@ class Simulation:
         view = None if fault == "sensor-empty" else self.ledger.view(sensor, numbered)
         local = process.local(self.now)
         process.control.append(
-            lambda gather: self.record(
-                "sense", sensor, gather.sense(sensor, numbered, view, local, captured_ns=local)
+            lambda assembler: self.record(
+                "sense", sensor, assembler.sense(sensor, numbered, view, local, captured_ns=local)
             )
         )
         process.step()
@@ -791,7 +791,7 @@ class Simulation:
             self.kill(node)
 
     def _replace(self, node: str, old: Process) -> None:
-        """Somebody starts the hung node anew, on another machine; the old one may wake up."""
+        """Somebody starts the hung node again, on another machine; the old one may wake up."""
         if old.hung and self.processes[node] is old:
             for connection in self._of(node):
                 self._sever(connection)
@@ -887,13 +887,13 @@ class Simulation:
     # -- accounts --------------------------------------------------------------------------------
 
     def check_memory(self, process: Process) -> None:
-        gather, scenario = process.gather, self.scenario
-        held, closed = gather.open_frames, len(gather.closed_frames)
+        assembler, scenario = process.assembler, self.scenario
+        held, closed = assembler.open_frames, len(assembler.closed_frames)
         if len(held) > scenario.most_open:
             raise InvariantError(f"{process.node}: {len(held)} open frames")
         if closed > scenario.most_closed:
             raise InvariantError(f"{process.node}: {closed} closed frames")
-        counters = gather.counters
+        counters = assembler.counters
         known = counters.used + counters.dropped + sum(held.values())
         if counters.received != known:
             raise InvariantError(
@@ -902,7 +902,7 @@ class Simulation:
 
     def _account(self, process: Process) -> None:
         process.alive = False
-        counters = process.gather.counters
+        counters = process.assembler.counters
         self.counters.update({n: getattr(counters, n) for n in counters.__struct_fields__})
 
     def note(self, element: str, up: bool) -> None:

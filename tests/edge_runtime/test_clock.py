@@ -36,7 +36,7 @@ def test_ids_are_exact_years_later() -> None:
 
 @pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
 def test_a_rate_is_positive(fps: float) -> None:
-    with pytest.raises(InputError, match="frames a second above 0"):
+    with pytest.raises(InputError, match="frames per second above 0"):
         clock(fps)
 
 

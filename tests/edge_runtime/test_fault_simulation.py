@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from edge_runtime.answers.policies import POLICIES
 from edge_runtime.answers.records import Answer, Dropped
-from edge_runtime.answers.selector import Chooser, Refused
-from edge_runtime.node.assembler import Gather, Ready
+from edge_runtime.answers.selector import AnswerSelector, Refused
+from edge_runtime.node.assembler import FrameAssembler, ReadyFrame
 from edge_runtime.topology import Topology
 from edge_runtime.transport.wire import Message, Sealed, WireError, decode
 from tests.edge_runtime.ledger import InvariantError
@@ -169,7 +169,7 @@ def test_exits_answer_while_the_output_node_is_dead_and_nobody_from_nothing(poli
 
 def test_the_newest_frames_are_answered_at_twice_the_load_that_fits() -> None:
     topology = Topology.load("poster-residual")
-    # 60 frames a second, 33 ms for each: half of them fit.
+    # 60 frames per second, 33 ms for each: half of them fit.
     scenario = Scenario(topology, fps=60, frames=240, compute=100_000)
     simulation = Simulation(0, scenario)
     simulation.slow[topology.output] = 33 * MS
@@ -204,23 +204,23 @@ def test_a_seed_replays_exactly_in_another_process(root: Path) -> None:
 # -- the checker can fail: cores with one fault each, and what it is called -----------------------
 
 
-class MixesFrames(Gather):
+class MixesFrames(FrameAssembler):
     def _take(self, peer: Any, frame: int, *rest: Any) -> Dropped | None:
         return super()._take(peer, max(self._open, default=frame), *rest)
 
 
-class ForgetsWhatItClosed(Gather):
+class ForgetsWhatItClosed(FrameAssembler):
     def _remember(self, frame: int, found: Any) -> None:
         pass
 
 
-class ClaimsWhatItDidNotUse(Gather):
-    def ready(self, now: int) -> Ready | None:
+class ClaimsWhatItDidNotUse(FrameAssembler):
+    def ready(self, now: int) -> ReadyFrame | None:
         ready = super().ready(now)
         if ready is None or ready.complete:
             return ready
         missing = sum(self._senders[name].bit for name in ready.missing)
-        return Ready(
+        return ReadyFrame(
             ready.frame,
             ready.inputs,
             ready.state | missing,
@@ -231,13 +231,13 @@ class ClaimsWhatItDidNotUse(Gather):
         )
 
 
-class DoesNotWait(Gather):
-    def ready(self, now: int) -> Ready | None:
+class DoesNotWait(FrameAssembler):
+    def ready(self, now: int) -> ReadyFrame | None:
         self._budget = 0
         return super().ready(now)
 
 
-class TrustsAnyIncarnation(Gather):
+class TrustsAnyIncarnation(FrameAssembler):
     def receive(self, message: Message | Sealed, now: int) -> Dropped | None:
         peer = self._peer(message.sender)
         if peer is not None:
@@ -245,37 +245,37 @@ class TrustsAnyIncarnation(Gather):
         return super().receive(message, now)
 
 
-class TrustsAnyHeader(Gather):
+class TrustsAnyHeader(FrameAssembler):
     def hear(self, sender: str, header: bytes, payload: bytes, now: int) -> Dropped | None:
         with suppress(WireError):
             sender = decode(header, payload).sender
         return super().hear(sender, header, payload, now)
 
 
-class TakesItsPredecessorsFrames(Gather):
+class TakesItsPredecessorsFrames(FrameAssembler):
     def receive(self, message: Message | Sealed, now: int) -> Dropped | None:
         self._start = -(2**62)
         return super().receive(message, now)
 
 
-class KeepsEveryFrame(Gather):
+class KeepsEveryFrame(FrameAssembler):
     def _admit(self, frame: int, found: Any) -> bool:
         self._open[frame] = found
         return True
 
 
-class ComputesWhatIsTooOld(Gather):
-    def ready(self, now: int) -> Ready | None:
+class ComputesWhatIsTooOld(FrameAssembler):
+    def ready(self, now: int) -> ReadyFrame | None:
         self._deadline = 10**12
         return super().ready(now)
 
 
-class LosesCount(Gather):
+class LosesCount(FrameAssembler):
     def _drop(self, reason: Dropped, messages: int = 1) -> Dropped:
         return reason if reason == "late" else super()._drop(reason, messages)
 
 
-class GivesAwayBuffers(Gather):
+class GivesAwayBuffers(FrameAssembler):
     """Two frames that share memory: the second one's views overwrite the first one's."""
 
     shared: NDArray[Any] | None = None
@@ -288,17 +288,17 @@ class GivesAwayBuffers(Gather):
         return super().sense(sensor, frame, view, *rest, **named)
 
 
-class AnswersTwice(Chooser):
+class AnswersTwice(AnswerSelector):
     def _close(self, frame: int) -> None:
         del self._open[frame]
 
 
-class WaitsForNobody(Chooser):
+class WaitsForNobody(AnswerSelector):
     def _due(self, found: Any) -> int:
         return int(found.captured)
 
 
-class WaitsForEver(Chooser):
+class WaitsForEver(AnswerSelector):
     def gone(self, node: str) -> None:
         pass
 
@@ -306,29 +306,29 @@ class WaitsForEver(Chooser):
         return None
 
 
-class TakesTheFirst(Chooser):
+class TakesTheFirst(AnswerSelector):
     def _choose(self, answers: dict[str, Answer]) -> Answer:
         return next(iter(answers.values()))
 
 
-class TakesAnyModel(Chooser):
+class TakesAnyModel(AnswerSelector):
     def take(self, answer: Answer, now: int) -> Refused | None:
         self._model = answer.model
         return super().take(answer, now)
 
 
-class MixesFramesUp(Chooser):
+class MixesFramesUp(AnswerSelector):
     def ready(self, now: int) -> Answer | None:
         answer = super().ready(now)
         return answer and msgspec.structs.replace(answer, frame=answer.frame + 1)
 
 
-class KeepsAllAnswers(Chooser):
+class KeepsAllAnswers(AnswerSelector):
     def __init__(self, *rest: Any, **named: Any) -> None:
         super().__init__(*rest, **{**named, "most_open": 10**6, "most_closed": 10**6})
 
 
-class Relabels(Chooser):
+class Relabels(AnswerSelector):
     """Says that everything was heard."""
 
     def ready(self, now: int) -> Answer | None:
@@ -383,7 +383,7 @@ EXITS = Scenario(
     ],
 )
 def test_the_checker_notices_a_faulty_core(
-    core: type[Gather], named: str, scenario: Scenario | None
+    core: type[FrameAssembler], named: str, scenario: Scenario | None
 ) -> None:
     def run_until_noticed() -> None:
         for seed in range(50):
@@ -396,7 +396,7 @@ def test_the_checker_notices_a_faulty_core(
 
 
 @pytest.mark.parametrize(
-    ("chooser", "named", "changes"),
+    ("selector", "named", "changes"),
     [
         (AnswersTwice, "answered twice", {}),
         (WaitsForNobody, "did not wait", {}),
@@ -413,11 +413,11 @@ def test_the_checker_notices_a_faulty_core(
     ],
 )
 def test_nor_does_a_faulty_chooser_go_unnoticed(
-    chooser: type[Chooser], named: str, changes: dict[str, Any]
+    selector: type[AnswerSelector], named: str, changes: dict[str, Any]
 ) -> None:
-    def run(chooser: type[Chooser]) -> None:
-        assert not Simulation(0, replace(EXITS, **changes), chooser_class=chooser).run().untaken
+    def run(selector: type[AnswerSelector]) -> None:
+        assert not Simulation(0, replace(EXITS, **changes), selector_class=selector).run().untaken
 
     with pytest.raises(AssertionError, match=named):
-        run(chooser)
-    run(Chooser)
+        run(selector)
+    run(AnswerSelector)

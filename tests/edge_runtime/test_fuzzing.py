@@ -31,7 +31,7 @@ from edge_runtime.bundle.manifest import (
 )
 from edge_runtime.errors import InputError
 from edge_runtime.files import sha256
-from edge_runtime.node.assembler import Gather
+from edge_runtime.node.assembler import FrameAssembler
 from edge_runtime.transport.wire import VERSION, Encoding, Limits, Message, WireError, decode
 from edge_runtime.transport.wire import encode as encode_message
 from tests.reference import small_topology
@@ -145,7 +145,7 @@ def test_a_mutated_message_is_refused_or_is_another_message() -> None:
 
 def test_a_node_counts_every_mutant_and_goes_on() -> None:
     specs = {"edge1": TensorSpec((8,), "float32")}
-    gather = Gather(
+    assembler = FrameAssembler(
         "fog1",
         [IncomingLink(source="edge1", bit=3, sensor=False)],
         specs,
@@ -156,10 +156,10 @@ def test_a_node_counts_every_mutant_and_goes_on() -> None:
     )
     heard = told(mutants(COUNT // 10, 1), COUNT // 10, "messages heard by a node")
     for now, (header, payload) in enumerate(heard, 10**9):
-        gather.hear("edge1", header, payload, now)
-        assert len(gather.open_frames) <= 64
-    counters = gather.counters
-    held = sum(gather.open_frames.values())
+        assembler.hear("edge1", header, payload, now)
+        assert len(assembler.open_frames) <= 64
+    counters = assembler.counters
+    held = sum(assembler.open_frames.values())
     assert counters.received == counters.used + counters.dropped + held == COUNT // 10
     assert counters.malformed > 0
 

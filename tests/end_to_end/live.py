@@ -20,8 +20,8 @@ from edge_runtime.samples import Samples
 from edge_runtime.testbed.observer import Observer
 from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.testbed.replay import Replay
-from edge_runtime.testbed.run import Drawing, Listing, LiveRun, Phase, Record, RunPlan
-from edge_runtime.testbed.run_report import Verdict, judge
+from edge_runtime.testbed.run import FixedSchedule, LiveRun, Phase, RandomSchedule, Record, RunPlan
+from edge_runtime.testbed.run_report import RunReport, judge
 from edge_runtime.transport.base import ANSWERS, METRICS, Transport
 from edge_runtime.transport.deployment import Deployment
 from edge_runtime.transport.zenoh import ZenohTransport
@@ -106,7 +106,9 @@ class Live:
         self.nodes.close()
         assert not [pid for pid in pids if exists(pid)]
 
-    def hold(self, plan: Drawing | Listing, frames: int | None = None) -> tuple[Record, Verdict]:
+    def hold(
+        self, plan: RandomSchedule | FixedSchedule, frames: int | None = None
+    ) -> tuple[Record, RunReport]:
         """Run configurations and judge what was answered."""
         run = LiveRun(
             self.nodes,
@@ -118,7 +120,7 @@ class Live:
         record = run.run()
         return record, self._judge(record, plan)
 
-    def during(self, body: Callable[[], object], *down: str) -> tuple[Record, Verdict]:
+    def during(self, body: Callable[[], object], *down: str) -> tuple[Record, RunReport]:
         """Judge what is answered while `body` runs, and what it does to the deployment stands.
 
         `down`: what fails in it, for however short a time.
@@ -146,7 +148,7 @@ class Live:
         )
         return record, self._judge(record, ())
 
-    def _judge(self, record: Record, plan: Drawing | Listing | tuple[()]) -> Verdict:
+    def _judge(self, record: Record, plan: RandomSchedule | FixedSchedule | tuple[()]) -> RunReport:
         replay = Replay(Bundle(self.it.bundle), self.samples.inputs, self.encoding)
         return judge(record, replay, self.samples.class_names, self.samples.labels, plan)
 
@@ -184,7 +186,7 @@ class Live:
 
 
 def check(
-    record: Record, verdict: Verdict, *, least: int = 20, crashes: Sequence[str] = ()
+    record: Record, verdict: RunReport, *, least: int = 20, crashes: Sequence[str] = ()
 ) -> None:
     """What holds whatever happens."""
     check_truth(verdict, least=least, crashes=crashes)
@@ -192,7 +194,7 @@ def check(
     assert len(record.answers) >= 0.99 * verdict.frames
 
 
-def check_truth(verdict: Verdict, *, least: int = 20, crashes: Sequence[str] = ()) -> None:
+def check_truth(verdict: RunReport, *, least: int = 20, crashes: Sequence[str] = ()) -> None:
     """What holds however slow the machine is: whatever is answered is true, and nobody fell."""
     assert (verdict.agreement, verdict.mixed_frames, verdict.duplicates) == (1.0, 0, 0)
     assert verdict.crashes == tuple(crashes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.testbed.run import Configuration, Listing
+from edge_runtime.testbed.run import Configuration, FixedSchedule
 from tests.commands import Deployed, build_wheel
 from tests.end_to_end.arm64 import Arm64, lacking
 from tests.end_to_end.live import DEADLINE_MS, FPS, live
@@ -60,7 +60,7 @@ def test_a_node_takes_part_in_a_live_deployment(arm64: Arm64, it: Deployed, tmp_
                 deployment.nodes.start([n for n in it.topology.order if n != NODE])
                 deployment.settle()
                 record, verdict = deployment.hold(
-                    Listing((Configuration(frozenset()),), hold_s=5.0)
+                    FixedSchedule((Configuration(frozenset()),), hold_s=5.0)
                 )
                 emulated.terminate()
                 assert emulated.wait(timeout=60) == 0

@@ -16,8 +16,8 @@ import pytest
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.testbed.processes import LocalDeployment
 from edge_runtime.testbed.replay import Replay
-from edge_runtime.testbed.run import Configuration, Listing, Record
-from edge_runtime.testbed.run_report import Verdict
+from edge_runtime.testbed.run import Configuration, FixedSchedule, Record
+from edge_runtime.testbed.run_report import RunReport
 from edge_runtime.transport.deployment import Deployment
 from tests.commands import Deployed
 from tests.end_to_end.live import Companion, Live, check, check_logs, check_truth, command, live
@@ -103,7 +103,7 @@ def test_slow_readers_hold_nobody_up(deployment: Live) -> None:
 STEADY = 2000
 
 
-def flooded(deployment: Live, rate: int, nodes: tuple[str, ...]) -> tuple[Record, Verdict]:
+def flooded(deployment: Live, rate: int, nodes: tuple[str, ...]) -> tuple[Record, RunReport]:
     """Thirty answers, and frames that had none, beside a flood of so many messages a second."""
     said: dict[str, int] = {}
 
@@ -240,7 +240,7 @@ def test_messages_out_of_order_and_twice(it: Deployed, tmp_path: Path) -> None:
     with live(it, tmp_path, start=False, nodes=nodes, **options) as deployment:
         deployment.nodes.start()
         with closing(Companion("relay", deployment.nodes.path, "3")) as relay:
-            held = Listing((Configuration(frozenset()),), hold_s=10.0)
+            held = FixedSchedule((Configuration(frozenset()),), hold_s=10.0)
             record, verdict = deployment.hold(held)
             said = relay.end()
     print(said, verdict)

@@ -13,13 +13,13 @@ from edge_runtime.failures.configurations import output_states
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.failures.trace import FailureTrace
 from edge_runtime.testbed.replay import Replay
-from edge_runtime.testbed.run import Configuration, Listing, Record
-from edge_runtime.testbed.run_report import Verdict
+from edge_runtime.testbed.run import Configuration, FixedSchedule, Record
+from edge_runtime.testbed.run_report import RunReport
 from edge_runtime.topology import Topology
 from tests.commands import Deployed
 from tests.end_to_end.live import FPS, Live, live
 
-Tour = tuple[Live, Record, Verdict, tuple[Configuration, ...]]
+Tour = tuple[Live, Record, RunReport, tuple[Configuration, ...]]
 
 
 def tour(topology: Topology) -> tuple[Configuration, ...]:
@@ -45,7 +45,7 @@ def toured(it: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     """One run through all of these configurations, half a second of frames in each."""
     with live(it, tmp_path_factory.mktemp("tour")) as deployment:
         configurations = tour(it.topology)
-        record, verdict = deployment.hold(Listing(configurations, hold_s=0.5))
+        record, verdict = deployment.hold(FixedSchedule(configurations, hold_s=0.5))
         yield deployment, record, verdict, configurations
 
 
@@ -137,7 +137,7 @@ def test_the_trace_replays_what_had_failed(toured: Tour, it: Deployed, tmp_path:
 def test_encoded_messages_agree_too(it: Deployed, encoding: str, tmp_path: Path) -> None:
     with live(it, tmp_path, encoding=encoding) as deployment:
         held = (Configuration(frozenset()), Configuration(frozenset({"fog4", "edge1"})))
-        record, verdict = deployment.hold(Listing(held, hold_s=1.0))
+        record, verdict = deployment.hold(FixedSchedule(held, hold_s=1.0))
     assert (verdict.agreement, verdict.mixed_frames, verdict.unanswered) == (1.0, 0, 0)
     assert len(record.answers) >= 2 * FPS
     # 11 links of 32 numbers when all are up.

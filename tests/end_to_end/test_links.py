@@ -12,14 +12,14 @@ import pytest
 from edge_runtime.evaluation.answering import state_keys
 from edge_runtime.failures.configurations import output_states
 from edge_runtime.failures.distribution import mask_without
-from edge_runtime.testbed.run import Configuration, Listing, Record
-from edge_runtime.testbed.run_report import Verdict
+from edge_runtime.testbed.run import Configuration, FixedSchedule, Record
+from edge_runtime.testbed.run_report import RunReport
 from tests.commands import Deployed
 from tests.end_to_end.live import Live, live
 from tests.end_to_end.machines import WATCHER, Machines, SpreadDeployment
 from tests.end_to_end.watcher import Watcher
 
-Tour = tuple[Live, Record, Verdict, tuple[Configuration, ...]]
+Tour = tuple[Live, Record, RunReport, tuple[Configuration, ...]]
 
 #: TCP sends again after some hundred milliseconds what a lossy way has lost.
 DEADLINE_MS = 800.0
@@ -83,7 +83,7 @@ def deployment(
 @pytest.fixture(scope="module")
 def toured(deployment: Live) -> Tour:
     """One run through all of these configurations, half a second of frames in each."""
-    record, verdict = deployment.hold(Listing(CONFIGURATIONS, hold_s=0.5))
+    record, verdict = deployment.hold(FixedSchedule(CONFIGURATIONS, hold_s=0.5))
     return deployment, record, verdict, CONFIGURATIONS
 
 
@@ -126,7 +126,7 @@ def test_nobody_fell(toured: Tour) -> None:
 def test_a_slow_way_that_loses_packets(deployment: Live, machines: Machines, loss: float) -> None:
     machines.shape(delay_s=0.02, loss=loss)
     try:
-        record, verdict = deployment.hold(Listing((Configuration(frozenset()),), hold_s=10.0))
+        record, verdict = deployment.hold(FixedSchedule((Configuration(frozenset()),), hold_s=10.0))
     finally:
         packets = machines.shape()
     assert 0.5 * loss < packets["lost"] / (packets["lost"] + packets["carried"]) < 2 * loss

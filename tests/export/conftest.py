@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ddnn_tf.model import build
 from edge_runtime.topology import Topology
 from export import ExportReport, export_bundle
-from tests.models import flagged, randomised
+from tests.models import flagged, randomized
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -20,7 +20,7 @@ CLASSES = ("car", "person", "bus")
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """What `export_bundle` takes as data."""
 
     inputs: dict[str, NDArray[Any]]
@@ -33,34 +33,34 @@ class Exported:
     topology: Topology
     path: Path
     report: ExportReport
-    validation: Labelled
+    validation: Labeled
 
 
-def labelled(topology: Topology, count: int, seed: int = 0) -> Labelled:
+def labeled(topology: Topology, count: int, seed: int = 0) -> Labeled:
     inputs: Any = samples(topology, count, seed)
-    return Labelled(inputs, np.random.default_rng(seed).integers(0, len(CLASSES), count))
+    return Labeled(inputs, np.random.default_rng(seed).integers(0, len(CLASSES), count))
 
 
 @pytest.fixture(scope="session")
 def model() -> Any:
     """Presence flags, biases, and an input with which the answer changes."""
-    model = randomised(build(small_topology(), flagged, classes=CLASSES))
+    model = randomized(build(small_topology(), flagged, classes=CLASSES))
     model.prior = (0.2, 0.5, 0.3)
     return model
 
 
 @pytest.fixture(scope="session")
-def calibration() -> Labelled:
-    return labelled(small_topology(), 40, seed=1)
+def calibration() -> Labeled:
+    return labeled(small_topology(), 40, seed=1)
 
 
 @pytest.fixture(scope="session")
 def exported(
-    model: Any, calibration: Labelled, tmp_path_factory: pytest.TempPathFactory
+    model: Any, calibration: Labeled, tmp_path_factory: pytest.TempPathFactory
 ) -> Exported:
     """Not to be changed; see `copy`."""
     path = tmp_path_factory.mktemp("exported") / "bundle"
-    validation = labelled(model.topology, 30, seed=2)
+    validation = labeled(model.topology, 30, seed=2)
     report = export_bundle(model, path, calibration, validation, saved_models=["top"])
     return Exported(model, model.topology, path, report, validation)
 

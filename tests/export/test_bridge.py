@@ -11,7 +11,7 @@ from keras import layers
 
 from edge_runtime.errors import InputError
 from export.bridge import counterpart, legacy
-from tests.models import randomised
+from tests.models import randomized
 
 # Found and not imported: how it is imported is what is tested.
 pytestmark = pytest.mark.skipif(
@@ -23,7 +23,7 @@ FLAT, SERIES, MAP = (6,), (8, 3), (8, 8, 3)
 
 def section(shape: tuple[int, ...], make: Any) -> Any:
     x = keras.Input(shape, name="left")
-    return randomised(keras.Model({"left": x}, make(x), name="top"))
+    return randomized(keras.Model({"left": x}, make(x), name="top"))
 
 
 def probe(model: Any, seed: int = 0) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def test_a_nested_model_is_opened_and_a_shared_layer_stays_one() -> None:
 
 def test_bytes_are_taken_as_floats() -> None:
     x = keras.Input(MAP, dtype="uint8", name="cam")
-    model = randomised(
+    model = randomized(
         keras.Model({"cam": x}, layers.Dense(3)(layers.Flatten()(layers.Rescaling(0.01)(x))))
     )
     given = {"cam": np.random.default_rng(0).integers(0, 256, (4, *MAP)).astype(np.uint8)}

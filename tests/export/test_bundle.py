@@ -26,12 +26,12 @@ from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.failures.configurations import draw, enumerate_configurations, output_states
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.files import sha256
-from edge_runtime.samples import LabelledArrays
+from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Topology
 from export import ParityError, export_bundle
 from export.litert import convert
 from export.split import KerasRunner
-from tests.models import flagged, plain_model, randomised, two_outputs
+from tests.models import flagged, plain_model, randomized, two_outputs
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -165,7 +165,7 @@ def test_the_table_tells_what_the_artifacts_are_worth(exported: Any) -> None:
         assert table.states[f"{state:x}"] == pytest.approx(right)
 
 
-def test_without_held_out_data_quantisation_is_judged_by_the_labels_of_calibration(
+def test_without_held_out_data_quantization_is_judged_by_the_labels_of_calibration(
     exported: Any, calibration: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "bundle"
@@ -229,7 +229,7 @@ def test_every_node_proves_its_numbers_by_itself(exported: Any, tmp_path: Path) 
 
 
 def test_golden_vectors_notice_an_artifact_of_other_weights(copy: Path, exported: Any) -> None:
-    section = randomised(
+    section = randomized(
         exported.model.get_layer("left").__class__.from_config(
             exported.model.get_layer("left").get_config()
         ),
@@ -248,7 +248,7 @@ def test_the_same_weights_have_the_same_fingerprint_and_others_another(
 ) -> None:
     fingerprints = {}
     for name, seed in (("same", 0), ("other", 1)):
-        model = randomised(type(exported.model).from_config(exported.model.get_config()), seed)
+        model = randomized(type(exported.model).from_config(exported.model.get_config()), seed)
         export_bundle(model, tmp_path / name, calibration)
         fingerprints[name] = read_bundle(tmp_path / name)[0].fingerprint
     assert fingerprints["same"] == exported_fingerprint(exported)
@@ -278,7 +278,7 @@ def test_any_keras_model_is_exported_with_what_it_does_not_carry(
     )
     assert report.parity.configurations == 4
     bundle = Bundle(tmp_path / "bundle")
-    assert bundle.manifest.reliability is None, "no labelled data, no table"
+    assert bundle.manifest.reliability is None, "no labeled data, no table"
     alive = np.ones((20, len(topology.elements)), bool)
     expected = np.asarray(model([x["cam0"], x["cam1"]]))
     assert bundle.answer(x, alive).probabilities == pytest.approx(expected, abs=1e-5)
@@ -323,7 +323,7 @@ def test_a_reference_of_ones_own_is_what_the_bundle_must_answer(
 
 
 def test_links_of_several_tensors_are_exported(tmp_path: Path) -> None:
-    model = randomised(build(small_topology(), two_outputs, classes=CLASSES))
+    model = randomized(build(small_topology(), two_outputs, classes=CLASSES))
     export_bundle(model, tmp_path / "bundle", samples(small_topology(), 12))
     inputs: Any = samples(small_topology(), 30, seed=4)
     masks = np.random.default_rng(4).random((30, 10)) < 0.75
@@ -332,7 +332,7 @@ def test_links_of_several_tensors_are_exported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8"])
-def test_a_quantised_bundle_reports_how_it_differs(
+def test_a_quantized_bundle_reports_how_it_differs(
     quantize: Any, model: Any, calibration: Any, exported: Any, tmp_path: Path
 ) -> None:
     report = export_bundle(
@@ -351,7 +351,7 @@ def test_a_quantised_bundle_reports_how_it_differs(
 def test_one_sample_for_calibration_is_enough_for_every_node(tmp_path: Path) -> None:
     """Also where every failure that is drawn would leave all nodes silent."""
     topology = small_topology(survivabilities={"dark": {"cam0": 0.0, "cam1": 0.0}})
-    model = randomised(build(topology, flagged, classes=CLASSES))
+    model = randomized(build(topology, flagged, classes=CLASSES))
     one: Any = samples(topology, 1)
     export_bundle(model, tmp_path / "bundle", one, seed=1)
     for node in topology.order:
@@ -361,7 +361,7 @@ def test_one_sample_for_calibration_is_enough_for_every_node(tmp_path: Path) -> 
 def test_the_posters_bundle_is_exact_over_all_256_configurations(tmp_path: Path) -> None:
     topology = Topology.load("poster-residual")
     # Of a size at which float32 does not get near the tolerance.
-    model = randomised(build(topology, "fc32", classes=CLASSES), scale=2.0)
+    model = randomized(build(topology, "fc32", classes=CLASSES), scale=2.0)
     inputs: Any = samples(topology, 12)
     report = export_bundle(model, tmp_path / "bundle", inputs)
     configurations = enumerate_configurations(topology, {"low": "low"})
@@ -373,7 +373,7 @@ def test_the_posters_bundle_is_exact_over_all_256_configurations(tmp_path: Path)
     found = evaluate(
         topology,
         Bundle(tmp_path / "bundle"),
-        LabelledArrays(inputs, labels),
+        LabeledArrays(inputs, labels),
         Classification(CLASSES, model.prior),
         {"low": "low"},
     )
@@ -473,7 +473,7 @@ def test_an_artifact_that_computes_something_else_is_not_written(
 ) -> None:
     def wrong(section: Any, *args: Any, **kwargs: Any) -> bytes:
         if section.name == "right":
-            section = randomised(type(section).from_config(section.get_config()), seed=99)
+            section = randomized(type(section).from_config(section.get_config()), seed=99)
         return convert(section, *args, **kwargs)
 
     monkeypatch.setattr(export.artifact, "convert", wrong)

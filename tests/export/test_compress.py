@@ -19,8 +19,8 @@ from edge_runtime.topology import Topology
 from export import Budget, Compression, export_bundle
 from export.compress import LEAST_KERNEL, compress_section
 from export.litert import convert
-from tests.export.conftest import CLASSES, labelled
-from tests.models import randomised
+from tests.export.conftest import CLASSES, labeled
+from tests.models import randomized
 from tests.reference import small_topology
 
 pytestmark = pytest.mark.skipif(
@@ -43,7 +43,7 @@ def images() -> keras.Model:
     c = layers.Flatten()(layers.Add()([a, b]))
     d = layers.Add()([layers.Dense(16, activation="relu", name="dense")(c), message])
     out = [layers.Dense(16, activation="relu", name="small")(d), d]
-    return randomised(keras.Model({"cam": x, "edge1": message}, out, name="edge2"))
+    return randomized(keras.Model({"cam": x, "edge1": message}, out, name="edge2"))
 
 
 def met(section: keras.Model, count: int = 48) -> tuple[dict[str, Any], list[Any]]:
@@ -95,7 +95,7 @@ def test_learning_brings_the_outputs_nearer_than_cutting_alone() -> None:
     assert errors[1] < errors[0]
 
 
-def test_ranges_that_were_learnt_become_an_int8_artifact() -> None:
+def test_ranges_that_were_learned_become_an_int8_artifact() -> None:
     section = images()
     inputs, targets = met(section)
     wanted = Compression.parse("pruned:0.75+clustered:8+qat")
@@ -107,7 +107,7 @@ def test_ranges_that_were_learnt_become_an_int8_artifact() -> None:
         "cam": ((8, 8, 3), "uint8"),
         "edge1": ((16,), "float32"),
     }
-    # Against the section with the weights learnt; six steps hardly move the ranges.
+    # Against the section with the weights learned; six steps hardly move the ranges.
     expected = [np.asarray(x) for x in section(inputs, training=False)]
     for got, own in zip(artifact(inputs), expected, strict=True):
         assert np.corrcoef(got.ravel(), own.ravel())[0, 1] > 0.9
@@ -143,7 +143,7 @@ def wide(site: Any) -> Any:
 @pytest.fixture(scope="module")
 def small() -> tuple[Topology, Any]:
     topology = small_topology()
-    return topology, randomised(build(topology, wide, classes=CLASSES))
+    return topology, randomized(build(topology, wide, classes=CLASSES))
 
 
 def test_a_bundle_computes_what_the_model_with_its_new_weights_does(
@@ -151,7 +151,7 @@ def test_a_bundle_computes_what_the_model_with_its_new_weights_does(
 ) -> None:
     topology, model = small
     before = model.get_weights()
-    data = labelled(topology, 40, seed=1)
+    data = labeled(topology, 40, seed=1)
     found = export_bundle(
         model,
         tmp_path / "bundle",
@@ -187,7 +187,7 @@ def test_a_budget_is_met_by_the_mildest_that_fits(
 ) -> None:
     # That none fits: tests/ddnn_tf/cli/test_app.py.
     topology, model = small
-    data = labelled(topology, 40, seed=1)
+    data = labeled(topology, 40, seed=1)
     whole = len(convert(model.get_layer("left")))
     budget = Budget({"left": whole - 1, "right": 10 * whole})
     found = export_bundle(model, tmp_path / "bundle", data.inputs, budget=budget)

@@ -33,7 +33,7 @@ def test_what_is_written_reads_as_itself(
         (lambda: Compression(sparsity=1.0), "sparsity from 0 to below 1, got 1.0"),
         (lambda: Compression(clusters=1), "clusters from 2 to 256, got 1"),
         (lambda: Compression(sparsity=0.5, clusters=2), "clusters from 3 to 256, got 2"),
-        (lambda: Compression(qat=True), "quantisation-aware training is for int8, got"),
+        (lambda: Compression(qat=True), "quantization-aware training is for int8, got"),
         (lambda: Compression(coarse=True), "coarse scales are for int8, got quantize='none'"),
         (lambda: Compression(quantize="int4"), "unknown quantization 'int4'"),  # type: ignore[arg-type]
         (lambda: Compression(steps=0), "steps of at least 1, got 0"),

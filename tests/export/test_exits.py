@@ -28,27 +28,27 @@ from export import export_bundle
 from export.litert import convert
 from tests import reference
 from tests.commands import done, refused
-from tests.export.conftest import CLASSES, labelled
-from tests.models import flagged, randomised, two_outputs
+from tests.export.conftest import CLASSES, labeled
+from tests.models import flagged, randomized, two_outputs
 from tests.reference import small_topology
 
 EXITS = small_topology().with_exits(["left"])
 SURVIVAL: dict[str, Any] = {"low": "low", "half": {"top": 0.5, "left": 0.9}}
-VALIDATION = labelled(EXITS, 30, seed=2)
+VALIDATION = labeled(EXITS, 30, seed=2)
 #: As in test_litert.py.
 TOLERANCES: dict[Quantization, float] = {"none": 1e-5, "int8": 0.05}
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return randomised(build(EXITS, flagged, classes=CLASSES))
+    return randomized(build(EXITS, flagged, classes=CLASSES))
 
 
 @pytest.fixture(scope="module")
 def bundle(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Not to be changed."""
     path = tmp_path_factory.mktemp("exits") / "bundle"
-    export_bundle(model, path, labelled(EXITS, 40, seed=1), VALIDATION, saved_models=["left"])
+    export_bundle(model, path, labeled(EXITS, 40, seed=1), VALIDATION, saved_models=["left"])
     return path
 
 
@@ -59,7 +59,7 @@ def evaluated(runner: Any, survivabilities: Any = SURVIVAL, rule: Any = AnswerRu
 
 @pytest.mark.parametrize("quantization", TOLERANCES)
 def test_an_artifact_has_two_signatures_of_one_section(quantization: Quantization) -> None:
-    section: Any = randomised(build(EXITS, two_outputs, classes=CLASSES)).get_layer("left")
+    section: Any = randomized(build(EXITS, two_outputs, classes=CLASSES)).get_layer("left")
     inputs = {"cam0": VALIDATION.inputs["cam0"], "present": np.ones((30, 1), np.float32)}
     expected = [np.asarray(x) for x in section(inputs)]
     artifact = LiteRTSection(convert(section, quantization, representative=inputs, exit=True))

@@ -10,7 +10,7 @@ from edge_runtime.bundle.litert import LiteRTSection
 from edge_runtime.bundle.manifest import Quantization
 from edge_runtime.errors import InputError
 from export.litert import convert
-from tests.models import randomised
+from tests.models import randomized
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -38,7 +38,7 @@ def section() -> Any:
     x = layers.ReLU()(layers.BatchNormalization()(x))
     x = layers.Concatenate()([layers.Flatten()(x), inputs["edge"], inputs["present"]])
     x = layers.Dense(64, activation="relu")(x)
-    return randomised(keras.Model(inputs, [layers.Dense(32)(x), layers.Dense(4)(x)], name="fog"))
+    return randomized(keras.Model(inputs, [layers.Dense(32)(x), layers.Dense(4)(x)], name="fog"))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_an_artifact_computes_what_its_section_does(
         assert np.ptp(y, axis=0).max() > 0.5, "outputs that hardly differ would prove nothing"
     assert max(errors) <= TOLERANCES[quantization]
     if quantization != "none":
-        assert max(errors) > 1e-5, "nothing was quantised"
+        assert max(errors) > 1e-5, "nothing was quantized"
 
 
 @pytest.mark.parametrize("quantization", TOLERANCES)

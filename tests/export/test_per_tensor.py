@@ -14,8 +14,8 @@ from export import Compression, export_bundle
 from export.flatbuffer import read
 from export.litert import convert
 from export.per_tensor import with_per_tensor_scales
-from tests.export.conftest import Labelled
-from tests.models import randomised
+from tests.export.conftest import Labeled
+from tests.models import randomized
 
 INPUTS = {"cam": (8, 8, 16), "edge": (8, 8, 16)}
 INT8, INT32 = schema.TensorType.INT8, schema.TensorType.INT32
@@ -29,7 +29,7 @@ def section() -> Any:
     x = layers.DepthwiseConv2D(3, padding="same", activation="relu6")(x)
     x = layers.Conv2D(16, 3, strides=4)(x)
     x = layers.Dense(16, activation="relu")(layers.Flatten()(x))
-    return randomised(keras.Model(inputs, [layers.Dense(16)(x), layers.Dense(16)(x)], name="fog"))
+    return randomized(keras.Model(inputs, [layers.Dense(16)(x), layers.Dense(16)(x)], name="fog"))
 
 
 def given(count: int = 32) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def test_floats_have_no_scales(kind: Any) -> None:
     assert with_per_tensor_scales(content) == content
 
 
-def test_a_bundle_takes_it_by_name(model: Any, calibration: Labelled, tmp_path: Any) -> None:
+def test_a_bundle_takes_it_by_name(model: Any, calibration: Labeled, tmp_path: Any) -> None:
     size = {}
     for name in ("int8", "int8+coarse"):
         report = export_bundle(

@@ -9,7 +9,7 @@ from ddnn_tf.model import build
 from edge_runtime.topology import Sensor
 from export import saved_model
 from export.split import KerasRunner
-from tests.models import randomised
+from tests.models import randomized
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -40,7 +40,7 @@ def test_it_gives_the_sections_numbers_for_any_batch(written: Path, model: Any, 
 
 def test_bytes_of_a_sensor_are_its_input_type(tmp_path: Path) -> None:
     topology = small_topology(sensors=(Sensor("cam0", (3,)), Sensor("cam1", (3,))))
-    model = randomised(build(topology, "fc32", classes=("a", "b")))
+    model = randomized(build(topology, "fc32", classes=("a", "b")))
     saved_model.write(model.get_layer("left"), tmp_path / "1")
     signature = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
     x = samples(topology, 5)["cam0"]

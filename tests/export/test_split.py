@@ -11,7 +11,7 @@ from edge_runtime.failures.configurations import deliveries
 from edge_runtime.topology import Sensor
 from export.split import KerasRunner, split
 from tests import reference
-from tests.models import plain_model, randomised, two_outputs
+from tests.models import plain_model, randomized, two_outputs
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -168,7 +168,7 @@ def test_a_dead_senders_nan_does_not_get_into_a_trace(model: Any) -> None:
 
 def test_a_trace_knows_links_of_several_tensors() -> None:
     topology = small_topology()
-    model = randomised(build(topology, two_outputs, classes=CLASSES))
+    model = randomized(build(topology, two_outputs, classes=CLASSES))
     x: Any = samples(topology, 16)
     masks = np.random.default_rng(1).random((16, len(topology.elements))) < 0.7
     trace = KerasRunner(model, topology).trace(x, masks)["top"]
@@ -183,7 +183,7 @@ def test_a_trace_knows_links_of_several_tensors() -> None:
 def test_a_sensors_bytes_stay_bytes() -> None:
     sensors = (Sensor("cam0", (3,)), Sensor("cam1", (3,)))
     topology = small_topology(sensors=sensors)
-    model = randomised(build(topology, "fc32", classes=CLASSES))
+    model = randomized(build(topology, "fc32", classes=CLASSES))
     x: Any = samples(topology, 3)
     traces = KerasRunner(model, topology).trace(x, np.ones((3, len(topology.elements)), bool))
     assert traces["left"].inputs["cam0"].dtype == np.uint8

@@ -15,7 +15,7 @@ from export import litert
 from export.flatbuffer import ALIGNMENT
 from export.litert import convert
 from export.trim import trimmed
-from tests.models import randomised
+from tests.models import randomized
 
 INPUTS = {"cam": (8, 8, 3), "edge": (8,)}
 
@@ -29,7 +29,7 @@ def section() -> Any:
     x = layers.Conv2D(16, 1)(x)
     x = layers.Concatenate()([layers.Flatten()(x), inputs["edge"]])
     x = layers.Dense(16, activation="relu")(x)
-    return randomised(keras.Model(inputs, [layers.Dense(16)(x), layers.Dense(4)(x)], name="fog"))
+    return randomized(keras.Model(inputs, [layers.Dense(16)(x), layers.Dense(4)(x)], name="fog"))
 
 
 def given(count: int = 32) -> dict[str, Any]:

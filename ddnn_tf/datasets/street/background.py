@@ -43,14 +43,14 @@ def background(camera: Camera, scale: int, rng: np.random.Generator) -> NDArray[
             closer = distance < nearest
             points = origin + rays[closer] * distance[closer, None]
             if side is None:
-                colour, solid = _ground(points, grain), np.ones(len(points), dtype=bool)
+                color, solid = _ground(points, grain), np.ones(len(points), dtype=bool)
             elif side == 0:
-                colour, solid = _distance(points), points[:, 2] < 9.0
+                color, solid = _distance(points), points[:, 2] < 9.0
             else:
-                colour, solid = houses[side].colour(points, grain)
+                color, solid = houses[side].color(points, grain)
             closer[closer] = solid
             haze = 1 - np.exp(-distance[closer, None] / 260.0)
-            picture[closer] = colour[solid] * (1 - haze) + _SKY * haze
+            picture[closer] = color[solid] * (1 - haze) + _SKY * haze
             nearest[closer] = distance[closer]
     return np.clip(picture, 0, 255).astype(np.uint8)
 
@@ -65,21 +65,21 @@ def _grain(rng: np.random.Generator) -> Points:
     return grain
 
 
-def _sampled(grain: Points, a: Points, b: Points, per_metre: float) -> Points:
+def _sampled(grain: Points, a: Points, b: Points, per_meter: float) -> Points:
     return np.asarray(
-        grain[(a * per_metre).astype(np.int64) % 256, (b * per_metre).astype(np.int64) % 256]
+        grain[(a * per_meter).astype(np.int64) % 256, (b * per_meter).astype(np.int64) % 256]
     )
 
 
 def _ground(points: Points, grain: Points) -> Points:
     x, y = points[:, 0], points[:, 1]
     texture = _sampled(grain, x + 500, y + 500, 9.0)[:, None]
-    colour = np.array([88.0, 87.0, 86.0]) + 4.5 * texture
+    color = np.array([88.0, 87.0, 86.0]) + 4.5 * texture
 
     def paint(
         where: NDArray[np.bool_], what: tuple[float, float, float], rough: float = 4.0
     ) -> None:
-        colour[where] = np.array(what) + rough * texture[where]
+        color[where] = np.array(what) + rough * texture[where]
 
     paved = (y < -_STREET) | (y > _BAY) | ((y > _STREET) & ((x > 1.0) & (x < 9.5) | (x < -29)))
     paint(paved, (138, 146, 152))
@@ -103,7 +103,7 @@ def _ground(points: Points, grain: Points) -> Points:
     )
     manhole = (x + 11) ** 2 + (y + 1.2) ** 2 < 0.2
     paint(manhole | ((x - 14) ** 2 + (y - 2) ** 2 < 0.2), (62, 62, 64))
-    return colour
+    return color
 
 
 def _distance(points: Points) -> Points:
@@ -122,25 +122,25 @@ class _Houses:
         self._awnings = rng.uniform(60, 210, (21, 3))
         self._windows = rng.uniform(1.9, 2.8, 21)
 
-    def colour(self, points: Points, grain: Points) -> tuple[Points, NDArray[np.bool_]]:
-        """Colours of points on the front, and which of them are below the roof."""
+    def color(self, points: Points, grain: Points) -> tuple[Points, NDArray[np.bool_]]:
+        """Colors of points on the front, and which of them are below the roof."""
         x, z = points[:, 0], points[:, 2]
         house = np.searchsorted(self._edges, x)
-        colour = self._paint[house] + 3.0 * _sampled(grain, x + 500, z + 500, 12.0)[:, None]
+        color = self._paint[house] + 3.0 * _sampled(grain, x + 500, z + 500, 12.0)[:, None]
         across = (x - self._edges[np.minimum(house, 19)]) % self._windows[house]
         across = across / self._windows[house]
         up = (z - 3.6) % 3.0 / 3.0
         upper = z > 3.6
         frame = upper & (np.abs(across - 0.5) < 0.29) & (up > 0.2) & (up < 0.82)
         pane = upper & (np.abs(across - 0.5) < 0.23) & (up > 0.25) & (up < 0.77)
-        colour[frame] = colour[frame] * 0.4 + 130
-        colour[pane & (np.abs(across - 0.5) > 0.02)] = (105, 92, 82)
+        color[frame] = color[frame] * 0.4 + 130
+        color[pane & (np.abs(across - 0.5) > 0.02)] = (105, 92, 82)
         shop = (z < 3.0) & (z > 0.5) & (across > 0.08) & (across < 0.92)
-        colour[shop] = (88, 80, 74)
+        color[shop] = (88, 80, 74)
         door = (z < 2.5) & (across > 0.38) & (across < 0.62) & (house % 2 == 0)
-        colour[door] = (60, 74, 96)
+        color[door] = (60, 74, 96)
         awning = (z > 2.8) & (z < 3.3)
-        colour[awning] = self._awnings[house][awning]
-        colour[(z > 3.3) & (z < 3.45)] *= 0.75
-        colour[np.abs(z - self._heights[house] + 0.25) < 0.25] *= 0.7
-        return colour, z < self._heights[house]
+        color[awning] = self._awnings[house][awning]
+        color[(z > 3.3) & (z < 3.45)] *= 0.75
+        color[np.abs(z - self._heights[house] + 0.25) < 0.25] *= 0.7
+        return color, z < self._heights[house]

@@ -1,7 +1,7 @@
 """Pinhole cameras and where they hang.
 
-The world is in metres: x along the street, y across it (north), z up; the road's centre line is
-y = 0. Pixels are those of a 360x288 picture, the centre of the first at (0, 0).
+The world is in meters: x along the street, y across it (north), z up; the road's center line is
+y = 0. Pixels are those of a 360x288 picture, the center of the first at (0, 0).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 360, 288
-NEAR = 0.4  # metres; what is closer is cut off
+NEAR = 0.4  # meters; what is closer is cut off
 
 Points = NDArray[np.float64]
 
@@ -23,8 +23,8 @@ class Camera:
     """A calibrated camera without distortion.
 
     Attributes:
-        position: Where it hangs, metres.
-        target: A point it looks at, metres.
+        position: Where it hangs, meters.
+        target: A point it looks at, meters.
         focal: Focal length in pixels.
     """
 
@@ -42,13 +42,13 @@ class Camera:
         return np.stack([right, np.cross(forward, right), forward])
 
     def view(self, points: Points) -> Points:
-        """World points `(n, 3)` in the camera's axes: right, down, forward, metres."""
+        """World points `(n, 3)` in the camera's axes: right, down, forward, meters."""
         return np.asarray((points - self.position) @ self.rotation.T)
 
     def project(self, viewed: Points) -> Points:
         """Points `(n, 3)` in the camera's axes, all in front of it, to pixels `(n, 2)`."""
-        centre = ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
-        return np.asarray(viewed[:, :2] * (self.focal / viewed[:, 2:]) + centre)
+        center = ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
+        return np.asarray(viewed[:, :2] * (self.focal / viewed[:, 2:]) + center)
 
     def rays(self, scale: int) -> Points:
         """Directions through the pixels of a picture `scale` times as fine, `(h, w, 3)`."""

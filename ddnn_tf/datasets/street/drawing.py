@@ -97,8 +97,8 @@ def _fixed(pixels: Points) -> NDArray[np.int32]:
     return np.asarray(fine.astype(np.int32))
 
 
-def _fill(canvas: Canvas, pixels: Points, colour: Sequence[float]) -> None:
-    cv2.fillConvexPoly(canvas, _fixed(pixels), colour, cv2.LINE_8, _SHIFT)
+def _fill(canvas: Canvas, pixels: Points, color: Sequence[float]) -> None:
+    cv2.fillConvexPoly(canvas, _fixed(pixels), color, cv2.LINE_8, _SHIFT)
 
 
 def _turned(yaw: float) -> Points:
@@ -134,7 +134,7 @@ def _cut(viewed: Points) -> Points:
 
 @lru_cache(maxsize=512)
 def _world(thing: Placed) -> Points:
-    """Points that span the object, `(n, 3)`, metres."""
+    """Points that span the object, `(n, 3)`, meters."""
     if isinstance(thing.figure, Solid):
         points = thing.figure.vertices
     else:
@@ -145,7 +145,7 @@ def _world(thing: Placed) -> Points:
 
 @dataclass(frozen=True, eq=False)
 class _Projected:
-    """A solid in a camera's picture: all but its colours, which change with the light."""
+    """A solid in a camera's picture: all but its colors, which change with the light."""
 
     faces: list[NDArray[np.int32]]
     rows: NDArray[np.intp]
@@ -185,9 +185,9 @@ def _draw_solid(
     projected = _projected(camera, thing)
     if projected is None:
         return None
-    colours = light.shaded(solid.colours[projected.rows], projected.normals)
-    for corners, colour in zip(projected.faces, colours, strict=True):
-        cv2.fillConvexPoly(canvas, corners, colour, cv2.LINE_8, _SHIFT)
+    colors = light.shaded(solid.colors[projected.rows], projected.normals)
+    for corners, color in zip(projected.faces, colors, strict=True):
+        cv2.fillConvexPoly(canvas, corners, color, cv2.LINE_8, _SHIFT)
     return projected.outline
 
 
@@ -201,23 +201,23 @@ def _draw_person(
     if viewed[:, 2].min() < 2 * NEAR or not _in_view(camera, viewed):
         return None
     at = dict(zip(JOINTS, camera.project(viewed), strict=True))
-    metre = camera.focal / float(viewed[:, 2].mean())
+    meter = camera.focal / float(viewed[:, 2].mean())
     # The shoulders, seen from the side, are narrower: by the angle between view and heading.
     to_camera = np.array(camera.position) - place
     heading = turn[:, 0]
     sight = to_camera[:2] / np.linalg.norm(to_camera[:2])
     along = abs(float(sight @ heading[:2]))
-    half = (0.12 + 0.10 * along) * who.girth * metre
+    half = (0.12 + 0.10 * along) * who.girth * meter
     flat = light.shaded(
         np.array([who.legs, who.skin, who.top, who.hair]), np.array([[*sight, 0.0]])
     )
-    colours = dict(zip(("legs", "skin", "top", "hair"), flat, strict=True))
+    colors = dict(zip(("legs", "skin", "top", "hair"), flat, strict=True))
 
     def limb(start: str, end: str, width: float, what: str) -> None:
         ends = np.round((np.stack([at[start], at[end]]) + 0.5) * SCALE).astype(int)
-        thick = max(1, round(width * who.girth * metre * SCALE))
+        thick = max(1, round(width * who.girth * meter * SCALE))
         a, b = (tuple(map(int, p)) for p in ends)
-        cv2.line(canvas, a, b, colours[what], thick, cv2.LINE_AA)
+        cv2.line(canvas, a, b, colors[what], thick, cv2.LINE_AA)
 
     for start, end, width, what in _LIMBS:
         limb(start, end, width, what)
@@ -226,27 +226,27 @@ def _draw_person(
     wide = half * (1.05 if who.coat else 0.8)
     across = np.array([1.0, 0.0])
     torso = [neck - half * across, neck + half * across, hem + wide * across, hem - wide * across]
-    _fill(canvas, np.array(torso), colours["top"])
+    _fill(canvas, np.array(torso), colors["top"])
     if who.bag is not None:
         bag = at["bag"]
-        size = np.array([(-0.14, -0.2), (0.14, -0.2), (0.14, 0.2), (-0.14, 0.2)]) * metre
+        size = np.array([(-0.14, -0.2), (0.14, -0.2), (0.14, 0.2), (-0.14, 0.2)]) * meter
         if float(sight @ heading[:2]) < 0.5:  # else the body hides it
             _fill(
                 canvas, bag + size, light.shaded(np.array([who.bag]), np.array([[*sight, 0.0]]))[0]
             )
     for start, end, width, what in _NEAR_ARM:
         limb(start, end, width, what)
-    radius = 0.125 * metre
+    radius = 0.125 * meter
     faces_us = float(sight @ heading[:2]) > -0.2
-    for colour, shift, r in (("hair", -0.15, 1.0), ("skin", 0.25, 0.78 if faces_us else 0.0)):
-        centre = tuple(int(v) for v in np.round((head + (0, shift * radius) + 0.5) * SCALE))
+    for color, shift, r in (("hair", -0.15, 1.0), ("skin", 0.25, 0.78 if faces_us else 0.0)):
+        center = tuple(int(v) for v in np.round((head + (0, shift * radius) + 0.5) * SCALE))
         if r:
             cv2.circle(
-                canvas, centre, max(1, round(radius * r * SCALE)), colours[colour], -1, cv2.LINE_AA
+                canvas, center, max(1, round(radius * r * SCALE)), colors[color], -1, cv2.LINE_AA
             )
     feet = np.stack([at["left foot"], at["right foot"]])
-    soles = feet + np.array([0.0, 0.03 * metre])
-    outline = [soles, feet - 0.06 * metre * across, feet + 0.06 * metre * across]
+    soles = feet + np.array([0.0, 0.03 * meter])
+    outline = [soles, feet - 0.06 * meter * across, feet + 0.06 * meter * across]
     elbows = np.stack([at["left elbow"], at["right elbow"], at["left hand"], at["right hand"]])
     outline += [elbows, np.array(torso), head + radius * np.array([(-1, -1.15), (1, -1.15)])]
     return np.concatenate(outline)

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from .mesh import Colour, Mesh, Solid
+from .mesh import Color, Mesh, Solid
 
 
-def pillar(radius: float, height: float, colours: tuple[Colour, Colour]) -> Solid:
+def pillar(radius: float, height: float, colors: tuple[Color, Color]) -> Solid:
     """An advertising column: a round post with bands of posters."""
     mesh = Mesh()
     turn = np.arange(9) * 2 * np.pi / 8
@@ -17,8 +17,8 @@ def pillar(radius: float, height: float, colours: tuple[Colour, Colour]) -> Soli
     for low, high, which in ((0.0, 0.5, 1), (0.5, height - 0.4, 0), (height - 0.4, height, 1)):
         for a, b in pairwise(ring):
             face = np.array([(*a, low), (*b, low), (*b, high), (*a, high)])
-            mesh.add(face, colours[which], np.array([*(a + b) / np.linalg.norm(a + b), 0.0]))
-    mesh.add(np.array([(*p, height) for p in ring[:-1]]), colours[1], np.array([0.0, 0.0, 1.0]))
+            mesh.add(face, colors[which], np.array([*(a + b) / np.linalg.norm(a + b), 0.0]))
+    mesh.add(np.array([(*p, height) for p in ring[:-1]]), colors[1], np.array([0.0, 0.0, 1.0]))
     return mesh.solid((2 * radius, 2 * radius, height))
 
 

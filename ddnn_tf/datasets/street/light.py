@@ -1,4 +1,4 @@
-"""Sun, sky and sensors: how brightness and colour drift over the recording."""
+"""Sun, sky and sensors: how brightness and color drift over the recording."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Light:
 
     @property
     def cast(self) -> Points:
-        """Where the shadow of a one metre pole ends, `(2,)`; short under clouds."""
+        """Where the shadow of a one meter pole ends, `(2,)`; short under clouds."""
         return np.asarray(-self.sun[:2] / self.sun[2] * min(1.0, 2.5 * self.strength))
 
     @property
@@ -32,11 +32,11 @@ class Light:
         """Brightness of the ground in the shadow, relative to beside it."""
         return 0.72 - 0.22 * self.strength
 
-    def shaded(self, colours: Points, normals: Points) -> list[list[float]]:
-        """Colours `(n, 3)` of faces with outward `normals` `(n, 3)`, as OpenCV takes them."""
+    def shaded(self, colors: Points, normals: Points) -> list[list[float]]:
+        """Colors `(n, 3)` of faces with outward `normals` `(n, 3)`, as OpenCV takes them."""
         sun = np.maximum(normals @ self.sun, 0.0) * (0.15 + 0.45 * self.strength)
         sky = 0.62 + 0.16 * normals[:, 2]
-        lit: list[list[float]] = np.clip(colours * (sun + sky)[:, None], 0, 255).tolist()
+        lit: list[list[float]] = np.clip(colors * (sun + sky)[:, None], 0, 255).tolist()
         return lit
 
 

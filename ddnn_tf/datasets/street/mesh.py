@@ -1,4 +1,4 @@
-"""Bodies of flat faces. Colours are blue, green, red, as OpenCV draws them.
+"""Bodies of flat faces. Colors are blue, green, red, as OpenCV draws them.
 
 A body stands at the origin on z = 0 and looks along +x; y is to its left.
 """
@@ -11,11 +11,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Points = NDArray[np.float64]
 
-_TYRE: Colour = (26, 25, 24)
-_HUB: Colour = (150, 150, 150)
+_TYRE: Color = (26, 25, 24)
+_HUB: Color = (150, 150, 150)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,19 +23,19 @@ class Solid:
     """A body of convex pieces, the inner ones listed first.
 
     Attributes:
-        vertices: `(v, 3)`, metres.
+        vertices: `(v, 3)`, meters.
         faces: Rows of `vertices` of each face, in drawing order.
         normals: `(f, 3)`, outward.
         anchors: `(f, 3)`, a point of each face.
-        colours: `(f, 3)`.
-        size: Length, width and height, metres.
+        colors: `(f, 3)`.
+        size: Length, width and height, meters.
     """
 
     vertices: Points
     faces: tuple[NDArray[np.intp], ...]
     normals: Points
     anchors: Points
-    colours: Points
+    colors: Points
     size: tuple[float, float, float]
 
 
@@ -44,13 +44,13 @@ class Mesh:
 
     def __init__(self) -> None:
         self._points: list[Points] = []
-        self._colours: list[Colour] = []
+        self._colors: list[Color] = []
         self._normals: list[Points] = []
 
-    def add(self, face: Points, colour: Colour, normal: Points) -> None:
+    def add(self, face: Points, color: Color, normal: Points) -> None:
         """A convex face: its corners `(n, 3)` in order, and its outward normal."""
         self._points.append(face)
-        self._colours.append(colour)
+        self._colors.append(color)
         self._normals.append(normal)
 
     def frustum(
@@ -58,8 +58,8 @@ class Mesh:
         bottom: tuple[float, float, float],
         top: tuple[float, float, float],
         z: tuple[float, float],
-        colour: Colour,
-        roof: Colour | None = None,
+        color: Color,
+        roof: Color | None = None,
     ) -> dict[str, tuple[Points, Points]]:
         """A block from `(rear x, front x, width)` at z[0] to the same at z[1].
 
@@ -80,7 +80,7 @@ class Mesh:
         corners["top"] = np.array([high["rl"], high["fl"], high["fr"], high["rr"]])
         sides = {side: (face, _normal(face, inner)) for side, face in corners.items()}
         for side, (face, normal) in sides.items():
-            self.add(face, roof if side == "top" and roof is not None else colour, normal)
+            self.add(face, roof if side == "top" and roof is not None else color, normal)
         return sides
 
     def detail(
@@ -88,7 +88,7 @@ class Mesh:
         side: tuple[Points, Points],
         across: tuple[float, float],
         up: tuple[float, float],
-        colour: Colour,
+        color: Color,
     ) -> None:
         """A patch on a side, in fractions of its edges."""
         (a, b, c, d), normal = side
@@ -101,17 +101,17 @@ class Mesh:
                 (across[0], up[1]),
             )
         ]
-        self.add(np.array(patch), colour, normal)
+        self.add(np.array(patch), color, normal)
 
     def wheels(self, at: tuple[float, ...], width: float, radius: float) -> None:
         """A pair of wheels at each x in `at`."""
         for y in (width / 2, -width / 2):
             normal = np.array([0.0, np.sign(y), 0.0])
             for x in at:
-                for r, colour, corners in ((radius, _TYRE, 12), (radius * 0.55, _HUB, 8)):
+                for r, color, corners in ((radius, _TYRE, 12), (radius * 0.55, _HUB, 8)):
                     turn = np.arange(corners) * 2 * np.pi / corners
                     disc = [x + r * np.cos(turn), np.full(corners, y), radius + r * np.sin(turn)]
-                    self.add(np.stack(disc, axis=1), colour, normal)
+                    self.add(np.stack(disc, axis=1), color, normal)
 
     def solid(self, size: tuple[float, float, float]) -> Solid:
         """All faces so far."""
@@ -121,7 +121,7 @@ class Mesh:
             faces=tuple(np.arange(a, b) for a, b in pairwise(starts)),
             normals=np.stack(self._normals),
             anchors=np.stack([face[0] for face in self._points]),
-            colours=np.array(self._colours, dtype=np.float64),
+            colors=np.array(self._colors, dtype=np.float64),
             size=size,
         )
 

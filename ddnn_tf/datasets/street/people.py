@@ -1,4 +1,4 @@
-"""Pedestrians as jointed figures. Colours are blue, green, red."""
+"""Pedestrians as jointed figures. Colors are blue, green, red."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Points = NDArray[np.float64]
 
-_SKINS: tuple[Colour, ...] = ((150, 175, 215), (120, 150, 200), (70, 95, 140), (50, 65, 95))
-_HAIRS: tuple[Colour, ...] = ((30, 30, 35), (40, 60, 90), (90, 140, 180), (150, 150, 155))
-_CLOTHES: tuple[Colour, ...] = (
+_SKINS: tuple[Color, ...] = ((150, 175, 215), (120, 150, 200), (70, 95, 140), (50, 65, 95))
+_HAIRS: tuple[Color, ...] = ((30, 30, 35), (40, 60, 90), (90, 140, 180), (150, 150, 155))
+_CLOTHES: tuple[Color, ...] = (
     (45, 42, 40),
     (130, 85, 45),
     (60, 55, 170),
@@ -34,32 +34,32 @@ class Person:
     Attributes:
         height: Metres.
         girth: Width of the body relative to an average one.
-        skin, hair, top, legs: Colours.
+        skin, hair, top, legs: Colors.
         coat: Whether the upper garment reaches to the knees.
-        bag: Colour of a bag on the back, or None.
+        bag: Color of a bag on the back, or None.
     """
 
     height: float
     girth: float
-    skin: Colour
-    hair: Colour
-    top: Colour
-    legs: Colour
+    skin: Color
+    hair: Color
+    top: Color
+    legs: Color
     coat: bool
-    bag: Colour | None
+    bag: Color | None
 
     @property
     def size(self) -> tuple[float, float, float]:
-        """Length, width and height, metres."""
+        """Length, width and height, meters."""
         return (0.5, 0.5, self.height)
 
 
 def person(rng: np.random.Generator) -> Person:
     """Someone."""
 
-    def pick(colours: tuple[Colour, ...]) -> Colour:
+    def pick(colors: tuple[Color, ...]) -> Color:
         blue, green, red = np.clip(
-            np.array(colours[rng.integers(len(colours))]) + rng.normal(0, 10, 3), 10, 240
+            np.array(colors[rng.integers(len(colors))]) + rng.normal(0, 10, 3), 10, 240
         )
         return (float(blue), float(green), float(red))
 
@@ -76,7 +76,7 @@ def person(rng: np.random.Generator) -> Person:
 
 
 def joints(who: Person, phase: float, stride: float) -> Points:
-    """The joints, in the order of `JOINTS`, `(12, 3)`, metres, of a figure that looks along +x.
+    """The joints, in the order of `JOINTS`, `(12, 3)`, meters, of a figure that looks along +x.
 
     Args:
         who: The figure.

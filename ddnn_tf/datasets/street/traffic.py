@@ -14,7 +14,7 @@ from .vehicles import bus, car
 _FRAME = 5.0  # seconds between frames
 _STEP = 0.25  # seconds of a step of the simulation
 _WARM_UP = 30.0  # seconds before the first frame
-_END = 62.0  # metres from the middle, where vehicles appear and vanish
+_END = 62.0  # meters from the middle, where vehicles appear and vanish
 _LANES = {1: -1.75, -1: 1.75}  # direction of travel along x to y
 _STOP_X = {1: -13.0, -1: -8.0}  # where buses of a direction stop
 _BAY_Y = 4.7  # the westward stop lies in a bay
@@ -32,7 +32,7 @@ class Placed:
         kind: `"car"`, `"bus"`, `"person"`, or `"thing"` for what stands there and has no label.
         number: The same in all frames, different between objects.
         figure: What it looks like.
-        x, y: Where its middle stands, metres.
+        x, y: Where its middle stands, meters.
         yaw: Direction, radians from +x towards +y.
         phase: Of a person's step, radians.
         stride: 0 standing to 1 walking.
@@ -55,7 +55,7 @@ class _Vehicle:
     figure: Solid
     direction: int
     x: float
-    wish: float  # metres per second
+    wish: float  # meters per second
     speed: float
     aside: float = 0.0  # 0 in the lane, 1 in the bay
     dwell: float = 0.0  # seconds still to stand at the stop
@@ -66,7 +66,7 @@ class _Vehicle:
         return self.figure.size[0]
 
     def drive(self, room: float) -> None:
-        """Go on for one step, as fast as the room ahead allows, in metres."""
+        """Go on for one step, as fast as the room ahead allows, in meters."""
         wish = float(np.clip((room - 1.5) / 1.5, 0, self.wish))
         self.speed = float(np.clip(wish, self.speed - 4 * _STEP * 2, self.speed + 2.5 * _STEP))
         self.x += self.direction * self.speed * _STEP

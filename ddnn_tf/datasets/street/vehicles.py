@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .mesh import Colour, Mesh, Solid
+from .mesh import Color, Mesh, Solid
 
-_GLASS: Colour = (62, 52, 44)
-_PAINTS: tuple[Colour, ...] = (
+_GLASS: Color = (62, 52, 44)
+_PAINTS: tuple[Color, ...] = (
     (225, 226, 228),
     (48, 46, 44),
     (168, 166, 160),
@@ -20,7 +20,7 @@ _PAINTS: tuple[Colour, ...] = (
     (185, 150, 90),
     (40, 110, 205),
 )
-_LIVERIES: tuple[tuple[Colour, Colour], ...] = (
+_LIVERIES: tuple[tuple[Color, Color], ...] = (
     ((40, 40, 190), (225, 225, 225)),
     ((225, 226, 226), (40, 40, 185)),
     ((60, 185, 225), (70, 60, 60)),
@@ -119,8 +119,8 @@ def bus(rng: np.random.Generator) -> Solid:
     return mesh.solid((length, width, height))
 
 
-def _varied(colour: Colour, rng: np.random.Generator) -> Colour:
+def _varied(color: Color, rng: np.random.Generator) -> Color:
     blue, green, red = np.clip(
-        np.array(colour) * rng.uniform(0.85, 1.1) + rng.normal(0, 5, 3), 8, 240
+        np.array(color) * rng.uniform(0.85, 1.1) + rng.normal(0, 5, 3), 8, 240
     )
     return (float(blue), float(green), float(red))

@@ -43,9 +43,9 @@ def draw_importance(axes: Axes, report: Reliability, *, residual: bool) -> None:
     values = np.array([[100 * found[s][n] for s in found] for n in names])
     axes.hlines(rows, np.minimum(values.min(1), 0), np.maximum(values.max(1), 0), GRID, lw=3)
     axes.axvline(0, color=SOFT, linewidth=1)
-    colours, markers = series_of(SURVIVABILITIES, found), series_of(("o", "s", "^"), found)
-    for name, column, colour, marker in zip(found, values.T, colours, markers, strict=True):
-        axes.plot(column, rows, marker, color=colour, markersize=7, label=name)
+    colors, markers = series_of(SURVIVABILITIES, found), series_of(("o", "s", "^"), found)
+    for name, column, color, marker in zip(found, values.T, colors, markers, strict=True):
+        axes.plot(column, rows, marker, color=color, markersize=7, label=name)
     axes.set_yticks(rows, [n.replace("->", " → ") for n in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)

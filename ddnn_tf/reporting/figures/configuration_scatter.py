@@ -26,12 +26,12 @@ def configurations(report: Reliability) -> Figure:
     x = failures + _spread(failures, accuracies)
     area = 10 + 300 * probabilities / probabilities.max()
     answered = report.answered[cases]
-    for rows, colour, label in (
+    for rows, color, label in (
         (answered, METHODS[1], "an input reaches the output"),
         (~answered, METHODS[0], f"nothing does: fallback ({report.fallback})"),
     ):
         axes.scatter(
-            x[rows], accuracies[rows], area[rows], colour, alpha=0.55, linewidth=0, label=label
+            x[rows], accuracies[rows], area[rows], color, alpha=0.55, linewidth=0, label=label
         )
     axes.set_xlabel("number of failures")
     axes.set_ylabel("accuracy (%)")

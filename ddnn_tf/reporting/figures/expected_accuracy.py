@@ -18,19 +18,19 @@ def expected(methods: Methods) -> Figure:
 
 
 def draw_expected(axes: Axes, methods: Methods, first: int = 0) -> None:
-    """A point for each method and survivability; colours from the `first` on."""
+    """A point for each method and survivability; colors from the `first` on."""
     names = list(dict.fromkeys(s for r in methods.values() for s in r.survivabilities))
     step = min(0.8 / len(methods), 0.3)
     low, high = 100.0, 0.0
     for i, (name, report) in enumerate(methods.items()):
-        colour, marker = (x[(first + i) % len(x)] for x in (METHODS, MARKERS))
+        color, marker = (x[(first + i) % len(x)] for x in (METHODS, MARKERS))
         offset = step * (i - (len(methods) - 1) / 2)
         places = [names.index(s) + offset for s in report.survivabilities]
         whole = [100 * report.expected_accuracy(s) for s in report.survivabilities]
         balanced = [100 * report.balanced_accuracy(s) for s in report.survivabilities]
         axes.vlines(places, np.minimum(whole, balanced), np.maximum(whole, balanced), GRID, lw=2)
-        axes.plot(places, whole, marker, color=colour, markersize=8, label=name)
-        axes.plot(places, balanced, marker, color=colour, markersize=7, mfc=PAPER, mew=1.4)
+        axes.plot(places, whole, marker, color=color, markersize=8, label=name)
+        axes.plot(places, balanced, marker, color=color, markersize=7, mfc=PAPER, mew=1.4)
         for x, y, other in zip(places, whole, balanced, strict=True):
             below = other > y
             axes.annotate(

@@ -30,14 +30,14 @@ def by_failures(methods: Methods, best: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
     weights = harshest(methods[best])
-    for (name, report), colour, marker in zip(
+    for (name, report), color, marker in zip(
         methods.items(), series_of(METHODS, methods), series_of(MARKERS, methods), strict=True
     ):
         rows = report.by_failures(similar(report, weights))
         above.plot(
             [r["failures"] for r in rows],
             [100 * r["accuracy"] for r in rows],
-            color=colour,
+            color=color,
             marker=marker,
             markersize=6,
             label=name,
@@ -52,10 +52,10 @@ def _probability_bars(axes: Axes, report: Reliability) -> None:
     names = report.survivabilities
     width = 0.8 / len(names)
     shades = islice(cycle(SURVIVABILITIES), len(names))
-    for i, (name, colour) in enumerate(zip(names, shades, strict=True)):
+    for i, (name, color) in enumerate(zip(names, shades, strict=True)):
         rows = report.by_failures(name)
         places = [r["failures"] + width * (i - (len(names) - 1) / 2) for r in rows]
-        axes.bar(places, [100 * r["probability"] for r in rows], width, color=colour, label=name)
+        axes.bar(places, [100 * r["probability"] for r in rows], width, color=color, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x", visible=False)
     axes.set_xlabel("number of failures")

@@ -29,21 +29,21 @@ def lines(
     """
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
-    for (name, points), colour, marker in zip(
+    for (name, points), color, marker in zip(
         series.items(), series_of(SURVIVABILITIES, series), series_of(MARKERS, series), strict=True
     ):
         x, means, halves = (np.array(column) for column in zip(*points, strict=True))
         axes.errorbar(
-            x, 100 * means, 100 * halves, color=colour, marker=marker, capsize=3, label=name
+            x, 100 * means, 100 * halves, color=color, marker=marker, capsize=3, label=name
         )
         if limits:
             x, most = (np.array(column) for column in zip(*limits[name], strict=True))
-            axes.plot(x, 100 * most, ":", color=colour, linewidth=1.2)
+            axes.plot(x, 100 * most, ":", color=color, linewidth=1.2)
         for found in (apart or {}).values():
             place, mean, half, beaten = found[name]
-            looks: dict[str, Any] = {"color": colour, "markerfacecolor": PAPER, "markersize": 8}
+            looks: dict[str, Any] = {"color": color, "markerfacecolor": PAPER, "markersize": 8}
             axes.errorbar(place, 100 * mean, 100 * half, fmt=marker, capsize=3, zorder=3, **looks)
-            axes.plot(place, 100 * beaten, "_", color=colour, markersize=10)
+            axes.plot(place, 100 * beaten, "_", color=color, markersize=10)
     for label, found in (apart or {}).items():
         lowest = min(found.values(), key=lambda point: point[1])
         left = lowest[0] < sum(axes.get_xlim()) / 2

@@ -21,15 +21,15 @@ def render(figure: Figure, kind: str = "png") -> bytes:
 
 @styled()
 def inline_svg(figure: Figure, name: str) -> str:
-    """An <svg> for a page: no outside reference, its own identifiers, colours as CSS variables."""
+    """An <svg> for a page: no outside reference, its own identifiers, colors as CSS variables."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     # Several pictures share one page, where an identifier may occur only once.
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    for colour, variable in CSS.items():
-        text = text.replace(colour, f"var({variable})")
+    for color, variable in CSS.items():
+        text = text.replace(color, f"var({variable})")
     width = round(figure.get_size_inches()[0] * 50)
     return re.sub(
         r'<svg .*?viewBox="(.*?)".*?>',

@@ -1,4 +1,4 @@
-"""What all figures share: colours, style, legends.
+"""What all figures share: colors, style, legends.
 
 Nothing is shared with `pyplot`, and the style, which matplotlib keeps in one global table, is put
 back after each call.
@@ -20,21 +20,21 @@ from ..ranking import harshest
 
 Methods = Mapping[str, Reliability]
 INK, SOFT, GRID, BAND, PAPER = "#1b1f24", "#57606b", "#d8dee5", "#f3f5f8", "#fffffe"
-#: Okabe and Ito's colours, which colour-blind readers tell apart; each also has its own marker.
+#: Okabe and Ito's colors, which color-blind readers tell apart; each also has its own marker.
 METHODS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("s", "o", "^", "D", "v", "P")
 #: Light to dark, so that an order of survivabilities survives a black-and-white printer.
 SURVIVABILITIES = ("#c9b3de", "#9166b5", "#4f2379", "#b39ac9", "#6f4594")
 
-#: What a page may redefine: every colour of ours, as the name of a CSS variable.
+#: What a page may redefine: every color of ours, as the name of a CSS variable.
 CSS = {
     INK: "--ink",
     SOFT: "--soft",
     GRID: "--grid",
     BAND: "--band",
     PAPER: "--page",
-    **{colour: f"--method{i}" for i, colour in enumerate(METHODS)},
-    **{colour: f"--survival{i}" for i, colour in enumerate(SURVIVABILITIES)},
+    **{color: f"--method{i}" for i, color in enumerate(METHODS)},
+    **{color: f"--survival{i}" for i, color in enumerate(SURVIVABILITIES)},
 }
 
 STYLE: Mapping[Any, Any] = {

@@ -39,14 +39,14 @@ def overview(report: Reliability) -> Figure:
 
 def _lines_by_survivability(axes: Axes, report: Reliability) -> None:
     names = {s: s for s in report.survivabilities}
-    for name, colour, marker in zip(
+    for name, color, marker in zip(
         names, series_of(SURVIVABILITIES, names), series_of(("o", "s", "^"), names), strict=True
     ):
         rows = report.by_failures(name)
         axes.plot(
             [r["failures"] for r in rows],
             [100 * r["accuracy"] for r in rows],
-            color=colour,
+            color=color,
             marker=marker,
             markersize=5,
             label=name,

@@ -15,7 +15,7 @@ def share_of_time(methods: Methods, best: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
     survivability = harshest(methods[best])
-    for (name, report), colour, style in zip(
+    for (name, report), color, style in zip(
         methods.items(),
         series_of(METHODS, methods),
         series_of(("-", "--", "-."), methods),
@@ -29,7 +29,7 @@ def share_of_time(methods: Methods, best: str) -> Figure:
             100 * np.concatenate([[0.0], share]),
             100 * np.concatenate([accuracies[:1], accuracies]),
             where="pre",
-            color=colour,
+            color=color,
             linestyle=style,
             linewidth=2,
             label=name,

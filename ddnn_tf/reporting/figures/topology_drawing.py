@@ -19,7 +19,7 @@ from .style import BAND, METHODS, SOFT, WIDTH, styled
 from .topology_curves import route
 from .topology_layout import BOX, GAP, ROW, columns_of, rows_of, tiers_of
 
-#: Text on a node and the colours below it stay in dark mode, so they are none of the above.
+#: Text on a node and the colors below it stay in dark mode, so they are none of the above.
 NODE_INK = "#1b1f25"
 HEAT = LinearSegmentedColormap.from_list("heat", ["#fdf6e9", "#f9c98a", "#ee8a4a"])
 DASHES = (0.0, (4.0, 2.5))
@@ -29,7 +29,7 @@ DASHES = (0.0, (4.0, 2.5))
 def topology(t: Topology, importances: Mapping[str, float]) -> Figure:
     """The machines in rows from the sensors up; residual links dashed and curved around.
 
-    `importances`: what each element's failure costs, as a fraction; it colours the nodes.
+    `importances`: what each element's failure costs, as a fraction; it colors the nodes.
     """
     rows = rows_of(t)
     box = max(0.74, 0.1 * max(len(name) for name in rows) + 0.16)
@@ -121,7 +121,7 @@ def _draw_key(axes: Axes, t: Topology, x: float, y: float) -> None:
     x += 1.75
     for kind, label in (("primary", "primary link"), ("residual", "residual link")):
         if any(link.kind == kind for link in t.links):
-            colour, style = (SOFT, "-") if kind == "primary" else (METHODS[1], DASHES)
-            axes.plot([x, x + 0.4], [y, y], color=colour, linestyle=style)
+            color, style = (SOFT, "-") if kind == "primary" else (METHODS[1], DASHES)
+            axes.plot([x, x + 0.4], [y, y], color=color, linestyle=style)
             axes.text(x + 0.5, y, label, va="center", fontsize=10)
             x += 1.85

@@ -106,7 +106,7 @@ def test_the_exported_split_holds_the_pictures(
     assert samples.class_names == CLASSES
     assert {x.shape[1:] for x in samples.inputs.values()} == {(32, 32, 3)}
     assert {x.dtype.name for x in samples.inputs.values()} == {"uint8"}
-    # The class is the colour: red, green, blue by label, so that order of channels is right.
+    # The class is the color: red, green, blue by label, so that order of channels is right.
     for label in range(3):
         mean = samples.inputs["cam0"][samples.labels == label].mean(axis=(0, 1, 2))
         assert mean.argmax() == 2 - label  # `write_cameras` writes as OpenCV does, blue first

@@ -50,7 +50,7 @@ WORDS: dict[str, tuple[Kind, str]] = {
     "--exits": ("text", "nodes that get a classifier"),
     "--fail": ("time", "kill a node"),
     "--fallback": ("choice", "what answers where nothing arrives"),
-    "--fps": ("number", "frames a second"),
+    "--fps": ("number", "frames per second"),
     "--frames": ("count", "many frames"),
     "--goal": ("number", "expected accuracy to reach"),
     "--hang": ("time", "stop a node"),

@@ -24,7 +24,7 @@ from edge_runtime.samples import Samples
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from export import export_bundle
 from tests.commands import CLASSES, done, refused
-from tests.models import lively, randomised, residual_net, scenes
+from tests.models import lively, randomized, residual_net, scenes
 
 NODES = ("edge", "fog", "cloud")
 
@@ -75,7 +75,7 @@ def random_model(draw: Callable[[Any], Any]) -> Any:
     # All that nothing has taken yet comes together at the end.
     loose = layers.Concatenate(name="together")([*inputs, *tensors[len(inputs) :]])
     scores = layers.Dense(3, name="scores")(loose)
-    return randomised(keras.Model(inputs, scores, name="random"), seed=draw(st.integers(0, 99)))
+    return randomized(keras.Model(inputs, scores, name="random"), seed=draw(st.integers(0, 99)))
 
 
 @settings(
@@ -198,7 +198,7 @@ def two_cameras() -> Any:
         )
     x = layers.Concatenate(name="both")(tops)
     x = layers.Dense(6, activation="relu", name="think")(x)
-    return randomised(keras.Model(inputs, layers.Dense(3, name="scores")(x), name="two"))
+    return randomized(keras.Model(inputs, layers.Dense(3, name="scores")(x), name="two"))
 
 
 def two_edges(**changes: Any) -> Topology:
@@ -246,7 +246,7 @@ def test_branches_of_one_sensor_may_be_on_nodes_of_their_own() -> None:
         for i in range(2)
     ]
     scores = layers.Dense(3, activation="softmax")(layers.Concatenate()(branches))
-    model = randomised(keras.Model(image, scores))
+    model = randomized(keras.Model(image, scores))
     topology = Topology(
         name="branches",
         sensors=(Sensor("image", (8, 8, 3), "float32"),),
@@ -374,7 +374,7 @@ def test_layers_that_act_in_training_alone_are_named() -> None:
 def test_what_is_sent_keeps_its_type() -> None:
     x = image = keras.Input((8,), name="image")
     x = layers.Dense(4, name="half", dtype="mixed_float16")(x)
-    model = randomised(keras.Model(image, layers.Dense(3, name="scores", dtype="float32")(x)))
+    model = randomized(keras.Model(image, layers.Dense(3, name="scores", dtype="float32")(x)))
     cut = partition(model, ["edge", "cloud"], at=["half"])
     assert cut.link_bytes == {"edge->cloud": 4 * 2}
     x = pictures(8, (8,))
@@ -483,7 +483,7 @@ def test_nested_models_are_opened_up_and_a_subclass_is_kept_whole() -> None:
         [keras.Input((8,)), layers.Dense(8, name="first"), layers.Dense(8, name="second")],
         name="inner",
     )
-    model = randomised(_bad(inner))
+    model = randomized(_bad(inner))
     with pytest.raises(InputError, match=r"no layer 'inner/third'; did you mean"):
         partition(model, ["edge", "cloud"], at=["inner/third"])
     for at, cut_at in (

@@ -15,7 +15,7 @@ from tests.ddnn_tf.datasets.conftest import WriteRaw
 BOXES = {("car", f, 0): ["2 3 22 33"] for f in range(1, 5)}
 
 
-def test_forms_are_recognised(crops: Path, write_raw: WriteRaw, tmp_path: Path) -> None:
+def test_forms_are_recognized(crops: Path, write_raw: WriteRaw, tmp_path: Path) -> None:
     assert load(crops).form == "crops"
     raw = load(str(write_raw(BOXES)), size=10, margin=1.2)
     assert raw.form == "raw"

@@ -48,7 +48,7 @@ def test_crops_are_truncated_clipped_and_cubic(write_raw: WriteRaw) -> None:
         assert (data.samples.inputs["cam1"][row] == expected).all()
 
 
-def test_margin_widens_about_the_centre(write_raw: WriteRaw) -> None:
+def test_margin_widens_about_the_center(write_raw: WriteRaw) -> None:
     root = write_raw(SOME)
     data = read_raw(root, size=6, margin=1.5)
     whole = cv2.imread(str(root / PICTURES / "c1" / "00000001.jpg"))

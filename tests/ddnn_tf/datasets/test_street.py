@@ -96,14 +96,14 @@ def gradients(data: Batches, sensors: tuple[str, ...]) -> Features:
     """Histograms of edge directions in an 8x8 grid: what a simple classifier may look at."""
     every = []
     for sensor in sensors:
-        grey = data.inputs[sensor].mean(axis=-1)
-        grey = (grey - grey.mean((1, 2), keepdims=True)) / (grey.std((1, 2), keepdims=True) + 12)
-        across, down = np.diff(grey, axis=2)[:, :31], np.diff(grey, axis=1)[:, :, :31]
+        gray = data.inputs[sensor].mean(axis=-1)
+        gray = (gray - gray.mean((1, 2), keepdims=True)) / (gray.std((1, 2), keepdims=True) + 12)
+        across, down = np.diff(gray, axis=2)[:, :31], np.diff(gray, axis=1)[:, :, :31]
         angle, size = np.arctan2(down, across) % np.pi, np.hypot(across, down)
         for step in range(8):
             away = np.abs((angle - step * np.pi / 8 + np.pi / 2) % np.pi - np.pi / 2)
             one = np.pad(size * np.maximum(0, 1 - away / (np.pi / 8)), ((0, 0), (0, 1), (0, 1)))
-            every.append(np.sqrt(one.reshape(-1, 8, 4, 8, 4).mean((2, 4)).reshape(len(grey), -1)))
+            every.append(np.sqrt(one.reshape(-1, 8, 4, 8, 4).mean((2, 4)).reshape(len(gray), -1)))
     return np.concatenate(every, axis=1)
 
 
@@ -122,11 +122,11 @@ def ridge_accuracy(street: Dataset, sensors: tuple[str, ...]) -> float:
 def test_no_camera_is_enough(street: Dataset) -> None:
     together = ridge_accuracy(street, street.sensors)
     best = max(ridge_accuracy(street, (sensor,)) for sensor in street.sensors)
-    assert together >= 0.95  # it can be learnt
+    assert together >= 0.95  # it can be learned
     assert best <= together - 0.10
 
 
-def test_the_nearest_neighbour_is_not_enough(street: Dataset) -> None:
+def test_the_nearest_neighbor_is_not_enough(street: Dataset) -> None:
     train, test = street.split("time:train"), street.test
     a, b = raw_pixels(train, street.sensors), raw_pixels(test, street.sensors)
     distance = (a**2).sum(axis=1) - 2 * b @ a.T

@@ -133,7 +133,7 @@ def test_people_are_told_units_and_percent() -> None:
     ("changes", "message"),
     [
         ({"schema": 3}, "expected schema 1, got 3"),
-        ({"colour": 1}, "unknown field `colour`"),
+        ({"color": 1}, "unknown field `color`"),
         ({"devices": [{"name": "pi", "profile": "none.json"}]}, "cannot read"),
         ({"devices": [{"name": "pi", "profile": "pi.json", "memory_mb": 8}]}, "takes 40.0 MB"),
         ({"output": "moon"}, "unknown output 'moon'"),

@@ -23,7 +23,7 @@ from edge_runtime.answers.classification import Classification
 from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.reliability import evaluate
-from edge_runtime.samples import LabelledArrays
+from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from edge_runtime.topology.topology import Tier
 
@@ -70,7 +70,7 @@ def report(
         evaluate(
             topology,
             Adding(),
-            LabelledArrays(views, labels),
+            LabeledArrays(views, labels),
             Classification(tuple(classes), (*[0.2] * (len(classes) - 1), 0.6)),
             {s: s for s in topology.survivabilities},
         )
@@ -309,11 +309,11 @@ def test_the_page_shows_everything(written: Path) -> None:
     assert text.count("<svg") == len(PICTURES)
 
 
-def test_colours_follow_the_scheme(written: Path) -> None:
+def test_colors_follow_the_scheme(written: Path) -> None:
     text = (written / "report.html").read_text(encoding="utf-8")
     drawings = text[text.index("<svg") :]
     assert all(f"{variable}:" in text for variable in figures.CSS.values())
-    assert not [colour for colour in figures.CSS if colour in drawings]
+    assert not [color for color in figures.CSS if color in drawings]
 
 
 def test_the_files(written: Path) -> None:

@@ -27,7 +27,7 @@ from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.topology import Group, Link, Topology
 from tests.commands import CLASSES, small_samples
-from tests.models import randomised
+from tests.models import randomized
 from tests.reference import chain_topology, small_topology
 from tests.strategies import topologies
 
@@ -129,7 +129,7 @@ def test_a_supernet_fails_as_asked_and_its_candidates_at_each_level() -> None:
 def supernet() -> Any:
     """The chain with every candidate link, random weights."""
     whole = with_links(chain_topology(), candidates())
-    model = randomised(build(whole, "fc32", classes=CLASSES))
+    model = randomized(build(whole, "fc32", classes=CLASSES))
     model.prior = (0.2, 0.5, 0.3)
     return model
 

@@ -28,7 +28,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 from edge_runtime.topology import Topology
 from tests.commands import small_samples
-from tests.models import randomised
+from tests.models import randomized
 from tests.reference import chain_topology, small_topology
 
 TINY = Recipe(epochs=1, batch_size=48, learning_rate=0.05)
@@ -70,7 +70,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(topology: Topology, data: Any, *, seed: int, callbacks: Any, **other: Any) -> Any:
         model = build(topology, classes=data.class_names)
         model.prior = data.prior
-        return randomised(model, seed)
+        return randomized(model, seed)
 
     monkeypatch.setattr("ddnn_tf.searches.experiments.train", train)
 

@@ -78,7 +78,7 @@ def test_brightness_changes_by_at_most_the_gain() -> None:
     assert np.ptp(ratios) > 0.05, "each view its own"
 
 
-def test_zoom_scales_about_the_centre() -> None:
+def test_zoom_scales_about_the_center() -> None:
     picture = np.zeros((200, 9, 9, 3), np.uint8)
     picture[:, 3:6, 3:6] = 100
     zoomed = vary(picture, np.random.default_rng(0), shift=0, gain=0.0, mirror=False, zoom=0.5)

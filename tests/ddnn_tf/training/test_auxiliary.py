@@ -12,7 +12,7 @@ from ddnn_tf.training.recipe import Recipe
 from ddnn_tf.training.training import train
 from ddnn_tf.training.validation import ExpectedAccuracy
 from tests.commands import CLASSES, small_samples
-from tests.models import randomised
+from tests.models import randomized
 from tests.reference import small_topology
 
 DATA = Batches(small_samples(48))
@@ -21,7 +21,7 @@ ALWAYS_DOWN = {"left": 0.0, "right": 0.0}
 
 def student(dropout: Any = None) -> ResilientModel:
     model = build(small_topology(), classes=CLASSES, dropout=dropout, seed=0)
-    randomised(model)
+    randomized(model)
     return model
 
 
@@ -96,7 +96,7 @@ def test_a_recipe_teaches_them(lesson: dict[str, float], tmp_path: Any) -> None:
 
 def test_exits_learn_beside_the_lessons() -> None:
     topology = small_topology().with_exits()
-    model = randomised(build(topology, classes=CLASSES, exit_weight=0.5, seed=0))
+    model = randomized(build(topology, classes=CLASSES, exit_weight=0.5, seed=0))
     lessons = compiled(model, auxiliary=0.4)
     answers = lessons(DATA.inputs, training=True)
     with_exits = loss(lessons, answers)

@@ -26,7 +26,7 @@ QUICK = Recipe(epochs=2, learning_rate=0.01, batch_size=16, variations=2)
 
 
 def cameras(count: int = 30) -> Batches:
-    """The class is the colour; each camera misses some of the objects."""
+    """The class is the color; each camera misses some of the objects."""
     rng = np.random.default_rng(0)
     labels = np.arange(count, dtype=np.int64) % 3
     visible = rng.random((count, 2)) < 0.7

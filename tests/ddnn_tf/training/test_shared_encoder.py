@@ -16,7 +16,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.topology import Sensor, Topology
 from tests.commands import CLASSES
 from tests.ddnn_tf.training.test_encoding import QUICK, SENSORS, SMALL, cameras
-from tests.models import lively, randomised
+from tests.models import lively, randomized
 from tests.reference import small_topology
 
 
@@ -33,7 +33,7 @@ def learner(topology: Topology | None = None, **options: Any) -> SharedEncoder:
     found = SharedEncoder(encoders, upper, **options)
     for encoder in encoders.values():
         lively(encoder)
-    randomised(upper)
+    randomized(upper)
     found.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return found
 

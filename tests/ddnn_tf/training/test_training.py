@@ -29,7 +29,7 @@ def data() -> Batches:
     return Batches(small_samples(96))
 
 
-def labelled(*counts: int) -> Any:
+def labeled(*counts: int) -> Any:
     labels = np.repeat(np.arange(len(counts)), counts)
     return SimpleNamespace(labels=labels, class_names=CLASSES[: len(counts)])
 
@@ -260,7 +260,7 @@ def test_a_state_that_is_kept_gives_the_same_model_at_once(data: Batches, tmp_pa
 def test_another_training_does_not_go_on_from_it(
     data: Batches, options: dict[str, Any], state: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"state of another training.*or remove .* start anew"):
+    with pytest.raises(InputError, match=r"state of another training.*or remove .* start again"):
         train(**{"topology": small_topology(), "data": data, **CALL, **options}, checkpoint=state)
     assert len(list(files(state))) == 3
 
@@ -341,7 +341,7 @@ def test_expected_accuracy_refuses_no_distance(data: Batches, every: int) -> Non
     [(0.0, (1, 1, 1)), (0.5, (2, 1, 4)), (1.0, (4, 1, 16))],
 )
 def test_rare_classes_weigh_more(balance: float, expected: tuple[float, ...]) -> None:
-    found = class_weights(labelled(4, 16, 1), balance)
+    found = class_weights(labeled(4, 16, 1), balance)
     assert found == dict(enumerate(pytest.approx(e) for e in expected))
 
 

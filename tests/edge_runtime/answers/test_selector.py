@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.answers.records import Answer
-from edge_runtime.answers.selector import Chooser
+from edge_runtime.answers.selector import AnswerSelector
 from edge_runtime.errors import InputError
 
 MS = 1_000_000
@@ -34,13 +34,13 @@ def said(
     )
 
 
-def chooser(policy: Any = "maximal", **options: Any) -> Chooser:
-    return Chooser(policy, tuple(STATES), deadline_ns=DEADLINE, **options)
+def selector(policy: Any = "maximal", **options: Any) -> AnswerSelector:
+    return AnswerSelector(policy, tuple(STATES), deadline_ns=DEADLINE, **options)
 
 
-def warm(**options: Any) -> Chooser:
+def warm(**options: Any) -> AnswerSelector:
     """One that waits for all three."""
-    found = chooser(**options)
+    found = selector(**options)
     for node in STATES:
         found.take(said(0, node), 0)
         found.ready(0)
@@ -130,9 +130,9 @@ def test_what_is_not_considered() -> None:
         assert found.take(msgspec.structs.replace(said(2, "top"), **change), 0) == "malformed"
     stranger = msgspec.structs.replace(said(2, "top"), node="stranger")
     assert found.take(stranger, 0) == "foreign"
-    assert Chooser(deadline_ns=DEADLINE).take(stranger, 0) is None
+    assert AnswerSelector(deadline_ns=DEADLINE).take(stranger, 0) is None
     with pytest.raises(InputError, match="the policy highest needs to know the nodes; give the"):
-        Chooser("highest", deadline_ns=DEADLINE)
+        AnswerSelector("highest", deadline_ns=DEADLINE)
 
 
 events = st.lists(
@@ -152,7 +152,7 @@ events = st.lists(
 def test_whatever_comes_each_frame_is_answered_once_at_most_and_in_time(
     events: Any, policy: Any
 ) -> None:
-    found = chooser(policy, most_open=4)
+    found = selector(policy, most_open=4)
     now = 0
     taken: dict[int, dict[str, Answer]] = {}
     given_out: dict[int, Answer] = {}
@@ -192,7 +192,7 @@ def test_whatever_comes_each_frame_is_answered_once_at_most_and_in_time(
 
 
 def test_memory_is_bounded() -> None:
-    found = chooser(most_open=3, most_closed=5)
+    found = selector(most_open=3, most_closed=5)
     for frame in range(100):
         found.take(said(frame, "left"), frame)
         assert found.open_frames <= 3
@@ -267,7 +267,7 @@ def test_who_could_better_an_early_answer_and_does_not_come_misses_the_frame() -
 
 
 def test_where_the_output_answers_an_exit_that_is_not_early_is_heard_and_not_taken() -> None:
-    found = Chooser("maximal", ("top",), deadline_ns=DEADLINE, early_depths=EARLY)
+    found = AnswerSelector("maximal", ("top",), deadline_ns=DEADLINE, early_depths=EARLY)
     found.take(said(1, "left", 0.99), 0)
     assert found.ready(0) is None, "the output node may be new, and its answer on its way"
     found.take(said(1, "top"), 0)

@@ -38,7 +38,7 @@ def test_a_half_life_ago_counts_half() -> None:
     first, second = (0.2, 0.7, 0.1), (0.6, 0.3, 0.1)
     smoother.add(first, 0)
     found = add(smoother, second, 10)
-    # By hand: prior * (second / prior) * (first / prior) ** 0.5, normalised.
+    # By hand: prior * (second / prior) * (first / prior) ** 0.5, normalized.
     weights = [s * math.sqrt(f / p) for p, f, s in zip(PRIOR, first, second, strict=True)]
     np.testing.assert_allclose(found, np.array(weights) / sum(weights), rtol=1e-12)
 

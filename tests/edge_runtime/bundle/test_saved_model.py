@@ -13,7 +13,7 @@ from edge_runtime.bundle.sections import load_section
 from edge_runtime.errors import InputError
 from export import export_bundle
 from tests.commands import Deployed, done
-from tests.models import randomised, two_outputs
+from tests.models import randomized, two_outputs
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -56,7 +56,7 @@ def test_it_computes_what_the_lite_artifact_does(exported: Path, node: str, batc
 
 def test_several_tensors_keep_their_order(tmp_path: Path) -> None:
     topology = small_topology()
-    model = randomised(build(topology, two_outputs, classes=("a", "b")))
+    model = randomized(build(topology, two_outputs, classes=("a", "b")))
     export_bundle(model, tmp_path / "bundle", samples(topology, 20), saved_models=["left"])
     left = tmp_path / "bundle" / "nodes" / "left"
     manifest = read_node(left)

@@ -525,7 +525,7 @@ def test_smoothed_answers_stand_beside_the_recorded_ones_and_follow_from_them(
     survival = str(tmp_path / "often.json")
     drawn = (*simulated, "--survival", survival, "--json", "--save-answers")
     plain = edge(*drawn, tmp_path / "plain").json
-    # Half a second at 4 frames a second are two frames.
+    # Half a second at 4 frames per second are two frames.
     found = edge(*drawn, tmp_path / "log", "--smooth", "500ms", "--fps", "4").json
     lines = read(tmp_path / "log")
     smoother = Smoother(read_bundle(small_deployed.bundle)[0].prior, 2)

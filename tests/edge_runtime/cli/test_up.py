@@ -41,7 +41,7 @@ def where(small_deployed: Deployed, tmp_path: Path) -> tuple[str | Path, ...]:
         (("--source", "cam0=x", "--region", "cam0=1,2"), "x,y,width,height in pixels, got '1,2'"),
         (("--source", "cam0=x", "--region", "cam9=1,2,3,4"), "--region cam9=1,2,3,4: expected"),
         (("--region", "cam0=1,2,3,4"), "node 'left' reads cam0; say from where"),
-        (("--source", "cam0=x", "--fps", "0"), "expected frames a second above 0"),
+        (("--source", "cam0=x", "--fps", "0"), "expected frames per second above 0"),
         (("--source", "cam0=x", "--deadline", "0ms"), "expected --deadline above 0"),
         (("--source", "cam0=x", "--deadline", "nan"), "--deadline: expected a time such as 50ms"),
         (("--metrics", "9400:"), "--metrics 9400:: expected a port such as 9400"),
@@ -116,7 +116,7 @@ def test_run_refuses_an_epoch_to_come(small_deployed: Deployed, tmp_path: Path) 
     ("words", "message"),
     [
         (("--frames", "0"), "expected --frames of at least 1, got 0"),
-        (("--fps", "-1"), "expected frames a second above 0"),
+        (("--fps", "-1"), "expected frames per second above 0"),
         (("--deadline=-5ms",), "--deadline: expected a time such as 50ms"),
         (("--deadline", "0s"), "expected --deadline above 0"),
         (("--deadline", "2h"), "and up to an hour, got 2h"),

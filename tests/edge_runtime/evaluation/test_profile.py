@@ -17,7 +17,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.evaluation.profile import Profile, profile, profile_node
 from export import export_bundle
 from tests.commands import CLASSES, done, refused
-from tests.models import flagged, randomised
+from tests.models import flagged, randomized
 from tests.reference import small_topology
 from tests.strategies import samples
 
@@ -25,7 +25,7 @@ from tests.strategies import samples
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("profile") / "bundle"
-    model = randomised(build(small_topology(), flagged, classes=CLASSES))
+    model = randomized(build(small_topology(), flagged, classes=CLASSES))
     model.prior = (0.2, 0.5, 0.3)
     inputs: Any = samples(small_topology(), 20, 0)
     export_bundle(model, path, inputs)
@@ -78,7 +78,7 @@ def test_bad_input_is_one_line(bundle: Path, tmp_path: Path) -> None:
     [
         ({"schema": 2}, "expected schema 1, got 2"),
         ({"runs": "many"}, r"Expected `int`, got `str` - at `\$\.runs`"),
-        ({"colour": 1}, "unknown field `colour`"),
+        ({"color": 1}, "unknown field `color`"),
         ({"process_mb": -1}, r">= 0.* at `\$\.process_mb`"),
     ],
 )

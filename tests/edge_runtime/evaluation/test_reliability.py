@@ -18,7 +18,7 @@ from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.evaluation.reliability import Reliability, evaluate
-from edge_runtime.samples import LabelledArrays
+from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Group, Share, Topology
 from tests import reference
 from tests.reference import CLASSES, PRIOR, DenseSections, small_topology
@@ -132,7 +132,7 @@ def test_fc32_equals_brute_force_with_the_fewest_section_evaluations(
     found = evaluate(
         topology,
         runner,
-        LabelledArrays(inputs, labels),
+        LabeledArrays(inputs, labels),
         Classification(CLASSES, PRIOR),
         {preset: preset for preset in presets},
     )
@@ -198,7 +198,7 @@ def test_exits_need_no_further_section_evaluations(answer: Any) -> None:
     found = evaluate(
         topology,
         runner,
-        LabelledArrays(samples(topology, 3), np.array([0, 1, 2])),
+        LabeledArrays(samples(topology, 3), np.array([0, 1, 2])),
         Classification(CLASSES, PRIOR),
         {"low": "low"},
         rule=AnswerRule(mode=answer),
@@ -282,7 +282,7 @@ def test_groups_need_no_further_section_evaluations() -> None:
     found = evaluate(
         topology,
         runner,
-        LabelledArrays(samples(topology, 2), np.array([0, 1])),
+        LabeledArrays(samples(topology, 2), np.array([0, 1])),
         Classification(CLASSES, PRIOR),
         {"s": survival},
     )
@@ -324,7 +324,7 @@ def test_what_was_recorded_counts_as_often_as_it_occurred(
     found = evaluate(
         topology,
         runner,
-        LabelledArrays(inputs, labels),
+        LabeledArrays(inputs, labels),
         Classification(CLASSES, PRIOR),
         {"drawn": survival, "recorded": shares},
     )
@@ -359,7 +359,7 @@ def test_many_recorded_failures_are_not_multiplied_out() -> None:
     found = evaluate(
         topology,
         Poster32(topology),
-        LabelledArrays(samples(topology, 2), np.array([0, 1])),
+        LabeledArrays(samples(topology, 2), np.array([0, 1])),
         Classification(CLASSES, PRIOR),
         {"all at once": [Share(down, 0.25), Share((), 0.75)]},
     )
@@ -533,7 +533,7 @@ def test_the_posters_tables_have_as_many_states_as_the_output_can_be_in(
     found = evaluate(
         topology,
         Poster32(topology),
-        LabelledArrays(samples(topology, 2), np.array([0, 1])),
+        LabeledArrays(samples(topology, 2), np.array([0, 1])),
         Classification(CLASSES, PRIOR),
         {"low": "low"},
     )
@@ -587,7 +587,7 @@ def test_data_that_do_not_fit_are_refused(change: dict[str, Any], fragment: str)
         evaluate(
             topology,
             DenseSections(topology, 0),
-            LabelledArrays(arguments["inputs"], arguments["labels"]),
+            LabeledArrays(arguments["inputs"], arguments["labels"]),
             Classification(CLASSES, arguments["prior"], arguments.get("fallback", "prior")),
             {"low": "low"},
         )
@@ -624,7 +624,7 @@ def test_the_bound_equals_enumeration(answer: Any) -> None:
     tool = evaluate(
         topology,
         DenseSections(topology, 0),
-        LabelledArrays(inputs, labels),
+        LabeledArrays(inputs, labels),
         Classification(CLASSES, PRIOR),
         {"s": survival},
         rule=AnswerRule(mode=answer),
@@ -650,7 +650,7 @@ def test_no_measured_accuracy_is_above_the_bound(
     found = evaluate(
         topology,
         DenseSections(topology, seed, classes=2),
-        LabelledArrays(inputs, labels),
+        LabeledArrays(inputs, labels),
         Classification(("a", "b"), (0.5, 0.5)),
         {"s": survival},
         rule=AnswerRule(mode=answer),

@@ -12,7 +12,7 @@ from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.evaluation.thresholds import Goal, Point, Thresholds, find_thresholds, lines
-from edge_runtime.samples import LabelledArrays
+from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Topology
 from tests.edge_runtime.answers.test_early import Sure
 from tests.reference import CLASSES, PRIOR, chain_topology
@@ -28,7 +28,7 @@ def searched(topology: Topology, survival: Any, seed: int = 0, **options: Any) -
     found = find_thresholds(
         topology,
         runner,
-        LabelledArrays(inputs, labels),
+        LabeledArrays(inputs, labels),
         Classification(CLASSES, PRIOR),
         survival,
         rule=asked,
@@ -38,7 +38,7 @@ def searched(topology: Topology, survival: Any, seed: int = 0, **options: Any) -
         return evaluate(
             topology,
             runner,
-            LabelledArrays(inputs, labels),
+            LabeledArrays(inputs, labels),
             Classification(CLASSES, PRIOR),
             survival,
             rule=msgspec.structs.replace(asked, early=point.thresholds),

@@ -59,7 +59,7 @@ def test_a_chain_of_200_nodes_with_links_around_each_follows_its_recursion() -> 
     names = [f"n{i}" for i in range(201)]
     around = [(a, c) for a, c in zip(names, names[2:], strict=False)]
     topology = network(list(pairwise(names)) + around, 0.9)
-    # Lost where two neighbours fail: the chance that none did, and the last works or failed alone.
+    # Lost where two neighbors fail: the chance that none did, and the last works or failed alone.
     works, failed = 0.9, 0.0
     for _ in names[1:]:
         works, failed = 0.9 * (works + failed), 0.1 * works

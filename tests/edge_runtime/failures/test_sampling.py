@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.answers.classification import Classification
 from edge_runtime.errors import InputError
-from edge_runtime.evaluation.cache import SectionMemo
+from edge_runtime.evaluation.cache import SectionCache
 from edge_runtime.evaluation.reliability import Reliability, evaluate
 from edge_runtime.failures.configurations import (
     Configurations,
@@ -25,7 +25,7 @@ from edge_runtime.failures.sampling import (
     find_configurations,
     sample_configurations,
 )
-from edge_runtime.samples import LabelledArrays
+from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Group, Link, Node, Sensor, Share, Topology
 from tests.reference import DenseSections
 from tests.strategies import grouped, probabilities, samples, survivabilities, topologies
@@ -52,7 +52,7 @@ def measured(
     return evaluate(
         topology,
         DenseSections(topology, 3),
-        LabelledArrays(samples(topology, count), np.random.default_rng(3).integers(0, 3, count)),
+        LabeledArrays(samples(topology, count), np.random.default_rng(3).integers(0, 3, count)),
         Classification(("a", "b", "c"), (0.5, 0.3, 0.2)),
         survivabilities or {"s": None},
         sampling=Sampling(**options),
@@ -207,8 +207,8 @@ def test_a_quarter_of_an_interval_misses_the_truth_too_often() -> None:
         values = reached(run)
         low, high = run.interval("s", values)
         found.append((float(run.weights["s"] @ values), high - low))
-    centre = float(np.mean([estimate for estimate, _ in found]))
-    assert sum(abs(estimate - centre) > width / 8 for estimate, width in found) > 6
+    center = float(np.mean([estimate for estimate, _ in found]))
+    assert sum(abs(estimate - center) > width / 8 for estimate, width in found) > 6
 
 
 # -- rare failures -----------------------------------------------------------------------------
@@ -319,8 +319,8 @@ def test_what_is_forgotten_is_evaluated_again_and_the_answers_stay() -> None:
     inputs = samples(topology, 5)
     states = output_states(topology, enumerate_configurations(topology, {"s": None}).masks)
     keys = sorted({sum(1 << int(i) for i in np.flatnonzero(row)) for row in states} - {0})
-    remembering = SectionMemo(topology, DenseSections(topology, 3), inputs)
-    forgetting = SectionMemo(topology, DenseSections(topology, 3), inputs, most_bytes=600)
+    remembering = SectionCache(topology, DenseSections(topology, 3), inputs)
+    forgetting = SectionCache(topology, DenseSections(topology, 3), inputs, most_bytes=600)
     for key in keys:
         assert (remembering.answer(key) == forgetting.answer(key)).all()
     assert forgetting.evaluations > remembering.evaluations

@@ -12,7 +12,7 @@ from edge_runtime.arrays import TensorSpec
 from edge_runtime.bundle.manifest import IncomingLink
 from edge_runtime.bundle.tensors import PRESENT, complete
 from edge_runtime.errors import InputError
-from edge_runtime.node.assembler import TOKENS, WINDOW, Gather, Ready
+from edge_runtime.node.assembler import TOKENS, WINDOW, FrameAssembler, ReadyFrame
 from edge_runtime.transport.wire import Message, Sealed, WireError, decode, encode
 
 SPECS = {
@@ -79,7 +79,7 @@ def test_what_does_not_fit_is_refused(delivered: dict[str, Any], fragment: str) 
         complete(delivered, SPECS, SENDERS)
 
 
-# -- Gather: each row of each table of docs/explanation/runtime.md ---------------------------------
+# -- FrameAssembler: each row of each table of docs/explanation/runtime.md ------------------------
 
 MS = 1_000_000
 MODEL = b"model-01"
@@ -101,9 +101,9 @@ class Fog:
     """A node with a camera and two peers, and short words for what reaches it. Times in ms."""
 
     def __init__(self, *, proven: str = "", **changes: Any) -> None:
-        kind = changes.pop("kind", Gather)
+        kind = changes.pop("kind", FrameAssembler)
         options: dict[str, Any] = {"budget_ns": BUDGET, "deadline_ns": DEADLINE, **changes}
-        self.gather: Gather = kind(
+        self.assembler: FrameAssembler = kind(
             "fog",
             [
                 IncomingLink(source="edge1", bit=0, sensor=False),
@@ -115,13 +115,13 @@ class Fog:
             start_ns=START,
             **options,
         )
-        self.gather.sensor_down("cam")
+        self.assembler.sensor_down("cam")
         for i, sender in enumerate(proven.split()):
-            self.gather.peer_up(sender, 1)
+            self.assembler.peer_up(sender, 1)
             self.send(sender, i, -1, age=0)  # a frame of the predecessor's time proves as well
             assert self.condition(sender) == "expected"
         self.before: dict[str, int] = {
-            r: getattr(self.gather.counters, r) for r in ("late", "received")
+            r: getattr(self.assembler.counters, r) for r in ("late", "received")
         }
 
     def send(self, sender: str, frame: int, at: float, *, age: float = 0, **changes: Any) -> Any:
@@ -143,31 +143,31 @@ class Fog:
         fields |= changes
         if not fields["tensors"]:
             fields["state"] = 0
-        return self.gather.hear(via, *encode(Message(**fields)), START + int(at * MS))
+        return self.assembler.hear(via, *encode(Message(**fields)), START + int(at * MS))
 
     def silence(self, sender: str, frame: int, at: float, *, age: float = 0) -> Any:
         return self.send(sender, frame, at, age=age, tensors=())
 
     def see(self, frame: int, at: float, *, view: Any = (1, 2), **named: Any) -> Dropped | None:
         array = None if view is None else np.array(view, np.uint8)
-        return self.gather.sense("cam", frame, array, START + int(at * MS), **named)
+        return self.assembler.sense("cam", frame, array, START + int(at * MS), **named)
 
-    def ready(self, at: float) -> Ready | None:
-        return self.gather.ready(START + int(at * MS))
+    def ready(self, at: float) -> ReadyFrame | None:
+        return self.assembler.ready(START + int(at * MS))
 
     def frame(self, at: float) -> int | None:
         ready = self.ready(at)
         return ready.frame if ready else None
 
     def wakeup(self) -> float | None:
-        due = self.gather.next_wakeup()
+        due = self.assembler.next_wakeup()
         return None if due is None else (due - START) / MS
 
     def condition(self, sender: str) -> Condition:
-        return self.gather.condition(sender)
+        return self.assembler.condition(sender)
 
     def count(self, counter: str) -> int:
-        now: int = getattr(self.gather.counters, counter)
+        now: int = getattr(self.assembler.counters, counter)
         return now - self.before.get(counter, 0)
 
 
@@ -285,7 +285,7 @@ def test_a_closed_frame_stays_closed() -> None:
     assert fog.frame(1) == 7
     assert fog.send("edge2", 7, 2) == "late"
     assert fog.frame(200) is None
-    assert fog.gather.closed_frames == (7,)
+    assert fog.assembler.closed_frames == (7,)
 
 
 def test_a_frame_from_before_the_start_belongs_to_the_predecessor() -> None:
@@ -301,7 +301,7 @@ def test_the_last_closed_ids_are_kept_and_no_more() -> None:
     for frame in range(30):
         fog.send("edge1", frame, frame)
         assert fog.frame(frame) == frame
-    assert fog.gather.closed_frames == tuple(range(20, 30))
+    assert fog.assembler.closed_frames == tuple(range(20, 30))
     assert fog.send("edge1", 20, 31) == "duplicate"
 
 
@@ -318,13 +318,13 @@ def test_memory_stays_bounded_under_a_flood() -> None:
     fog = Fog(proven="edge1 edge2")
     for frame in range(10_000):
         fog.send("edge1", frame, frame / 1000)
-        assert len(fog.gather.open_frames) <= 64
-        assert len(fog.gather.closed_frames) <= 1024
-    assert sorted(fog.gather.open_frames) == list(range(9936, 10_000))
+        assert len(fog.assembler.open_frames) <= 64
+        assert len(fog.assembler.closed_frames) <= 1024
+    assert sorted(fog.assembler.open_frames) == list(range(9936, 10_000))
     assert fog.count("overflow") == 10_000 - 64
     # What is older than all that is open does not push anything out.
     assert fog.send("edge1", 20_000, 60, age=55) == "overflow"
-    assert len(fog.gather.open_frames) == 64
+    assert len(fog.assembler.open_frames) == 64
 
 
 # Whom a node waits for
@@ -343,7 +343,7 @@ def test_an_absent_sender_is_not_waited_for_but_used() -> None:
 
 def test_a_token_alone_is_not_waited_for() -> None:
     fog = Fog(proven="edge1")
-    fog.gather.peer_up("edge2", 1)
+    fog.assembler.peer_up("edge2", 1)
     assert fog.condition("edge2") == "unproven"
     fog.send("edge1", 7, 1)
     assert fog.frame(1) == 7
@@ -351,7 +351,7 @@ def test_a_token_alone_is_not_waited_for() -> None:
 
 def test_token_and_first_message_make_a_sender_expected() -> None:
     fog = Fog(proven="edge1")
-    fog.gather.peer_up("edge2", 1)
+    fog.assembler.peer_up("edge2", 1)
     fog.send("edge2", 7, 1)
     assert fog.condition("edge2") == "expected"
     fog.send("edge1", 8, 2)
@@ -362,7 +362,7 @@ def test_token_and_first_message_make_a_sender_expected() -> None:
 def test_a_first_message_that_is_late_proves_if_it_was_in_time() -> None:
     """Else a sender whose path is longer than another's would never be waited for."""
     fog = Fog(proven="edge1")
-    fog.gather.peer_up("edge2", 1)
+    fog.assembler.peer_up("edge2", 1)
     fog.send("edge1", 7, 1)
     assert fog.frame(1) == 7
     assert fog.send("edge2", 7, 37.001) == "late"
@@ -377,7 +377,7 @@ def test_a_sender_is_forsaken_when_its_token_goes() -> None:
     fog = Fog(proven="edge1 edge2")
     fog.send("edge1", 7, 1)
     assert fog.ready(1) is None
-    fog.gather.peer_down("edge2", 1)
+    fog.assembler.peer_down("edge2", 1)
     assert fog.condition("edge2") == "absent"
     ready = fog.ready(1)
     assert ready
@@ -402,12 +402,12 @@ def test_two_deadlines_in_a_row_without_a_sender_are_enough() -> None:
 
 def test_a_sensor_is_waited_for_until_its_source_ends() -> None:
     fog = Fog(proven="edge1")
-    fog.gather.sensor_up("cam")
+    fog.assembler.sensor_up("cam")
     for frame in range(4):
         fog.send("edge1", frame, 100 * frame)
         assert fog.ready(100 * frame) is None
         assert fog.frame(100 * frame + 36) == frame
-    fog.gather.sensor_down("cam")
+    fog.assembler.sensor_down("cam")
     fog.send("edge1", 9, 900)
     assert fog.frame(900) == 9
     assert fog.condition("cam") == "absent"
@@ -415,7 +415,7 @@ def test_a_sensor_is_waited_for_until_its_source_ends() -> None:
 
 def test_a_sensor_without_a_view_is_not_waited_for_further() -> None:
     fog = Fog(proven="edge1")
-    fog.gather.sensor_up("cam")
+    fog.assembler.sensor_up("cam")
     fog.send("edge1", 7, 1)
     fog.see(7, 2, view=None)
     ready = fog.ready(2)
@@ -497,7 +497,7 @@ def sent_by(sender: str, **changes: Any) -> Any:
         ("malformed", sent_by("edge1", tensors=(np.ones(3, np.uint8),))),
         ("malformed", sent_by("edge1", tensors=(np.ones(3, np.float32),) * 2)),
         ("malformed", sent_by("edge2", tensors=(np.ones(3, np.float32),))),
-        ("malformed", lambda fog: fog.gather.hear("edge1", b"\x01junk", b"", START)),
+        ("malformed", lambda fog: fog.assembler.hear("edge1", b"\x01junk", b"", START)),
         ("expired", sent_by("edge1", age=100.001)),
     ],
 )
@@ -505,7 +505,7 @@ def test_what_is_dropped_is_counted_and_opens_nothing(reason: str, send: Any) ->
     fog = Fog(proven="edge1 edge2")
     assert send(fog) == reason
     assert fog.count(reason) == fog.count("received") == 1
-    assert fog.gather.open_frames == {}
+    assert fog.assembler.open_frames == {}
 
 
 def test_a_second_message_is_a_duplicate_before_and_after() -> None:
@@ -529,15 +529,15 @@ def test_a_peer_with_another_model_is_named() -> None:
     fog = Fog(proven="edge1")
     for frame in (7, 8):
         fog.send("edge1", frame, 1, fingerprint=b"model-02")
-    assert fog.gather.refused == {"edge1": b"model-02"}
+    assert fog.assembler.refused == {"edge1": b"model-02"}
     fog.send("edge1", 9, 2)
-    assert fog.gather.refused == {}
+    assert fog.assembler.refused == {}
 
 
 @given(st.lists(st.tuples(st.sampled_from(["edge1", "edge2", "cam"]), st.integers(0, 4))))
 def test_every_message_is_used_dropped_or_held(arrivals: list[tuple[str, int]]) -> None:
     fog = Fog(proven="edge1 edge2", most_open=3)
-    counters = fog.gather.counters
+    counters = fog.assembler.counters
     for i, (sender, frame) in enumerate(arrivals):
         if sender == "cam":
             fog.see(frame, 10 * i)
@@ -545,7 +545,7 @@ def test_every_message_is_used_dropped_or_held(arrivals: list[tuple[str, int]]) 
             fog.send(sender, frame, 10 * i, age=i % 7)
         if i % 3 == 0:
             fog.ready(10 * i)
-        held = sum(fog.gather.open_frames.values())
+        held = sum(fog.assembler.open_frames.values())
         assert counters.received == counters.used + counters.dropped + held
 
 
@@ -595,7 +595,7 @@ def sent(draw: st.DrawFn) -> tuple[str, bytes, bytes, int]:
     return via, header, payload, draw(st.integers(0, 60))
 
 
-class DecodesFirst(Gather):
+class DecodesFirst(FrameAssembler):
     """Makes tensors of every message before it looks at who sent it, and whether it is of use."""
 
     def hear(self, sender: str, header: bytes, payload: bytes, now: int) -> Dropped | None:
@@ -610,11 +610,11 @@ class DecodesFirst(Gather):
         return self.receive(message, now)
 
 
-def plain(ready: Ready | None) -> Any:
+def plain(ready: ReadyFrame | None) -> Any:
     """What can be compared: bits, not numbers."""
     if ready is None:
         return None
-    fields = {name: getattr(ready, name) for name in Ready.__struct_fields__}
+    fields = {name: getattr(ready, name) for name in ReadyFrame.__struct_fields__}
     return fields | {"inputs": {name: x.tobytes() for name, x in ready.inputs.items()}}
 
 
@@ -622,16 +622,16 @@ def plain(ready: Ready | None) -> Any:
 def test_a_payload_that_is_touched_last_changes_nothing(
     arrivals: list[tuple[str, bytes, bytes, int]], proven: str
 ) -> None:
-    fogs = [Fog(proven=proven, most_open=3, kind=kind) for kind in (Gather, DecodesFirst)]
+    fogs = [Fog(proven=proven, most_open=3, kind=kind) for kind in (FrameAssembler, DecodesFirst)]
     for i, (via, header, payload, at) in enumerate(arrivals):
-        found = [fog.gather.hear(via, header, payload, START + at * MS) for fog in fogs]
+        found = [fog.assembler.hear(via, header, payload, START + at * MS) for fog in fogs]
         assert found[0] == found[1]
         if i % 3 == 0:
             assert plain(fogs[0].ready(at)) == plain(fogs[1].ready(at))
-    assert fogs[0].gather.counters == fogs[1].gather.counters
-    assert fogs[0].gather.refused == fogs[1].gather.refused
-    assert fogs[0].gather.open_frames == fogs[1].gather.open_frames
-    assert fogs[0].gather.closed_frames == fogs[1].gather.closed_frames
+    assert fogs[0].assembler.counters == fogs[1].assembler.counters
+    assert fogs[0].assembler.refused == fogs[1].assembler.refused
+    assert fogs[0].assembler.open_frames == fogs[1].assembler.open_frames
+    assert fogs[0].assembler.closed_frames == fogs[1].assembler.closed_frames
 
 
 def test_what_is_dropped_for_its_header_costs_no_more_than_that(
@@ -656,11 +656,11 @@ def test_what_is_dropped_for_its_header_costs_no_more_than_that(
 
 def test_the_first_token_seen_holds_the_name_until_it_goes() -> None:
     fog = Fog(proven="edge1")
-    fog.gather.peer_up("edge1", 5)
+    fog.assembler.peer_up("edge1", 5)
     assert fog.condition("edge1") == "expected"
     assert fog.send("edge1", 7, 1, incarnation=5) == "stale_incarnation"
     assert fog.send("edge1", 7, 1, incarnation=1) is None
-    fog.gather.peer_down("edge1", 1)
+    fog.assembler.peer_down("edge1", 1)
     assert fog.condition("edge1") == "unproven"
     assert fog.send("edge1", 8, 2, incarnation=1) == "stale_incarnation"
     assert fog.send("edge1", 8, 2, incarnation=5) is None
@@ -668,8 +668,8 @@ def test_the_first_token_seen_holds_the_name_until_it_goes() -> None:
 
 def test_a_claim_that_fails_changes_nothing() -> None:
     fog = Fog(proven="edge1")
-    fog.gather.peer_up("edge1", 5)
-    fog.gather.peer_down("edge1", 5)
+    fog.assembler.peer_up("edge1", 5)
+    fog.assembler.peer_down("edge1", 5)
     assert fog.condition("edge1") == "expected"
     assert fog.send("edge1", 7, 1) is None
 
@@ -677,10 +677,10 @@ def test_a_claim_that_fails_changes_nothing() -> None:
 def test_a_lower_incarnation_is_right_when_its_token_says_so() -> None:
     """A wall clock that was set back numbers a new process below the old one."""
     fog = Fog()
-    fog.gather.peer_up("edge1", 100)
-    fog.gather.peer_down("edge1", 100)
+    fog.assembler.peer_up("edge1", 100)
+    fog.assembler.peer_down("edge1", 100)
     assert fog.send("edge1", 7, 1, incarnation=50) == "stale_incarnation"
-    fog.gather.peer_up("edge1", 50)
+    fog.assembler.peer_up("edge1", 50)
     assert fog.send("edge1", 7, 1, incarnation=50) is None
     assert fog.condition("edge1") == "expected"
     assert fog.send("edge1", 8, 1, incarnation=100) == "stale_incarnation"
@@ -688,7 +688,7 @@ def test_a_lower_incarnation_is_right_when_its_token_says_so() -> None:
 
 def test_the_last_words_of_a_sender_may_follow_its_token() -> None:
     fog = Fog(proven="edge1")
-    fog.gather.peer_down("edge1", 1)
+    fog.assembler.peer_down("edge1", 1)
     assert fog.send("edge1", 7, 1) is None
     assert fog.condition("edge1") == "absent"
 
@@ -696,18 +696,18 @@ def test_the_last_words_of_a_sender_may_follow_its_token() -> None:
 def test_tokens_that_never_go_do_not_pile_up_nor_keep_out_a_new_one() -> None:
     fog = Fog()
     for incarnation in range(1, 100):
-        fog.gather.peer_up("edge1", incarnation)
-        fog.gather.peer_up("edge1", incarnation)
-    assert len(fog.gather._senders["edge1"].tokens) == TOKENS
-    fog.gather.peer_down("edge1", 1)
+        fog.assembler.peer_up("edge1", incarnation)
+        fog.assembler.peer_up("edge1", incarnation)
+    assert len(fog.assembler._senders["edge1"].tokens) == TOKENS
+    fog.assembler.peer_down("edge1", 1)
     assert fog.send("edge1", 7, 1, incarnation=99 - TOKENS + 2) is None
 
 
 def test_presence_of_strangers_and_sensors_is_ignored() -> None:
     fog = Fog()
     for name in ("stranger", "cam"):
-        fog.gather.peer_up(name, 1)
-        fog.gather.peer_down(name, 1)
+        fog.assembler.peer_up(name, 1)
+        fog.assembler.peer_down(name, 1)
     assert fog.condition("cam") == "absent"
 
 
@@ -731,7 +731,7 @@ def test_every_sender_has_an_input() -> None:
     with pytest.raises(
         InputError, match="named after the sender 'edge9'; expected it, or edge9__0"
     ):
-        Gather(
+        FrameAssembler(
             "fog",
             [link],
             INPUTS,
@@ -747,7 +747,7 @@ def test_a_view_must_fit() -> None:
     with pytest.raises(InputError, match=r"'cam': expected uint8 \[2\], got uint8 \[3\]"):
         fog.see(7, 1, view=(1, 2, 3))
     with pytest.raises(InputError, match="hosts no sensor 'edge1'; it hosts cam"):
-        fog.gather.sense("edge1", 7, None, START)
+        fog.assembler.sense("edge1", 7, None, START)
 
 
 def test_an_old_view_is_expired() -> None:

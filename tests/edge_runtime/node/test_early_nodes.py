@@ -9,10 +9,10 @@ import pytest
 from edge_runtime.answers.policies import ANSWER_MODES, AnswerMode
 from edge_runtime.answers.records import Answer
 from edge_runtime.answers.rule import AnswerRule
-from edge_runtime.answers.selector import Chooser
+from edge_runtime.answers.selector import AnswerSelector
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.answering import BoundRule
-from edge_runtime.evaluation.cache import SectionMemo
+from edge_runtime.evaluation.cache import SectionCache
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.node.node import Node
 from edge_runtime.node.settings import LiveSettings
@@ -29,7 +29,7 @@ POSTER = Topology.load("poster-residual").with_exits()
 
 def taken(nodes: Nodes, answering: BoundRule, said: list[Answer]) -> list[Answer]:
     """What a collector that has seen the earlier frames takes of a frame's answers."""
-    chooser = Chooser(
+    selector = AnswerSelector(
         answering.rule.policy,
         answering.ordinary,
         deadline_ns=nodes.deadline_ns,
@@ -37,9 +37,9 @@ def taken(nodes: Nodes, answering: BoundRule, said: list[Answer]) -> list[Answer
     )
     now = nodes.now
     for answer in said:
-        chooser.take(msgspec.structs.replace(answer, age_ms=0.0), now)
-    found = [chooser.ready(now + nodes.deadline_ns)]
-    assert chooser.ready(now + nodes.deadline_ns) is None
+        selector.take(msgspec.structs.replace(answer, age_ms=0.0), now)
+    found = [selector.ready(now + nodes.deadline_ns)]
+    assert selector.ready(now + nodes.deadline_ns) is None
     return [answer for answer in found if answer is not None]
 
 
@@ -60,9 +60,9 @@ def check(
     said = nodes.frame(5)
     answering = BoundRule(topology, AnswerRule(mode=answer, early=early))
     masks = mask_without(topology, sorted(down))[None]
-    [situation], _ = answering.situations(masks)
+    [joint_state], _ = answering.joint_states(masks)
     views = {name: view.view(5)[None] for name, view in nodes.views.items()}
-    expected = answering.take(SectionMemo(topology, nodes, views), situation)
+    expected = answering.take(SectionCache(topology, nodes, views), joint_state)
     who = answering.nodes[expected.places[0]] if expected.places[0] >= 0 else None
 
     got = taken(nodes, answering, said)
@@ -71,7 +71,7 @@ def check(
         if not x.fallback:
             np.testing.assert_allclose(x.probabilities, nodes.truth(x), rtol=1e-5)
     if who is not None:
-        assert int(got[0].state, 16) == answering.states(situation)[who]
+        assert int(got[0].state, 16) == answering.states(joint_state)[who]
     size = 4 * len(topology.sensors)
     sends = expected.sends_tensor
     assert sends is not None
@@ -129,7 +129,7 @@ def test_a_mark_that_comes_after_the_deadline_changes_nothing() -> None:
     mine = [x for x in nodes.answers[before:] if x.frame == 2]
     assert [x.node for x in mine if not x.early] == ["top"]
     assert mine[0].state == nodes.state("cam1->right", "right->middle", "middle->top")
-    assert nodes.nodes["middle"].gather.counters.frames_at_deadline == 1
+    assert nodes.nodes["middle"].assembler.counters.frames_at_deadline == 1
 
 
 def test_a_mark_takes_no_link_that_is_cut() -> None:

@@ -227,7 +227,7 @@ def test_a_sensor_without_a_source_is_not_waited_for() -> None:
             None,
             LiveSettings(deadline_ns=MS),
         )
-        assert node.gather.condition("cam0") != "expected"
+        assert node.assembler.condition("cam0") != "expected"
 
 
 def test_a_restarted_node_is_heard_again(poster: Nodes) -> None:
@@ -380,7 +380,7 @@ def test_without_its_name_a_node_neither_sends_nor_answers(poster: Nodes) -> Non
     transport._mailbox.presence(up)
     assert [answer.frame for answer in poster.frame(4)] == [4]
     assert poster.notices.count(("cloud", "named", "cloud")) == 2
-    assert cloud.gather.counters.frames_complete > 0
+    assert cloud.assembler.counters.frames_complete > 0
 
 
 def test_a_node_that_was_stopped_keeps_quiet_until_it_may_know_of_a_rival(poster: Nodes) -> None:
@@ -483,7 +483,7 @@ def test_a_flood_does_not_keep_a_node_from_computing(small: Nodes) -> None:
     small.look()
     assert small.answers[-1].frame == 2
     assert taken <= MOST_EVENTS
-    assert small.nodes["top"].gather.counters.malformed > 0
+    assert small.nodes["top"].assembler.counters.malformed > 0
 
 
 def test_a_late_turn_still_takes_the_present_frame(small: Nodes) -> None:
@@ -632,7 +632,7 @@ def test_a_message_that_only_claims_to_be_of_a_node(
     small.transports[via].send("top", header, payload)
     [answer] = small.frame(2)
     assert truthful(small, answer)
-    assert getattr(small.nodes["top"].gather.counters, reason) == 1
+    assert getattr(small.nodes["top"].assembler.counters, reason) == 1
 
 
 def test_answers_go_to_the_topic(small: Nodes) -> None:

@@ -88,7 +88,7 @@ def test_each_scrape_reads_anew(nodes: Nodes, server: MetricsServer) -> None:
 
 def test_a_drop_shows_its_reason(nodes: Nodes, server: MetricsServer) -> None:
     stranger = Message(frame=1, sender="x", incarnation=1, fingerprint=bytes(8), state=0, age_ns=0)
-    nodes.nodes["top"].gather.receive(stranger, nodes.now)
+    nodes.nodes["top"].assembler.receive(stranger, nodes.now)
     found = scrape(server.url)
     assert found["ddnn_dropped_messages_total", "foreign"] == 1
 

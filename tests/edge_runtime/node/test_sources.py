@@ -34,8 +34,8 @@ def until(condition: Callable[[], Any]) -> Any:
     raise AssertionError("it did not come about")
 
 
-def colour(red: int, green: int = 0, blue: int = 0, size: tuple[int, int] = (4, 4)) -> Array:
-    """A picture of one colour, red first."""
+def color(red: int, green: int = 0, blue: int = 0, size: tuple[int, int] = (4, 4)) -> Array:
+    """A picture of one color, red first."""
     return np.full((*size, 3), (red, green, blue), np.uint8)
 
 
@@ -51,7 +51,7 @@ def refused(*arguments: Any, **options: Any) -> str:
 @pytest.fixture
 def npz(tmp_path: Path) -> Path:
     path = tmp_path / "views.npz"
-    pictures = np.stack([colour(10 * i) for i in range(5)])
+    pictures = np.stack([color(10 * i) for i in range(5)])
     large = np.zeros((2, 8, 12, 3), np.uint8)
     large[:, 4:, 8:] = 200
     vectors = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -136,7 +136,7 @@ def pictures(tmp_path: Path) -> Path:
     folder.mkdir()
     for i, red in enumerate((0, 80, 160)):
         # OpenCV writes blue first.
-        picture = colour(red, 20, 40, size=(8, 8))[:, :, ::-1]
+        picture = color(red, 20, 40, size=(8, 8))[:, :, ::-1]
         assert cv2.imwrite(str(folder / f"{i}.png"), picture)
     (folder / "notes.txt").write_text("no picture")
     return folder
@@ -147,7 +147,7 @@ def test_a_folder_of_pictures_is_read_by_name_and_red_first(pictures: Path) -> N
     for frame, red in enumerate((0, 80, 160, 0)):
         view = source.read(frame)
         assert view is not None
-        assert (view == colour(red, 20, 40)).all()
+        assert (view == color(red, 20, 40)).all()
 
 
 def test_pictures_may_grow_and_be_cut(pictures: Path) -> None:
@@ -156,7 +156,7 @@ def test_pictures_may_grow_and_be_cut(pictures: Path) -> None:
     assert view.shape == (16, 16, 3)
     cut = open_source(str(pictures), "cam0", PICTURE, Region(1, 2, 4, 4)).read(1)
     assert cut is not None
-    assert (cut == colour(80, 20, 40)).all()
+    assert (cut == color(80, 20, 40)).all()
 
 
 def test_a_folder_without_pictures(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def video(tmp_path: Path) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 50.0, (32, 32))
     assert writer.isOpened()
     for red in (40, 120, 200):
-        writer.write(colour(red, size=(32, 32))[:, :, ::-1])
+        writer.write(color(red, size=(32, 32))[:, :, ::-1])
     writer.release()
     return path
 
@@ -271,7 +271,7 @@ class FakeCamera:
         if not self.there:
             return False, None
         self.given += 1
-        return True, colour(self.red, size=self.size)[:, :, ::-1]
+        return True, color(self.red, size=self.size)[:, :, ::-1]
 
     def get(self, property: int) -> float:
         raise AssertionError("a camera paces itself")

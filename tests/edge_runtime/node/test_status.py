@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge_runtime.node import status as teller
-from edge_runtime.node.status import Teller
+from edge_runtime.node.status import StatusWriter
 
 LIMIT = 30.0
 
@@ -43,7 +43,7 @@ def reader() -> Iterator[Reader]:
 
 
 def test_lines_are_written_whole_and_in_order(reader: Reader) -> None:
-    tell = Teller("fog2", write=reader)
+    tell = StatusWriter("fog2", write=reader)
     tell("named", "fog2")
     tell("up", "edge1")
     tell("ended", "cam0")
@@ -57,7 +57,7 @@ def test_lines_are_written_whole_and_in_order(reader: Reader) -> None:
 
 
 def test_lines_may_be_objects(reader: Reader) -> None:
-    tell = Teller("fog2", as_json=True, write=reader)
+    tell = StatusWriter("fog2", as_json=True, write=reader)
     tell("refused", "edge1")
     tell.close(LIMIT)
     [line] = reader.lines
@@ -69,7 +69,7 @@ def test_a_reader_that_hangs_keeps_nobody_waiting(
 ) -> None:
     monkeypatch.setattr(teller, "MOST_WAITING", 2)
     reader.reads.clear()
-    tell = Teller("fog2", write=reader)
+    tell = StatusWriter("fog2", write=reader)
     tell("up", "edge1")
     assert reader.hangs.wait(LIMIT)
     for _ in range(5):
@@ -82,7 +82,7 @@ def test_a_reader_that_hangs_keeps_nobody_waiting(
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
 def test_what_cannot_be_written_is_counted_and_told_of(reader: Reader, number: int) -> None:
     reader.failures = 2 * [OSError(number, os.strerror(number))]
-    tell = Teller("fog2", write=reader)
+    tell = StatusWriter("fog2", write=reader)
     tell("up", "edge1")
     tell("down", "edge1")
     tell("up", "edge1")

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from edge_runtime.answers.records import Answer, Condition, Metrics
-from edge_runtime.answers.selector import Chooser
+from edge_runtime.answers.selector import AnswerSelector
 from edge_runtime.testbed.observer import Observer
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received
@@ -175,7 +175,7 @@ def test_bytes_are_counted_through_restarts_and_pauses(observer: Observer) -> No
 
 def test_with_a_chooser_one_answer_of_several_exits_is_taken() -> None:
     topology = TOPOLOGY.with_exits()
-    observer = Observer(topology, Chooser(ranking=("top", "left"), deadline_ns=10**9))
+    observer = Observer(topology, AnswerSelector(ranking=("top", "left"), deadline_ns=10**9))
     exit_answer = msgspec.structs.replace(answer(1), node="left", state="1", exit=True)
     for said in (answer(1), exit_answer, exit_answer):
         tell(observer, said)
@@ -184,11 +184,11 @@ def test_with_a_chooser_one_answer_of_several_exits_is_taken() -> None:
     observer.choose(0)
     assert [a.node for a in observer.answers.values()] == ["top"]
     assert set(observer.heard) == {(1, "top"), (1, "left")}
-    assert observer.chooser is not None
-    assert observer.chooser.expected == {"top", "left"}
+    assert observer.selector is not None
+    assert observer.selector.expected == {"top", "left"}
     observer.take(PeerUp("left", 1))
     observer.take(PeerDown("left", 1))
-    assert observer.chooser.expected == {"top"}
+    assert observer.selector.expected == {"top"}
 
 
 def test_without_one_an_exits_answer_is_not_the_frames(observer: Observer) -> None:
@@ -198,7 +198,9 @@ def test_without_one_an_exits_answer_is_not_the_frames(observer: Observer) -> No
 
 
 def test_exits_answers_are_given_away_and_forgotten_too() -> None:
-    observer = Observer(TOPOLOGY.with_exits(), Chooser(ranking=("top", "left"), deadline_ns=10**9))
+    observer = Observer(
+        TOPOLOGY.with_exits(), AnswerSelector(ranking=("top", "left"), deadline_ns=10**9)
+    )
 
     def of_both(frame: int) -> tuple[Answer, Answer]:
         said = answer(frame)
@@ -222,7 +224,7 @@ def test_exits_answers_are_given_away_and_forgotten_too() -> None:
 
 
 def test_nobody_speaks_for_an_exit() -> None:
-    observer = Observer(TOPOLOGY.with_exits(), Chooser(deadline_ns=10**9))
+    observer = Observer(TOPOLOGY.with_exits(), AnswerSelector(deadline_ns=10**9))
     forged = msgspec.structs.replace(answer(1), node="left", state="1", exit=True)
     observer.take(Received("right", ANSWERS, b"", msgspec.json.encode(forged)))
     stranger = msgspec.structs.replace(forged, node="stranger")

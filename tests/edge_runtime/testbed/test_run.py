@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_runtime.answers.selector import Chooser
+from edge_runtime.answers.selector import AnswerSelector
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.node.settings import LiveSettings
 from edge_runtime.testbed.observer import Observer
@@ -14,7 +14,7 @@ from edge_runtime.testbed.run import LiveRun, Parts, Phase, Record, RunPlan, tim
 from edge_runtime.transport.base import ANSWERS, METRICS, Event, PeerUp, Received
 from tests.edge_runtime.testbed.test_observer import TOPOLOGY, answer, metrics, tell, top
 
-#: Ten frames a second; a deadline of half a frame.
+#: Ten frames per second; a deadline of half a frame.
 CLOCK, FRAME = FrameClock(0, 10, 1), SECOND // 10
 EXITS = TOPOLOGY.with_exits()
 
@@ -56,8 +56,8 @@ class Answering:
 @pytest.mark.parametrize("nodes", [("top",), ("top", "left", "right")])
 def test_a_run_without_an_end_keeps_no_node_s_answers(nodes: tuple[str, ...]) -> None:
     answering: Any = Answering(nodes)
-    chooser = Chooser(ranking=nodes, deadline_ns=FRAME // 2) if len(nodes) > 1 else None
-    observer = Observer(EXITS, chooser)
+    selector = AnswerSelector(ranking=nodes, deadline_ns=FRAME // 2) if len(nodes) > 1 else None
+    observer = Observer(EXITS, selector)
     for node in EXITS.order:
         observer.take(PeerUp(node, 1))
     tell(observer, metrics("left"), metrics("right"), top("expected", "expected"))

@@ -17,13 +17,20 @@ from edge_runtime.failures.configurations import enumerate_configurations, outpu
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.samples import Samples
 from edge_runtime.testbed.replay import Replay, read_answers
-from edge_runtime.testbed.run import Configuration, Drawing, Listing, Phase, Record, check_survival
-from edge_runtime.testbed.run_report import Judge, Verdict, judge
+from edge_runtime.testbed.run import (
+    Configuration,
+    FixedSchedule,
+    Phase,
+    RandomSchedule,
+    Record,
+    check_survival,
+)
+from edge_runtime.testbed.run_report import RunEvaluator, RunReport, judge
 from edge_runtime.topology import Topology
 from tests.commands import Deployed
 from tests.reference import small_topology
 
-#: Ten frames a second, from the beginning of the clock; a deadline of half a frame.
+#: Ten frames per second, from the beginning of the clock; a deadline of half a frame.
 CLOCK, FRAME = FrameClock(0, 10, 1), SECOND // 10
 DEADLINE = FRAME // 2
 
@@ -81,7 +88,7 @@ def ideal_run(
     return record
 
 
-def judged(record: Record, replay: Replay, samples: Samples, plan: Any) -> Verdict:
+def judged(record: Record, replay: Replay, samples: Samples, plan: Any) -> RunReport:
     return judge(record, replay, samples.class_names, samples.labels, plan)
 
 
@@ -95,7 +102,7 @@ def run(small_deployed: Deployed, replay: Replay, samples: Samples) -> Record:
 
 
 def test_a_run_without_a_fault(run: Record, replay: Replay, samples: Samples) -> None:
-    found = judged(run, replay, samples, Listing(()))
+    found = judged(run, replay, samples, FixedSchedule(()))
     count = len(samples)
     assert (found.frames, found.answered, found.answerable) == (4 * count, 3 * count, 3 * count)
     assert (found.agreement, found.mixed_frames, found.unanswered) == (1.0, 0, 0)
@@ -108,23 +115,23 @@ def test_a_run_without_a_fault(run: Record, replay: Replay, samples: Samples) ->
 
 
 def test_smoothed_answers_are_counted_apart(run: Record, replay: Replay, samples: Samples) -> None:
-    plain = judged(run, replay, samples, Listing(()))
+    plain = judged(run, replay, samples, FixedSchedule(()))
     assert plain.smoothed_accuracy is None
     wrong = run.counted[:5]
     for frame, answer in run.answers.items():
         place = (int(samples.labels[frame % len(samples)]) + (frame in wrong)) % 3
         smoothed = Smoothed(samples.class_names[place], (0.5, 0.5))
         run.answers[frame] = msgspec.structs.replace(answer, smoothed=smoothed)
-    found = judged(run, replay, samples, Listing(()))
+    found = judged(run, replay, samples, FixedSchedule(()))
     assert found.smoothed_accuracy == pytest.approx(1 - 5 / len(run.counted))
     assert msgspec.structs.replace(found, smoothed_accuracy=None) == plain
 
 
-@pytest.mark.parametrize("plan", [Listing(()), Drawing("low")])
+@pytest.mark.parametrize("plan", [FixedSchedule(()), RandomSchedule("low")])
 def test_parts_are_judged_as_the_whole_is(
     run: Record, replay: Replay, samples: Samples, plan: Any
 ) -> None:
-    judging = Judge(replay, samples.class_names, samples.labels, plan)
+    judging = RunEvaluator(replay, samples.class_names, samples.labels, plan)
     # Answers that were heard and not taken are judged as well.
     wrong = [msgspec.structs.replace(a, state="1") for a in run.answers.values()]
     run.heard = [*run.answers.values(), *wrong]
@@ -168,7 +175,7 @@ def test_an_answer_that_its_state_does_not_give_is_not_confirmed(
 def test_an_answer_of_another_frame_is_mixed(run: Record, replay: Replay, samples: Samples) -> None:
     frame = run.first
     run.answers[frame] = msgspec.structs.replace(run.answers[frame + 1], frame=frame)
-    found = judged(run, replay, samples, Listing(()))
+    found = judged(run, replay, samples, FixedSchedule(()))
     assert found.mixed_frames == 1
     assert found.agreement == 1 - 1 / len(run.answers)
 
@@ -186,7 +193,7 @@ def test_what_is_missing_or_late(run: Record, replay: Replay, samples: Samples) 
     first = run.first
     del run.answers[first]
     run.answers[first + 1] = msgspec.structs.replace(run.answers[first + 1], age_ms=51.0)
-    found = judged(run, replay, samples, Listing(()))
+    found = judged(run, replay, samples, FixedSchedule(()))
     assert (found.unanswered, found.deadline_misses) == (1, 2)
     assert found.answered == found.answerable - 1
 
@@ -195,7 +202,7 @@ def test_an_unanswered_frame_counts_as_the_fallbacks_class(
     run: Record, replay: Replay, samples: Samples
 ) -> None:
     run.answers.clear()
-    found = judged(run, replay, samples, Listing(()))
+    found = judged(run, replay, samples, FixedSchedule(()))
     fallback = replay.probabilities(0, 0).argmax()
     assert found.measured_accuracy == pytest.approx(float((samples.labels == fallback).mean()))
     assert found.agreement == 1.0
@@ -217,7 +224,7 @@ def test_the_expectation_of_drawn_configurations_is_the_exact_one(
 ) -> None:
     # Each hold shows all samples once, so that nothing is left of the choice of frames.
     topology, bundle = small_deployed.topology, Bundle(small_deployed.bundle)
-    drawing = Drawing("low", seed=1)
+    drawing = RandomSchedule("low", seed=1)
     drawn = drawing.configurations(topology)
     held = [next(drawn) for _ in range(40)]
     run = ideal_run(small_deployed, replay, samples, held, hold=len(samples))
@@ -250,10 +257,10 @@ def test_the_interval_holds_as_often_as_it_says(
     again = Replay(Bundle(small_deployed.bundle), data.inputs)
     outside = 0
     for seed in range(60):
-        drawn = Drawing("low", seed=seed).configurations(topology)
+        drawn = RandomSchedule("low", seed=seed).configurations(topology)
         held = [next(drawn) for _ in range(30)]
         run = ideal_run(small_deployed, again, data, held, hold=3)
-        found = judged(run, again, data, Drawing("low", seed=seed))
+        found = judged(run, again, data, RandomSchedule("low", seed=seed))
         assert found.interval is not None
         assert found.measured_accuracy is not None
         outside += not found.interval[0] <= found.measured_accuracy <= found.interval[1]
@@ -302,17 +309,17 @@ def test_a_node_that_is_returning_counts_as_failed_until_it_is_back(
 
 def test_a_seed_draws_the_same_configurations() -> None:
     topology = Topology.load("poster-residual")
-    one, two = (Drawing("low", seed=7).configurations(topology) for _ in range(2))
+    one, two = (RandomSchedule("low", seed=7).configurations(topology) for _ in range(2))
     first = [next(one) for _ in range(20)]
     assert first == [next(two) for _ in range(20)]
-    other = Drawing("low", seed=8).configurations(topology)
+    other = RandomSchedule("low", seed=8).configurations(topology)
     assert first != [next(other) for _ in range(20)]
     assert all(configuration.hung <= configuration.down for configuration in first)
 
 
 def test_configurations_are_drawn_as_often_as_they_are_probable() -> None:
     topology = Topology.load("poster-residual")
-    drawn = Drawing("low", seed=1).configurations(topology)
+    drawn = RandomSchedule("low", seed=1).configurations(topology)
     found = [next(drawn) for _ in range(4000)]
     low = topology.survival("low")
     for node in topology.order:

@@ -333,8 +333,8 @@ FAULTS: dict[str, tuple[Callable[[Plain], object], list[str]]] = {
         ["shape of positive sizes, got [3, 0]", "at $.sensors[1].shape"],
     ),
     "unknown field": (
-        lambda t: t["nodes"][1].update(colour="red"),
-        ["unknown field `colour`", "at `$.nodes[1]`", "docs/reference/topology.md has an example"],
+        lambda t: t["nodes"][1].update(color="red"),
+        ["unknown field `color`", "at `$.nodes[1]`", "docs/reference/topology.md has an example"],
     ),
     "missing field": (
         lambda t: t["links"][1].pop("target"),
@@ -406,9 +406,13 @@ def test_a_topology_made_in_python_is_checked_alike() -> None:
         (
             "twice.yaml",
             "name: a\nnodes:\n- {name: b, tier: fog,\n   name: c}\n",
-            "key 'name' stands twice, in lines 3 and 4",
+            "key 'name' is a duplicate, in lines 3 and 4",
         ),
-        ("twice.json", '{"links": [{"source": "a", "source": "b"}]}', "key 'source' stands twice"),
+        (
+            "twice.json",
+            '{"links": [{"source": "a", "source": "b"}]}',
+            "key 'source' is a duplicate",
+        ),
     ],
 )
 def test_a_broken_file_is_one_clear_error(

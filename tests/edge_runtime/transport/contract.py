@@ -46,7 +46,7 @@ def message(transport: Transport) -> Received:
 
 
 def peer_event(transport: Transport) -> Event:
-    """The next event; the transport's own tenure is skipped (alone, it may lose and regain it)."""
+    """The next event; the transport's own name is skipped (alone, it may lose and regain it)."""
     while True:
         event = next_event(transport)
         if isinstance(event, Received) or event.node != transport.node:

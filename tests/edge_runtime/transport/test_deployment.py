@@ -59,7 +59,7 @@ def test_what_each_node_opens(tmp_path: Path) -> None:
     assert edge1.tuning.lease_ms == 1000
     assert edge1.access_control == {"enabled": True}
 
-    # A neighbour that is routed is met at the routers.
+    # A neighbor that is routed is met at the routers.
     assert deployment.transport("fog2", ["edge1", "fog4", "cloud"]).connect == (
         "tcp/10.0.0.11:7450",
         "tcp/10.0.0.14:7450",
@@ -149,7 +149,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("[]", r"expected schema 1, got None \(at \$.schema\)"),
         (changed(("schema",), 2), r"expected schema 1, got 2 \(at \$.schema\)"),
         (changed(("name",), "a/b"), r"at `\$.name`"),
-        (changed(("colour",), "red"), "unknown field `colour`"),
+        (changed(("color",), "red"), "unknown field `color`"),
         (changed(("nodes", "edge1", "lisen"), []), "unknown field `lisen` - at `\\$.nodes"),
         (changed(("nodes", "1edge"), {}), r"at `key` in `\$.nodes`"),
         (changed(("nodes", "edge1", "listen"), ["10.0.0.1:7"]), r"at `\$.nodes\[...\].listen\[0\]"),

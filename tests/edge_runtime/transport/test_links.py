@@ -70,7 +70,7 @@ def test_a_link_blocked_one_way(cable: Cable, peers: tuple[Peer, Peer], mute: st
     left, right = peers
     check_exchange(left, right)
     cable.block(mute)
-    # Whoever still hears learns it when the other side gives up and calls anew.
+    # Whoever still hears learns it when the other side gives up and calls again.
     left.wait("down", "right")
     right.wait("down", "left")
     cable.unblock(mute)

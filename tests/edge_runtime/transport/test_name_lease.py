@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.transport.name_lease import Action, Declare, Lose, Tenure, Withdraw
+from edge_runtime.transport.name_lease import Action, Declare, Lose, NameLease, Withdraw
 
 LEASE, SETTLE, TICK = 0.5, 0.1, 0.125
 
 
 class Stage:
-    """One tenure, its surroundings, and what it did."""
+    """One name_lease, its surroundings, and what it did."""
 
     def __init__(self, draw: Iterator[int] | None = None) -> None:
-        self.tenure = Tenure(LEASE, SETTLE, (draw or count(100)).__next__)
+        self.name_lease = NameLease(LEASE, SETTLE, (draw or count(100)).__next__)
         self.now = 1000.0
         self.links = 1
         self.lost = 0
@@ -25,7 +25,7 @@ class Stage:
     def step(self) -> list[Action]:
         """All actions that are due; its own token is seen as the others see it."""
         actions = []
-        while action := self.tenure.step(
+        while action := self.name_lease.step(
             self.now, links=self.links, links_lost=self.lost, tokens=frozenset(self.tokens)
         ):
             actions.append(action)
@@ -51,25 +51,25 @@ class Stage:
         return actions + self.step()
 
     def held(self) -> "Stage":
-        self.tenure.claim(self.now)
+        self.name_lease.claim(self.now)
         assert self.step() == []
         assert self.after(2 * SETTLE) == [Declare(100)]
-        assert self.tenure.settled
+        assert self.name_lease.settled
         return self
 
 
 def test_a_free_name_is_taken_once_the_tokens_can_have_come() -> None:
     stage = Stage()
-    stage.tenure.claim(stage.now)
+    stage.name_lease.claim(stage.now)
     assert stage.after(0.9 * SETTLE) == []
-    assert not stage.tenure.settled
+    assert not stage.name_lease.settled
     assert stage.after(0.2 * SETTLE) == [Declare(100)]
 
 
 def test_a_taken_name_is_lost_after_patience() -> None:
     stage = Stage()
     stage.tokens = {7}
-    stage.tenure.claim(stage.now)
+    stage.name_lease.claim(stage.now)
     assert stage.step() == []
     assert stage.after(1.4 * LEASE) == []
     assert stage.after(0.2 * LEASE) == [Lose(7)]
@@ -80,7 +80,7 @@ def test_a_taken_name_is_lost_after_patience() -> None:
 def test_a_token_that_outlived_its_process_is_waited_for() -> None:
     stage = Stage()
     stage.tokens = {7}
-    stage.tenure.claim(stage.now)
+    stage.name_lease.claim(stage.now)
     assert stage.after(LEASE) == []
     stage.tokens = set()
     assert stage.after(3 * SETTLE) == [Declare(100)]
@@ -89,9 +89,9 @@ def test_a_token_that_outlived_its_process_is_waited_for() -> None:
 def test_alone_a_name_is_held_without_showing_it() -> None:
     stage = Stage()
     stage.links = 0
-    stage.tenure.claim(stage.now)
+    stage.name_lease.claim(stage.now)
     assert stage.after(10) == []
-    assert stage.tenure.settled
+    assert stage.name_lease.settled
     stage.links = 1
     assert stage.after(0.9 * SETTLE) == []
     assert stage.after(3 * SETTLE) == [Declare(100)]
@@ -100,7 +100,7 @@ def test_alone_a_name_is_held_without_showing_it() -> None:
 def test_alone_and_then_connected_to_the_holder() -> None:
     stage = Stage()
     stage.links = 0
-    stage.tenure.claim(stage.now)
+    stage.name_lease.claim(stage.now)
     stage.after(10)
     stage.links, stage.tokens = 1, {500}
     assert stage.after(2 * LEASE) == [Lose(500)], "however young it is"
@@ -109,7 +109,7 @@ def test_alone_and_then_connected_to_the_holder() -> None:
 def test_a_link_that_comes_late_is_given_its_time() -> None:
     stage = Stage()
     stage.links = 0
-    stage.tenure.claim(stage.now)
+    stage.name_lease.claim(stage.now)
     assert stage.after(0.9 * SETTLE) == []
     stage.links = 1
     assert stage.after(0.9 * SETTLE) == []
@@ -120,7 +120,7 @@ def test_all_links_lost_and_back() -> None:
     stage = Stage().held()
     stage.links, stage.lost = 0, 1
     assert stage.after(5 * LEASE) == [Withdraw(100)]
-    assert stage.tenure.settled, "alone, it goes on"
+    assert stage.name_lease.settled, "alone, it goes on"
     stage.links = 2
     assert stage.after(5 * SETTLE) == [Declare(101)]
 
@@ -137,7 +137,7 @@ def test_some_links_lost_changes_nothing() -> None:
 def test_a_pause_that_broke_links_costs_the_incarnation(seconds: float) -> None:
     stage = Stage().held()
     assert stage.pause(seconds) == [Withdraw(100)]
-    assert not stage.tenure.settled
+    assert not stage.name_lease.settled
     assert stage.after(5 * SETTLE) == [Declare(101)]
 
 
@@ -168,14 +168,14 @@ def test_a_successor_outlasts_the_old_token_of_a_resumed_process() -> None:
     stage.tokens.remove(50)
     assert stage.after(3 * LEASE) == []
     stage.tokens.add(50)
-    assert stage.after(0.9 * LEASE) == [], "its time is counted anew"
+    assert stage.after(0.9 * LEASE) == [], "its time is counted again"
 
 
 def test_of_two_tokens_that_stay_the_lower_one_keeps_the_name() -> None:
     older, newer = Stage(count(100)).held(), Stage(count(100)).held()
-    newer.tenure.incarnation = 200
+    newer.name_lease.incarnation = 200
     older.tokens = newer.tokens = {100, 200}
-    newer.tenure._drawn = {200}
+    newer.name_lease._drawn = {200}
     assert older.after(3 * LEASE) == []
     assert newer.after(1.5 * LEASE) == [Lose(100)]
 
@@ -202,7 +202,7 @@ def test_tokens_are_declared_and_withdrawn_in_turn(
 ) -> None:
     """Whatever happens: at most one token is shown, only to somebody, and none after a loss."""
     stage = Stage()
-    stage.tenure.claim(stage.now)
+    stage.name_lease.claim(stage.now)
     shown: int | None = None
     lost = False
     for seconds, stage.links, broken, rivals in events:

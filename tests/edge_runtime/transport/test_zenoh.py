@@ -158,7 +158,7 @@ def test_a_session_that_has_half_a_link_is_opened_anew() -> None:
         two.send("one", b"", b"before")
         assert message(one).payload == b"before"
         # As if the questions had met half a link, which cannot be made at will.
-        two._doubt._unanswered = ENOUGH - 1
+        two._probe._unanswered = ENOUGH - 1
         two._control.put((two._generation, _UNANSWERED))
         assert wait_down(one, "two") == before
         assert wait_down(two, "one") == held
