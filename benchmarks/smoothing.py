@@ -3,8 +3,8 @@
 The models are those of `benchmarks boxes`, of pixels alone, trained on time:train. In each frame
 all objects meet the same failures: drawn again per frame, or lasting (mean time to repair five
 frames, and the mean time to failure that gives each node the survivability's survival). The
-half-life is chosen on time:validation. What comes out is past the bound of stateless answers, which stands
-beside it.
+half-life is chosen on time:validation. What comes out is past the bound of stateless answers,
+which stands beside it.
 
 The data name no object over time. A sample goes on with the sample of the same class and row of up
 to three frames before, if in at least one camera the two boxes overlap; else a new track begins.
