@@ -116,6 +116,14 @@ def test_only_fronts_list_public_names(root: Path) -> None:
     assert set(public_names(root)) | {"ddnn_tf", "edge_runtime"} == set(PUBLIC)
 
 
+@pytest.mark.parametrize("package", ["ddnn_tf", "edge_runtime", "export"])
+def test_the_reference_page_tells_of_every_public_name(root: Path, package: str) -> None:
+    page = (root / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    _, _, section = page.partition(f"\n## `{package}`\n")
+    section, _, _ = section.partition("\n## ")
+    assert [name for name in PUBLIC[package] if f"`{name}`" not in section] == []
+
+
 def test_a_front_shows_nothing_else() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         _ = edge_runtime.Nothing  # type: ignore[attr-defined]
