@@ -64,7 +64,7 @@ def test_two_replicas_learn_what_one_device_does_from_the_same_failures() -> Non
         import keras
         from keras import ops
         from ddnn_tf.layers import FailureMask
-        from ddnn_tf.lessons import AuxiliaryLossModel
+        from ddnn_tf.training.auxiliary import AuxiliaryLossModel
         from ddnn_tf.model import FAILURES, build
 
         SEED, SAMPLES = 7, 64
