@@ -8,12 +8,12 @@ from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.fallback import Fallback
 from edge_runtime.answers.policies import AnswerMode
 from edge_runtime.answers.rule import AnswerRule
+from edge_runtime.arrays import Labeled
 from edge_runtime.evaluation.cache import Runner
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.evaluation.rounding import Rounded
 from edge_runtime.failures.configurations import MOST_CONFIGURATIONS
 from edge_runtime.failures.sampling import Sampling
-from edge_runtime.samples import Labeled
 from edge_runtime.topology import Survival
 from edge_runtime.transport.wire import Encoding
 from export.split import KerasRunner

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -19,3 +20,22 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     shape: tuple[int, ...]
     dtype: str
+
+
+class Labeled(Protocol):
+    """Views and labels that belong together; `Samples` is one, whose arrays are checked."""
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """By sensor, samples first."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """True class of every sample, (samples,)."""
+
+
+class LabeledArrays(NamedTuple):
+    """Views and labels as a caller has them; whoever uses them checks what it needs."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    labels: NDArray[np.int64]

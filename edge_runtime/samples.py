@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,13 @@ from .errors import InputError
 from .files import new_file
 
 _LABEL = "label"
+
+
 _CLASS_NAMES = "class_names"
+
+
 _CONTENT = "one uint8 or float array per sensor, 'label' (integers) and 'class_names' (strings)"
+
 
 # What numpy and zipfile raise for a damaged archive; each was seen by flipping bytes.
 DAMAGED = (
@@ -39,25 +44,6 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-
-class Labeled(Protocol):
-    """Views and labels that belong together; `Samples` is one, whose arrays are checked."""
-
-    @property
-    def inputs(self) -> Mapping[str, NDArray[Any]]:
-        """By sensor, samples first."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """True class of every sample, (samples,)."""
-
-
-class LabeledArrays(NamedTuple):
-    """Views and labels as a caller has them; whoever uses them checks what it needs."""
-
-    inputs: Mapping[str, NDArray[Any]]
-    labels: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_runtime.answers.classification import Classification
-from edge_runtime.arrays import Array
+from edge_runtime.arrays import Array, LabeledArrays
 from edge_runtime.bundle.manifest import BUNDLE_FILE, Quantization
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bundle import Bundle
@@ -26,7 +26,6 @@ from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.failures.distribution import Mask
 from edge_runtime.failures.sampling import Sampling, find_configurations
 from edge_runtime.files import new_folder
-from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Survival, Topology
 
 from .artifact import TOLERANCES, Artifact, write_artifact

@@ -12,10 +12,9 @@ import numpy as np
 from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.fallback import Fallback
 from edge_runtime.answers.rule import AnswerRule
-from edge_runtime.arrays import Array
+from edge_runtime.arrays import Array, LabeledArrays
 from edge_runtime.evaluation.cache import Runner
 from edge_runtime.evaluation.reliability import Reliability, evaluate
-from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
 from tests.strategies import samples
 

@@ -26,15 +26,7 @@ from edge_runtime.topology import Topology
 from ..names import Method
 from ..training.progress import epoch_bar, progress_bar
 from .compress import BudgetOption, CompressOption, PackedOption, StepsOption, chosen
-from .loader import (
-    console,
-    load_data,
-    load_model,
-    quiet_tensorflow,
-    say,
-    split_of,
-    words,
-)
+from .loader import console, load_data, load_model, quiet_tensorflow, say, split_of, words
 from .options import (
     AnswerOption,
     BatchSizeOption,

@@ -19,14 +19,7 @@ from edge_runtime.topology import Topology
 
 from ..names import RatesPer, SectionName, StudyName
 from ..training.progress import progress_bar, search_bar
-from .loader import (
-    console,
-    load_data,
-    load_model,
-    quiet_tensorflow,
-    say,
-    split_of,
-)
+from .loader import console, load_data, load_model, quiet_tensorflow, say, split_of
 from .options import (
     BatchSizeOption,
     DataOption,

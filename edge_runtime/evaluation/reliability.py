@@ -19,12 +19,11 @@ from ..answers.classification import Classification
 from ..answers.fallback import Fallback, fallback_answer
 from ..answers.policies import highest_first
 from ..answers.rule import AnswerRule
-from ..arrays import Array, Vector
+from ..arrays import Array, Labeled, Vector
 from ..errors import InputError
 from ..failures.configurations import Configurations, output_states
 from ..failures.distribution import Mask, working
 from ..failures.sampling import LEVEL, Sampling, find_configurations
-from ..samples import Labeled
 from ..topology import Survival, Topology
 from .answering import BoundRule, state_keys
 from .bounds import _best, views_seen

@@ -17,12 +17,11 @@ from ..answers.early import cascade
 from ..answers.fallback import fallback_answer
 from ..answers.probabilities import confidence, entropy
 from ..answers.rule import AnswerRule
-from ..arrays import Array
+from ..arrays import Array, Labeled
 from ..bundle.manifest import BUNDLE_FILE, NODE_FILE, encode, read_bundle
 from ..errors import InputError
 from ..failures.sampling import Sampling, find_configurations
 from ..files import new_folder, sha256
-from ..samples import Labeled
 from ..topology import Survival, Topology
 from .answering import BoundRule, first_early
 from .cache import Runner, SectionCache

@@ -15,7 +15,7 @@ import export.artifact
 import export.bundle
 from ddnn_tf.model import build
 from edge_runtime.answers.classification import Classification
-from edge_runtime.arrays import Array
+from edge_runtime.arrays import Array, LabeledArrays
 from edge_runtime.bundle.litert import LiteRTSection
 from edge_runtime.bundle.manifest import read_bundle, read_node
 from edge_runtime.bundle.sections import check_node
@@ -26,7 +26,6 @@ from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.failures.configurations import draw, enumerate_configurations, output_states
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.files import sha256
-from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Topology
 from export import ParityError, export_bundle
 from export.litert import convert

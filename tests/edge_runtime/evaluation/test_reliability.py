@@ -14,11 +14,10 @@ from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.fallback import Fallback, fallback_answer
 from edge_runtime.answers.policies import POLICIES, Policy, highest_first
 from edge_runtime.answers.rule import AnswerRule
-from edge_runtime.arrays import Array
+from edge_runtime.arrays import Array, LabeledArrays
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.evaluation.reliability import Reliability, evaluate
-from edge_runtime.samples import LabeledArrays
 from edge_runtime.topology import Group, Share, Topology
 from tests import reference
 from tests.reference import CLASSES, PRIOR, DenseSections, small_topology
