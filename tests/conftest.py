@@ -47,6 +47,17 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Of two workers, the one that computes gives way to the one whose processes have deadlines."""
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    if (
+        is_worker
+        and not item.nodeid.startswith(PROCESSES)
+        and os.getpriority(os.PRIO_PROCESS, 0) == 0
+    ):
+        os.setpriority(os.PRIO_PROCESS, 0, 10)
+
+
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Whole files go to a worker, for what their tests share; see `PROCESSES`."""
