@@ -92,7 +92,8 @@ class Transport(Protocol):
     """One node's, or one observer's, way to the others; the implementations' shared promise.
 
     An observer has no name: it sends nothing, holds no name, and sees everybody's presence and
-    the topics that it follows.
+    the topics that it follows. A node that it sees may not know of it for a moment more, and what
+    the node sends in that moment passes it by.
 
     `send` and `wake` may be called from any thread, `receive` from one at a time. Close it, or use
     it in a `with` block: an interpreter with an open Zenoh session does not end.

@@ -203,15 +203,17 @@ class ZenohTransport(Closing):
 
         try:
             with self._attaching:
+                # Before the question for tokens, which travels the same way: who answers it knows
+                # what is followed here.
+                for topic in self._topics:
+                    self._subscribe(session, topic)
+                if self._node is not None and self._claim_started:
+                    self._subscribe(session, self._node)
                 # Zenoh holds these as long as the session, each with a thread that feeds the queue.
                 session.info.declare_transport_events_listener(put, history=True)
                 session.liveliness().declare_subscriber(
                     f"{self._prefix}/alive/*/*", put, history=True
                 )
-                for topic in self._topics:
-                    self._subscribe(session, topic)
-                if self._node is not None and self._claim_started:
-                    self._subscribe(session, self._node)
                 self._session = session
         except BaseException:
             session.close()

@@ -13,7 +13,14 @@ from edge_runtime.transport.base import NameTakenError, PeerDown, PeerUp, Receiv
 from edge_runtime.transport.config import ZenohConfig, ZenohTuning
 from edge_runtime.transport.deployment import Deployment, Place
 from edge_runtime.transport.zenoh import ZenohTransport, open_router
-from tests.edge_runtime.transport.contract import LIMIT, message, next_event, wait_down, wait_up
+from tests.edge_runtime.transport.contract import (
+    LIMIT,
+    first_heard,
+    message,
+    next_event,
+    wait_down,
+    wait_up,
+)
 from tests.edge_runtime.transport.processes import Peer
 
 pytest.importorskip("zenoh", reason="needs Zenoh: pip install 'ddnn-tf[edge]'")
@@ -84,6 +91,7 @@ def test_a_short_pause_costs_nothing(
     with Peer("other", deployment.transport("other"), tmp_path) as other:
         first = other.ready()
         wait_up(here, "other")
+        other.wait("up", "here")
         other.signal(signal.SIGSTOP)
         assert here.receive(0.2 * LEASE) is None
         other.signal(signal.SIGCONT)
@@ -218,8 +226,7 @@ def test_peers_that_meet_only_at_a_router(deployment: Deployment, tmp_path: Path
         assert other.wait("message") == ["here", 200_000]
         other.send("here", 7)
         assert len(message(here).payload) == 7
-        other.send("@answers", 9)
-        assert len(message(watcher).payload) == 9
+        assert len(first_heard(lambda: other.send("@answers", 9), watcher).payload) == 9
         with (
             pytest.raises(NameTakenError),
             ZenohTransport(deployment.transport("other"), "other") as second,
