@@ -106,17 +106,17 @@ class FailureMask(keras.layers.Layer):
             survival = ops.take(
                 self._table, ops.searchsorted(self._bounds, case, side="right"), axis=0
             )
-        shape = (batch, len(self.topology.causes))
+        shape = (batch, len(self.topology.components))
         draw = keras.random.uniform(shape, seed=self.seed_generator)
         return self._working(ops.cast(draw < survival, "float32"))
 
-    def _working(self, causes: Any) -> Any:
+    def _working(self, components: Any) -> Any:
         """As `failures.distribution.working`: an element fails with each of its groups."""
         t = self.topology
-        masks = causes[:, : len(t.elements)]
+        masks = components[:, : len(t.elements)]
         for group in t.groups:
             outside = np.array([name not in group.elements for name in t.elements], "float32")
-            masks *= ops.maximum(causes[:, t.index[group.name], None], outside)
+            masks *= ops.maximum(components[:, t.index[group.name], None], outside)
         return masks
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -151,8 +151,8 @@ class Deliveries(keras.layers.Layer):
         for node in t.order:
             for link in t.incoming(node):
                 delivers[link.name] = works[link.name] * sends[link.source]
-            heard = [delivers[link.name] for link in t.incoming(node)]
-            anything = heard[0] if len(heard) == 1 else ops.max(ops.stack(heard), axis=0)
+            received = [delivers[link.name] for link in t.incoming(node)]
+            anything = received[0] if len(received) == 1 else ops.max(ops.stack(received), axis=0)
             sends[node] = works[node] * anything
         return ops.stack([delivers[link.name] for link in t.links], axis=1)
 
@@ -264,19 +264,19 @@ class Exits(keras.layers.Layer):
     ) -> Any:
         if training and any(self.weights_of.values()):
             t = self.topology
-            heard = []
+            received = []
             for node in t.exits:
                 columns = np.array([t.bits[link.name] for link in t.incoming(node)])
                 anything = ops.max(ops.take(delivers, columns, axis=1), axis=1)
-                heard.append(works[:, t.index[node]] * anything)
+                received.append(works[:, t.index[node]] * anything)
             weights = [self.weights_of[node] for node in t.exits]
-            self._pass.taken = list(zip(probabilities, heard, weights, strict=True))
+            self._pass.taken = list(zip(probabilities, received, weights, strict=True))
         return inputs
 
     def taken(self) -> list[tuple[Any, Any, float]]:
         """Of the last pass in training, once: each exit's probabilities, for which samples, weight.
 
-        (batch, classes), and (batch,) of 1 where the node was alive and heard something, else 0.
+        (batch, classes), and (batch,) of 1 where the node was alive and received something, else 0.
         """
         found: list[tuple[Any, Any, float]] = getattr(self._pass, "taken", [])
         self._pass.taken = []

@@ -104,8 +104,10 @@ class ResilientModel(keras.Model):
             return total
         layer = self.get_layer(EXITS)
         own = ExitLoss(loss)
-        for probabilities, heard, weight in layer.taken():
-            weights = heard if sample_weight is None else heard * ops.cast(sample_weight, "float32")
+        for probabilities, received, weight in layer.taken():
+            weights = (
+                received if sample_weight is None else received * ops.cast(sample_weight, "float32")
+            )
             total = total + weight * own(y, probabilities, weights)
         return total
 

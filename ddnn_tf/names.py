@@ -3,7 +3,7 @@
 from typing import Literal
 
 #: `baseline`: primary links only. `residual`: all links. `dropout`: all links, and nodes and links
-#: fail in training. `multiplexer`: as `dropout`, but a residual link is heard only where the
+#: fail in training. `multiplexer`: as `dropout`, but a residual link is used only where the
 #: primary links that it goes round do not deliver, in training and at inference alike.
 Method = Literal["baseline", "residual", "dropout", "multiplexer"]
 

@@ -35,7 +35,7 @@ class Site:
 
     `inputs`: symbolic tensors by sender; `weights`: of each sender where links are added;
     `classes`: number of classes on the output node, else None. `multiplexed`: for each sender of a
-    residual link, those whose primary links it goes round: it is heard only where none of theirs
+    residual link, those whose primary links it goes round: it is used only where none of theirs
     delivers. Empty where links are merged as they are. `exit`: number of classes where the node has
     an exit, else None. A section may bring its own classifier for the exit: as its last output,
     from a layer named `exit`. Where it does not, one linear classifier is added.
@@ -58,24 +58,24 @@ class Site:
     @property
     def views(self) -> dict[str, Tensor]:
         """The inputs that come from sensors."""
-        return {n: x for n, x in self._heard.items() if n in self.sensors}
+        return {n: x for n, x in self._received.items() if n in self.sensors}
 
     @property
     def messages(self) -> dict[str, Tensor]:
         """The inputs that come from other nodes' sections."""
-        return {n: x for n, x in self._heard.items() if n not in self.sensors}
+        return {n: x for n, x in self._received.items() if n not in self.sensors}
 
     @cached_property
-    def _heard(self) -> dict[str, Tensor]:
+    def _received(self) -> dict[str, Tensor]:
         """The inputs, those of residual links silenced where they are multiplexed."""
-        heard = dict(self.inputs)
+        received = dict(self.inputs)
         for name, tensor in self.inputs.items():
             primary = self.multiplexed.get(name.partition("__")[0])
             if primary:
                 # Bytes as floats, which the section then takes as it takes floats.
                 floats = unit_scale(tensor) if tensor.dtype == "uint8" else tensor
-                heard[name] = multiplexed(floats, missing(self, primary))
-        return heard
+                received[name] = multiplexed(floats, missing(self, primary))
+        return received
 
 
 #: Builds one node's section: symbolic inputs to symbolic output.
@@ -129,13 +129,13 @@ def missing(site: Site, senders: tuple[str, ...], name: str | None = None) -> Te
         return name and f"{name}_{what}"
 
     flags = layers.Reshape((len(order), 1), name=called("flags"))(site.present)
-    heard = [
+    received = [
         layers.Cropping1D(
             (order.index(s), len(order) - 1 - order.index(s)), name=called(f"heard_{s}")
         )(flags)
         for s in senders
     ]
-    either = heard[0] if len(heard) == 1 else layers.Maximum(name=called("either"))(heard)
+    either = received[0] if len(received) == 1 else layers.Maximum(name=called("either"))(received)
     flat = layers.Flatten(name=called("heard"))(either)
     return layers.Rescaling(-1.0, offset=1.0, name=called("missing"))(flat)
 

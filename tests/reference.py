@@ -181,8 +181,8 @@ def with_groups(topology: Topology, up: set[str]) -> set[str]:
 
 
 def all_masks(topology: Topology, fallible: list[str]) -> list[set[str]]:
-    """Every set of causes that work by themselves when those of `fallible` may fail."""
-    always = set(topology.causes) - set(fallible)
+    """Every set of components that work by themselves when those of `fallible` may fail."""
+    always = set(topology.components) - set(fallible)
     cases = range(1 << len(fallible))
     return [always | {n for i, n in enumerate(fallible) if case >> i & 1} for case in cases]
 

@@ -85,8 +85,8 @@ def grouped(draw: st.DrawFn, *, most: int = 2, max_nodes: int = 5) -> Topology:
 @st.composite
 def survivabilities(draw: st.DrawFn, topology: Topology, *, most: int = 6) -> dict[str, float]:
     """Survival of every element and group: at most `most` of them can fail."""
-    fallible = draw(st.sets(st.sampled_from(topology.causes), max_size=most))
-    survival = dict.fromkeys(topology.causes, 1.0)
+    fallible = draw(st.sets(st.sampled_from(topology.components), max_size=most))
+    survival = dict.fromkeys(topology.components, 1.0)
     return survival | {name: draw(probabilities) for name in sorted(fallible)}
 
 

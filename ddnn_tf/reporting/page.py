@@ -106,14 +106,14 @@ def _pictures(
 
 def _context(methods: Mapping[str, Reliability], chosen: Reliability) -> dict[str, Any]:
     """What the page says besides report.json's content."""
-    configurations, causes = chosen.configurations, chosen.topology.causes
+    configurations, components = chosen.configurations, chosen.topology.components
     most = max(len(report.configurations.fallible) for report in methods.values())
     names = (s for report in methods.values() for s in report.survivabilities)
     return {
         "survivabilities": list(dict.fromkeys(names)),
         "harshest": harshest(chosen),
         "survivals": {
-            name: {causes[i]: float(model.marginals[i]) for i in configurations.fallible}
+            name: {components[i]: float(model.marginals[i]) for i in configurations.fallible}
             for name, model in configurations.models.items()
         },
         "worst_rows": min(WORST_SHOWN, most),

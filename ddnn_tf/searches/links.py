@@ -127,7 +127,7 @@ def supernet_survival(
     names = [x.name for x in candidates]
     found: dict[str, Survival] = {}
     for label, value in survival.items():
-        own = dict(zip(topology.causes, topology.survival(value).tolist(), strict=True))
+        own = dict(zip(topology.components, topology.survival(value).tolist(), strict=True))
         for level in LEVELS:
             found[f"{label}, links at {level}"] = {**own, **dict.fromkeys(names, level)}
     return found

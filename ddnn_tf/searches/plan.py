@@ -252,7 +252,9 @@ class _Planner:
         self.sightings = sightings
         self.sizes = sizes
         self.own = {x.name: x for x in topology.links if x.kind == "residual"}
-        self.works = dict(zip(topology.causes, topology.survival(survival).tolist(), strict=True))
+        self.works = dict(
+            zip(topology.components, topology.survival(survival).tolist(), strict=True)
+        )
         self.bound_of = cache(self._bound)
         possible = [x for x in candidate_links(topology) if x.name not in self.own]
         # Given links stay; of the others those that gain most alone decide how a tier is crossed.

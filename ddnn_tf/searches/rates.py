@@ -49,7 +49,7 @@ def rate_groups(topology: Topology, survival: Survival, per: RatesPer) -> dict[s
     tiers |= {x.name: x.tier for x in topology.nodes}
     tiers |= {x.name: "groups" for x in topology.groups}
     groups: dict[str, list[str]] = {}
-    for name, works in zip(topology.causes, topology.survival(survival), strict=True):
+    for name, works in zip(topology.components, topology.survival(survival), strict=True):
         if works < 1:
             group = {"all": "all", "tier": tiers[name], "node": name}[per]
             groups.setdefault(group, []).append(name)
@@ -68,7 +68,7 @@ def scaled_survival(
 
     At most `MOST_FAILURE`, unless it fails more often truly and the factor is one or more.
     """
-    works = dict(zip(topology.causes, topology.survival(survival).tolist(), strict=True))
+    works = dict(zip(topology.components, topology.survival(survival).tolist(), strict=True))
     for group, names in groups.items():
         for name in names:
             fails = 1 - works[name]
@@ -218,7 +218,7 @@ class _Rates:
         """The greatest multiple of each group that is tried."""
         [true] = self.template.survival.values()
         topology = self.template.topology
-        works = dict(zip(topology.causes, topology.survival(true).tolist(), strict=True))
+        works = dict(zip(topology.components, topology.survival(true).tolist(), strict=True))
         return {
             group: min([MOST_FACTOR, *(max(1.0, MOST_FAILURE / (1 - works[n])) for n in names)])
             for group, names in self.groups.items()

@@ -83,8 +83,8 @@ def _assemble(
     topology = model.topology
     for node in topology.order:
         senders = [x.source for x in topology.incoming(node)]
-        heard = {name: encoders[name] for name in senders if name in topology.sensor_names}
-        assemble(model.get_layer(node), heard, upper.get_layer(node))
+        received = {name: encoders[name] for name in senders if name in topology.sensor_names}
+        assemble(model.get_layer(node), received, upper.get_layer(node))
     model.prior = upper.prior
 
 

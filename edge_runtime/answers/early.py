@@ -68,6 +68,6 @@ def senders(topology: Topology, masks: Mask) -> Mask:
     delivers = deliveries(topology, masks)
     found = np.zeros((len(masks), len(topology.order)), bool)
     for i, node in enumerate(topology.order):
-        heard = delivers[:, [topology.bits[x.name] for x in topology.incoming(node)]].any(axis=1)
-        found[:, i] = heard & np.asarray(masks, bool)[:, topology.index[node]]
+        received = delivers[:, [topology.bits[x.name] for x in topology.incoming(node)]].any(axis=1)
+        found[:, i] = received & np.asarray(masks, bool)[:, topology.index[node]]
     return found

@@ -37,7 +37,7 @@ class AnswerSelector:
 
     Not thread-safe; all times are integer nanoseconds of one monotonic clock, handed in. An exit
     is waited for from its first answer in time on, until its process goes or it misses two frames
-    in a row. An exit that heard nothing says so by an answer marked as fallback; that is no
+    in a row. An exit that received nothing says so by an answer marked as fallback; that is no
     answer, but it is not waited for any more. Once `most_open` frames are open, the oldest is not
     waited for any longer: its answer is taken with what has come, so that none is lost.
 

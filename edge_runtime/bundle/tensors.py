@@ -48,8 +48,8 @@ def complete(
         if name != PRESENT
     }
     if PRESENT in specs:
-        heard = {name.partition("__")[0] for name in delivered}
-        flags = [sender in heard for sender in senders]
+        received = {name.partition("__")[0] for name in delivered}
+        flags = [sender in received for sender in senders]
         inputs[PRESENT] = np.tile(np.array(flags, np.float32), (batch, 1))
     return inputs
 

@@ -193,7 +193,7 @@ def add_answer(parser: Any, *, early: bool = True) -> None:
         "--policy",
         choices=POLICIES,
         default="maximal",
-        help="which answer is taken where several nodes answer: the surest of those that heard "
+        help="which answer is taken where several nodes answer: the surest of those that received "
         "the most (maximal), the surest of all (confident), that of the node nearest to the output "
         "(highest), or the first in an order chosen on validation data (priority)",
     )

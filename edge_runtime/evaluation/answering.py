@@ -27,7 +27,7 @@ class Taken(NamedTuple):
     `probabilities`: (samples, classes), zeros where nobody has an answer. `places`: (samples,) who
     gave them, in `BoundRule.nodes`; -1 for nobody. `sends_tensor`, `hands_over`: bool (nodes in
     order, samples), whether each sends a tensor, and whether it hands an answer over if it is one
-    of `nodes`; None where nobody is early, so that all do that heard something.
+    of `nodes`; None where nobody is early, so that all do that received something.
     """
 
     probabilities: Array
@@ -86,8 +86,8 @@ class BoundRule:
         answers, places = self.not_early(cache, states)
         if not self.early:
             return Taken(answers, places)
-        heard = [bool(states[node]) for node in self.topology.order]
-        sends = np.repeat(np.array(heard)[:, None], cache.samples, axis=1)
+        received = [bool(states[node]) for node in self.topology.order]
+        sends = np.repeat(np.array(received)[:, None], cache.samples, axis=1)
         says = sends.copy()
         own = {node: cache.answer(states[node], node) for node in self.early if states[node]}
         if not own:

@@ -141,8 +141,8 @@ class Reliability:
 
     def failed(self, case: int) -> tuple[str, ...]:
         """Names of the elements, and of the groups, that have failed in a configuration."""
-        down = ~self.configurations.causes[case]
-        return tuple(n for n, d in zip(self.topology.causes, down, strict=True) if d)
+        down = ~self.configurations.components[case]
+        return tuple(n for n, d in zip(self.topology.components, down, strict=True) if d)
 
     def importance(self, survivability: str) -> dict[str, float]:
         """Birnbaum importance of every sensor, node, link and group, whether or not it can fail.
@@ -154,13 +154,13 @@ class Reliability:
         `section_evaluations` does not count.
         """
         rows, weights = self.configurations.occurring(survivability)
-        causes, accuracies = self.configurations.causes[rows], self.accuracies[rows]
+        components, accuracies = self.configurations.components[rows], self.accuracies[rows]
         found = {}
-        for place, name in enumerate(self.topology.causes):
-            others = causes.copy()
+        for place, name in enumerate(self.topology.components):
+            others = components.copy()
             others[:, place] ^= True
             otherwise = self._accuracy(self._case.of_masks(working(self.topology, others))[0])
-            gains = np.where(causes[:, place], accuracies - otherwise, otherwise - accuracies)
+            gains = np.where(components[:, place], accuracies - otherwise, otherwise - accuracies)
             found[name] = float(weights @ gains)
         return found
 

@@ -21,24 +21,24 @@ MOST_CONFIGURATIONS = 1 << 20
 class Configurations:
     """Failure configurations and how probable each is under every survivability asked for.
 
-    `causes`: bool (configurations, causes), what works by itself; the first row is the one without
-    failures. `fallible`: the columns that vary. `weights`: per survivability, float64
+    `components`: bool (configurations, components), what works by itself; the first row is the one
+    without failures. `fallible`: the columns that vary. `weights`: per survivability, float64
     (configurations,). `models`: what each survivability came to.
     """
 
     topology: Topology
-    causes: Mask
+    components: Mask
     fallible: tuple[int, ...]
     weights: Mapping[str, NDArray[np.float64]]
     models: Mapping[str, FailureModel]
 
     def __len__(self) -> int:
-        return len(self.causes)
+        return len(self.components)
 
     @cached_property
     def masks(self) -> Mask:
         """Which elements then work, bool (configurations, elements)."""
-        return working(self.topology, self.causes)
+        return working(self.topology, self.components)
 
     @property
     def method(self) -> str:
@@ -61,8 +61,8 @@ class Configurations:
 
     @property
     def failures(self) -> NDArray[np.int64]:
-        """How many causes have failed in each configuration, shape (configurations,)."""
-        return np.asarray((~self.causes[:, list(self.fallible)]).sum(axis=1))
+        """How many components have failed in each configuration, shape (configurations,)."""
+        return np.asarray((~self.components[:, list(self.fallible)]).sum(axis=1))
 
 
 def enumerate_configurations(
@@ -74,12 +74,12 @@ def enumerate_configurations(
 ) -> Configurations:
     """All 2^n failure configurations, the one without failures first; then those recorded.
 
-    n counts the causes whose survival is below 1 in one of the survivabilities, and those named
+    n counts the components whose survival is below 1 in one of the survivabilities, and those named
     in `also`. What was recorded adds only the masks that occurred and are not among these. Raises
     `InputError` above `limit` configurations.
     """
     models = failure_models(topology, survivabilities)
-    varies = uncertain_causes(models)
+    varies = uncertain_components(models)
     varies[[topology.index[name] for name in also]] = True
     n = int(varies.sum())
     if 1 << n > limit:
@@ -106,12 +106,12 @@ def enumerate_configurations(
             else:
                 row = len(grid) + rows_of.setdefault(works.tobytes(), len(rows_of))
             weights[name][row] += share
-    causes = np.concatenate([grid, *(np.frombuffer(row, bool)[None] for row in rows_of)])
+    components = np.concatenate([grid, *(np.frombuffer(row, bool)[None] for row in rows_of)])
     return Configurations(
         topology=topology,
-        causes=causes,
-        fallible=tuple(int(i) for i in np.flatnonzero(~causes.all(axis=0))),
-        weights={name: weight[: len(causes)] for name, weight in weights.items()},
+        components=components,
+        fallible=tuple(int(i) for i in np.flatnonzero(~components.all(axis=0))),
+        weights={name: weight[: len(components)] for name, weight in weights.items()},
         models=models,
     )
 
@@ -125,11 +125,11 @@ def failure_models(
     return {name: FailureModel.of(topology, s) for name, s in survivabilities.items()}
 
 
-def uncertain_causes(models: Mapping[str, FailureModel]) -> Mask:
-    """Which causes an enumeration multiplies out, bool (causes,): all but what was recorded."""
+def uncertain_components(models: Mapping[str, FailureModel]) -> Mask:
+    """The components that an enumeration multiplies out, bool (components,): none recorded."""
     survivals = [m.survival[0] < 1 for m in models.values() if not m.recorded]
-    causes = len(next(iter(models.values())).topology.causes)
-    return np.asarray(np.any([np.zeros(causes, bool), *survivals], axis=0))
+    components = len(next(iter(models.values())).topology.components)
+    return np.asarray(np.any([np.zeros(components, bool), *survivals], axis=0))
 
 
 def _products(survival: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -157,8 +157,8 @@ def deliveries(topology: Topology, masks: Mask) -> Mask:
     for sensor in topology.sensors:
         send(sensor.name, masks[:, topology.index[sensor.name]])
     for name in topology.order:
-        heard = delivers[:, [topology.bits[x.name] for x in topology.incoming(name)]].any(axis=1)
-        send(name, heard & masks[:, topology.index[name]])
+        received = delivers[:, [topology.bits[x.name] for x in topology.incoming(name)]].any(axis=1)
+        send(name, received & masks[:, topology.index[name]])
     return delivers
 
 
@@ -171,11 +171,11 @@ def output_states(topology: Topology, masks: Mask, node: str | None = None) -> M
     top = topology.output if node is None else node
     delivers = deliveries(topology, masks)
     wanted = np.zeros_like(delivers)
-    # From the top down: a link belongs to the state if it delivers to a node that is heard.
-    heard = {top: np.asarray(masks, bool)[:, topology.index[top]]}
+    # From the top down: a link belongs to the state if it delivers to a node that is needed.
+    needed = {top: np.asarray(masks, bool)[:, topology.index[top]]}
     for name in reversed(topology.order):
-        for link in topology.incoming(name) if name in heard else ():
+        for link in topology.incoming(name) if name in needed else ():
             column = topology.bits[link.name]
-            wanted[:, column] = delivers[:, column] & heard[name]
-            heard[link.source] = heard.get(link.source, False) | wanted[:, column]
+            wanted[:, column] = delivers[:, column] & needed[name]
+            needed[link.source] = needed.get(link.source, False) | wanted[:, column]
     return wanted

@@ -1,7 +1,7 @@
 """How failure masks are distributed: the one form in which all else takes a survivability.
 
 A *mask* says which elements of a topology work: bool, shape (cases, elements), in the order of
-`Topology.elements`. It follows from which *causes* work, bool, shape (cases, causes).
+`Topology.elements`. It follows from which *components* work, bool, shape (cases, components).
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ Mask = NDArray[np.bool_]
 ROUNDING = 1e-6
 
 
-def working(topology: Topology, causes: Mask) -> Mask:
+def working(topology: Topology, components: Mask) -> Mask:
     """Which elements work, bool (cases, elements): by themselves, and with them their groups."""
-    masks = causes[:, : len(topology.elements)]
+    masks = components[:, : len(topology.elements)]
     if topology.groups:
         masks = masks.copy()
         for group in topology.groups:
             members = [topology.index[name] for name in group.elements]
-            masks[:, members] &= causes[:, topology.index[group.name], None]
+            masks[:, members] &= components[:, topology.index[group.name], None]
     return masks
 
 
 def mask_without(topology: Topology, down: Sequence[str]) -> Mask:
     """The mask, bool (elements,), in which exactly what is named has failed; groups as well."""
-    causes = np.ones(len(topology.causes), bool)
+    components = np.ones(len(topology.components), bool)
     for name in down:
         if name not in topology.index:
             raise InputError(
                 f"unknown element {name!r}; topology {topology.name!r} has "
-                f"{', '.join(topology.causes)}"
+                f"{', '.join(topology.components)}"
             )
-        causes[topology.index[name]] = False
-    return np.asarray(working(topology, causes[None])[0])
+        components[topology.index[name]] = False
+    return np.asarray(working(topology, components[None])[0])
 
 
 @dataclass(frozen=True)
 class FailureModel:
-    """A mixture: a case is drawn, and in it each cause works or not independently of the others.
+    """A mixture: a case is drawn, and in it each component works independently of the others.
 
     Independent elements and groups are one case. What was `recorded` is one for each mask that
     occurred, in which nothing is left to chance: each survival is 0 or 1.
 
     `shares`: float64 (cases,), how probable each is; they sum to 1.
-    `survival`: float64 (cases, causes), the probability that each cause works.
+    `survival`: float64 (cases, components), the probability that each component works.
     """
 
     topology: Topology
@@ -77,14 +77,14 @@ class FailureModel:
             )
         masks = np.stack([mask_without(topology, share.down) for share in recorded])
         distinct, which = np.unique(masks, axis=0, return_inverse=True)
-        survival = np.ones((len(distinct), len(topology.causes)))
+        survival = np.ones((len(distinct), len(topology.components)))
         survival[:, : len(topology.elements)] = distinct
         shares = np.bincount(which.ravel(), times) / times.sum()
         return cls(topology, shares, survival, recorded=True)
 
     @property
     def marginals(self) -> NDArray[np.float64]:
-        """Probability that each cause works, shape (causes,)."""
+        """Probability that each component works, shape (components,)."""
         return np.asarray(self.shares @ self.survival)
 
     @property

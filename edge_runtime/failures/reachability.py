@@ -1,11 +1,11 @@
 """The probability that information reaches the output node, without enumerating configurations.
 
-Elements are taken one by one, and only what later ones depend on is kept in mind: which nodes have
-heard something that others still wait for, and which groups work that have members still to come.
-Exact for any graph, in time proportional to the elements times 2 to the power of how much there is
-to keep in mind: little in chains, in trees, and between layers of few machines. It is elimination
-of variables; Hardy, Lucet and Limnios, *K-Terminal Network Reliability Measures With Binary
-Decision Diagrams*, 2007, go through a network's edges in the same way.
+Elements are taken one by one. The *frontier state* holds only what later ones depend on: which
+nodes have received something that others still wait for, and which groups with later members work.
+Exact for any graph, in time proportional to the elements times 2 to the power of the frontier's
+size: small in chains, in trees, and between layers of few machines. It is elimination of variables;
+Hardy, Lucet and Limnios, *K-Terminal Network Reliability Measures With Binary Decision Diagrams*,
+2007, go through a network's edges in the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..topology import Link, Survival, Topology
 from .configurations import output_states
 from .distribution import FailureModel
 
-#: States of what is kept in mind; 2^20 of them take 8 MB, and some milliseconds an element.
+#: Frontier states; 2^20 of them take 8 MB, and some milliseconds an element.
 MOST_STATES = 1 << 20
 
 
@@ -30,19 +30,19 @@ def reach_probability(
 ) -> float:
     """Probability that information reaches the output node, and that this works; exact.
 
-    Raises `InputError` where more than `limit` states would have to be kept in mind.
+    Raises `InputError` where more than `limit` states would have to be kept.
     """
     model = FailureModel.of(topology, survivability)
     if model.recorded:
         reached = output_states(topology, model.survival[:, : len(topology.elements)] == 1)
         return float(model.shares @ reached.any(axis=1))
-    survival = dict(zip(topology.causes, model.survival[0].tolist(), strict=True))
+    survival = dict(zip(topology.components, model.survival[0].tolist(), strict=True))
     plans = [_steps(topology, survival, order) for order in _orders(topology)]
     plan = min(plans, key=_width)
     if 1 << _width(plan) > limit:
         raise InputError(
             f"the links of {topology.name!r} are too entangled for an exact probability: 2^"
-            f"{_width(plan)} states would have to be kept in mind, more than {limit:,}; sample "
+            f"{_width(plan)} states would have to be kept, more than {limit:,}; sample "
             "failures instead, or raise the limit"
         )
     return _eliminate(topology, survival, plan)
@@ -73,33 +73,33 @@ def _layer_by_layer(topology: Topology) -> Iterator[str]:
 
 
 def _branch_by_branch(topology: Topology, key: Callable[[Link], int]) -> Iterator[str]:
-    """A walk down from the output node: a sender is finished, then heard, then the next begun."""
+    """A walk down from the output node: a sender is finished, and then the next begun."""
     finished: set[str] = set()
 
     def links(node: str) -> Iterator[Link]:
         return iter(sorted(topology.incoming(node), key=key))
 
     walk: list[tuple[str, Iterator[Link]]] = [(topology.output, links(topology.output))]
-    heard: list[Link | None] = [None]  # the link of each step of the walk that is waited for
+    open_links: list[Link | None] = [None]  # the link of each step of the walk that is waited for
     while walk:
         node, left = walk[-1]
-        if (link := heard[-1]) is not None:
+        if (link := open_links[-1]) is not None:
             yield link.name
-        heard[-1] = link = next(left, None)
+        open_links[-1] = link = next(left, None)
         if link is None:
             yield node
             finished.add(node)
             walk.pop()
-            heard.pop()
+            open_links.pop()
         elif link.source in topology.sensor_names - finished:
             yield link.source
             finished.add(link.source)
         elif link.source not in finished:
             walk.append((link.source, links(link.source)))
-            heard.append(None)
+            open_links.append(None)
 
 
-# -- what to keep in mind ------------------------------------------------------------------------
+# -- the frontier --------------------------------------------------------------------------------
 
 
 class Step(NamedTuple):
@@ -116,7 +116,7 @@ class Step(NamedTuple):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What is to be kept in mind at this step."""
+        """The part of the frontier that this step needs."""
         return (self.target, *self.source, *self.groups)
 
 
@@ -143,14 +143,14 @@ def _last_needed(steps: Sequence[Step]) -> dict[str, int]:
 
 
 def _width(steps: Sequence[Step]) -> int:
-    """How much there is to keep in mind, at most, at once."""
+    """The largest number of names in the frontier at once."""
     last = _last_needed(steps)
-    mind: set[str] = set()
+    frontier: set[str] = set()
     widest = 0
     for place, step in enumerate(steps):
-        mind.update(step.needs)
-        widest = max(widest, len(mind))
-        mind -= {name for name in step.needs if last[name] == place}
+        frontier.update(step.needs)
+        widest = max(widest, len(frontier))
+        frontier -= {name for name in step.needs if last[name] == place}
     return widest
 
 
@@ -158,30 +158,30 @@ def _width(steps: Sequence[Step]) -> int:
 
 
 def _eliminate(topology: Topology, survival: Mapping[str, float], steps: Sequence[Step]) -> float:
-    """Probability that the output node has heard something and works.
+    """Probability that the output node has received something and works.
 
-    `p` has an axis of length 2, no and yes, for each thing in mind: that a node has heard
+    `p` has an axis of length 2, no and yes, for each name in the frontier: that a node has received
     something, and after its turn works, too; that a sensor works; that a group does.
     """
     last = _last_needed(steps)
     before = dict.fromkeys(topology.sensor_names, 1.0)
     before |= {group.name: survival[group.name] for group in topology.groups}
-    mind: list[str] = []
+    frontier: list[str] = []
     p: NDArray[np.float64] = np.ones(())
     for place, (step, chance) in enumerate((s, survival[s.element]) for s in steps):
         for name in step.needs:
-            if name not in mind:
+            if name not in frontier:
                 yes = before.get(name, 0.0)
                 p = np.stack([p * (1.0 - yes), p * yes], axis=-1)
-                mind.append(name)
+                frontier.append(name)
         works = dict.fromkeys((*step.groups, *step.source), 1)
         if step.element != step.target:  # a link: it lets its target hear
-            silent, heard = (p[_where(mind, {**works, step.target: x})] for x in (0, 1))
-            heard += silent * chance
+            silent, received = (p[_where(frontier, {**works, step.target: x})] for x in (0, 1))
+            received += silent * chance
             silent *= 1.0 - chance
         else:  # a node or sensor: with one of its groups, it fails whatever its own chance
-            down, up = (p[_where(mind, {step.target: x})] for x in (0, 1))
-            spared = _where([name for name in mind if name != step.target], works)
+            down, up = (p[_where(frontier, {step.target: x})] for x in (0, 1))
+            spared = _where([name for name in frontier if name != step.target], works)
             kept = np.zeros_like(up)
             kept[spared] = up[spared] * chance
             up[spared] *= 1.0 - chance
@@ -189,11 +189,11 @@ def _eliminate(topology: Topology, survival: Mapping[str, float], steps: Sequenc
             up[...] = kept
         for name in step.needs:
             if last[name] == place and name != topology.output:
-                p = p.sum(axis=mind.index(name))
-                mind.remove(name)
+                p = p.sum(axis=frontier.index(name))
+                frontier.remove(name)
     return float(p[1])
 
 
-def _where(mind: Sequence[str], known: Mapping[str, int]) -> tuple[Any, ...]:
+def _where(frontier: Sequence[str], known: Mapping[str, int]) -> tuple[Any, ...]:
     """The place in `p` at which what is known holds; a view even where that is a single number."""
-    return (*(known.get(name, slice(None)) for name in mind), ...)
+    return (*(known.get(name, slice(None)) for name in frontier), ...)

@@ -25,7 +25,7 @@ from .configurations import (
     Configurations,
     enumerate_configurations,
     failure_models,
-    uncertain_causes,
+    uncertain_components,
 )
 from .distribution import FailureModel, Mask
 
@@ -110,7 +110,7 @@ def find_configurations(
 ) -> Configurations:
     """All configurations, or some, see `Sampling`."""
     limit, wanted, seed = sampling
-    fallible = uncertain_causes(failure_models(topology, survivabilities))
+    fallible = uncertain_components(failure_models(topology, survivabilities))
     if wanted is None and 1 << int(fallible.sum()) <= limit:
         return enumerate_configurations(topology, survivabilities, limit=limit)
     return sample_configurations(topology, survivabilities, wanted or SAMPLES, seed=seed)
@@ -134,19 +134,19 @@ def sample_configurations(
         name: _recorded(model) if model.recorded else _drawn(model, samples, rng)
         for name, model in models.items()
     }
-    alive = np.ones((1, len(topology.causes)), bool)
-    causes = np.concatenate([alive, *(part.causes for part in found.values())])
+    alive = np.ones((1, len(topology.components)), bool)
+    components = np.concatenate([alive, *(part.components for part in found.values())])
     weights, strata = {}, {}
     first = 1
     for name, part in found.items():
-        rows = slice(first, first + len(part.causes))
-        weights[name], strata[name] = np.zeros(len(causes)), np.full(len(causes), -1)
+        rows = slice(first, first + len(part.components))
+        weights[name], strata[name] = np.zeros(len(components)), np.full(len(components), -1)
         weights[name][rows], strata[name][rows] = part.weights, part.strata
         first = rows.stop
     return SampledConfigurations(
         topology=topology,
-        causes=causes,
-        fallible=tuple(int(i) for i in np.flatnonzero(~causes.all(axis=0))),
+        components=components,
+        fallible=tuple(int(i) for i in np.flatnonzero(~components.all(axis=0))),
         weights=weights,
         models=models,
         strata=strata,
@@ -156,7 +156,7 @@ def sample_configurations(
 class _Part(NamedTuple):
     """The configurations of one survivability."""
 
-    causes: Mask
+    components: Mask
     weights: Vector
     strata: NDArray[np.int64]
 
@@ -186,9 +186,9 @@ def _drawn(model: FailureModel, samples: int, rng: np.random.Generator) -> _Part
         works.append(rows)
         weights.append(p)
         strata.append(np.full(count, stratum))
-    causes = np.tile(survival > 0, (sum(map(len, works)), 1))
-    causes[:, varies] = np.concatenate(works)
-    return _Part(causes, np.concatenate(weights), np.concatenate(strata))
+    components = np.tile(survival > 0, (sum(map(len, works)), 1))
+    components[:, varies] = np.concatenate(works)
+    return _Part(components, np.concatenate(weights), np.concatenate(strata))
 
 
 def _allocate(chances: Vector, samples: int) -> dict[int, int]:
@@ -219,7 +219,8 @@ def _allocate(chances: Vector, samples: int) -> dict[int, int]:
 def failure_counts(survival: Vector) -> Vector:
     """How probable each number of failures is: Poisson binomial, by convolution.
 
-    Row i, column k: that of causes i, i + 1, ... exactly k fail; shape (causes + 1, causes + 1).
+    Row i, column k: that of components i, i + 1, ... exactly k fail; shape (components + 1,
+    components + 1).
     """
     n = len(survival)
     table = np.zeros((n + 1, n + 1))
@@ -233,9 +234,9 @@ def failure_counts(survival: Vector) -> Vector:
 def draw_with_failures(
     survival: Vector, table: Vector, failures: NDArray[np.int64], rng: np.random.Generator
 ) -> Mask:
-    """Which causes work, bool (cases, causes), given that exactly `failures[i]` fail in case i.
+    """Which components work in case i, given that exactly `failures[i]` fail; (cases, components).
 
-    One cause after the other, from `failure_counts`; no draw is rejected.
+    One component after the other, from `failure_counts`; no draw is rejected.
     """
     left = failures.copy()
     works = np.ones((len(failures), len(survival)), bool)

@@ -67,7 +67,7 @@ class FailureTrace:
         *,
         rate: float = 1.0,
     ) -> FailureTrace:
-        """Draw a trace in which causes fail and are repaired after exponential times.
+        """Draw a trace in which components fail and are repaired after exponential times.
 
         `uptimes`: by element or group; what is not named never fails. `rate`: frames in a unit of
         their time. Whether something works is as at the beginning of each frame, and at the first
@@ -75,7 +75,7 @@ class FailureTrace:
         """
         if not (math.isfinite(rate) and rate > 0):
             raise InputError(f"expected a rate above 0, got {rate}; give frames a unit of time")
-        causes = np.ones((frames, len(topology.causes)), bool)
+        components = np.ones((frames, len(topology.components)), bool)
         places = np.arange(frames)
         for name, uptime in uptimes.items():
             if not uptime.mttr:
@@ -85,8 +85,8 @@ class FailureTrace:
             again = -math.expm1(-(1 / uptime.mtbf + 1 / uptime.mttr) / rate)
             latest = np.maximum.accumulate(np.where(rng.random(frames) < again, places, 0))
             works = rng.random(frames) < uptime.survival
-            causes[:, topology.index[name]] = works[latest]
-        return cls.of(topology, working(topology, causes))
+            components[:, topology.index[name]] = works[latest]
+        return cls.of(topology, working(topology, components))
 
     @classmethod
     def load(cls, path: str | Path, topology: Topology) -> FailureTrace:
@@ -157,7 +157,7 @@ def complete_uptimes(
     if mtbf is not None and mttr is not None:
         raise InputError("expected one mean time beside a survivability, which gives the other")
     found = {}
-    for name, p in zip(topology.causes, topology.survival(survival).tolist(), strict=True):
+    for name, p in zip(topology.components, topology.survival(survival).tolist(), strict=True):
         if name in given:
             found[name] = given[name]
         elif p < 1:

@@ -19,7 +19,7 @@ from ..arrays import Array, TensorSpec
 from ..errors import InputError
 from ..transport.wire import Limits, Message, Sealed, WireError, read_header
 
-#: Tokens of one name that are kept in mind; a rightful name has one, and two for a moment.
+#: Tokens of one name that are remembered; a rightful name has one, and two for a moment.
 TOKENS = 8
 
 
@@ -93,7 +93,7 @@ class ReadyFrame(msgspec.Struct, frozen=True, eq=False):
     `inputs`: what was delivered, by input name, with a batch axis of 1, for `complete`; nothing
     for a silent frame. `state`: the delivered-links state of whatever is computed from them.
     `captured_ns`: when the oldest of them was captured, on this node's monotonic clock. `complete`:
-    whether all expected senders were heard; else `missing` names those that were not. `answered`:
+    whether all awaited senders were received; else `missing` names those that were not. `answered`:
     a node below has answered it early; there is nothing to compute and nobody to miss.
     """
 
@@ -180,14 +180,14 @@ class _Sender:
 
 
 class _Open:
-    """A frame that is being collected; `heard` is a mask of places."""
+    """A frame that is being collected; `received` is a mask of places."""
 
-    __slots__ = ("answered", "captured", "heard", "inputs", "state", "wall")
+    __slots__ = ("answered", "captured", "inputs", "received", "state", "wall")
 
     def __init__(self, captured: int, wall: int) -> None:
         self.captured, self.wall = captured, wall
         self.answered = False
-        self.heard = self.state = 0
+        self.received = self.state = 0
         self.inputs: dict[str, Array] = {}
 
 
@@ -199,10 +199,10 @@ def _captured(item: tuple[int, _Open]) -> int:
 class _Closed:
     """What is remembered of a frame that was computed or skipped."""
 
-    __slots__ = ("deadline", "heard")
+    __slots__ = ("deadline", "received")
 
-    def __init__(self, deadline: int, heard: int) -> None:
-        self.deadline, self.heard = deadline, heard
+    def __init__(self, deadline: int, received: int) -> None:
+        self.deadline, self.received = deadline, received
 
 
 class FrameAssembler:
@@ -253,7 +253,7 @@ class FrameAssembler:
         self._open: dict[int, _Open] = {}
         self._closed: OrderedDict[int, _Closed] = OrderedDict()
         #: Places of the senders that are waited for.
-        self._expected = sum(s.place for s in self._senders.values() if s.sensor)
+        self._awaited = sum(s.place for s in self._senders.values() if s.sensor)
 
     # -- presence --------------------------------------------------------------------------------
 
@@ -280,16 +280,16 @@ class FrameAssembler:
 
     def sensor_up(self, sensor: str) -> None:
         """A hosted sensor's source runs, as all do at the start: its views are waited for."""
-        self._expected |= self._sensor(sensor).place
+        self._awaited |= self._sensor(sensor).place
 
     def sensor_down(self, sensor: str) -> None:
         """A hosted sensor's source has ended, or there is none."""
-        self._expected &= ~self._sensor(sensor).place
+        self._awaited &= ~self._sensor(sensor).place
 
     def condition(self, sender: str) -> Condition:
         """Whether a sender is waited for, and if not, why."""
         peer = self._senders[sender]
-        if self._expected & peer.place:
+        if self._awaited & peer.place:
             return "expected"
         return "absent" if peer.holder is None else "unproven"
 
@@ -381,10 +381,10 @@ class FrameAssembler:
 
         None while no frame is open.
         """
-        expected = self._expected
+        expected = self._awaited
         times = [
             f.captured
-            if f.answered or f.heard & expected == expected
+            if f.answered or f.received & expected == expected
             else f.captured + self._budget
             for f in self._open.values()
         ]
@@ -402,7 +402,7 @@ class FrameAssembler:
                 self._skip(frame, "expired")
                 continue
             # Of a frame that is answered nobody is missing: no sender is waited for.
-            missing = 0 if found.answered else self._expected & ~found.heard
+            missing = 0 if found.answered else self._awaited & ~found.received
             if not missing or now >= found.captured + self._budget:
                 self._close(frame)
                 return self._result(frame, found, missing)
@@ -411,7 +411,7 @@ class FrameAssembler:
     @property
     def open_frames(self) -> dict[int, int]:
         """The frames that are being collected: messages held, by id."""
-        return {frame: found.heard.bit_count() for frame, found in self._open.items()}
+        return {frame: found.received.bit_count() for frame, found in self._open.items()}
 
     @property
     def closed_frames(self) -> tuple[int, ...]:
@@ -436,7 +436,7 @@ class FrameAssembler:
 
     def _hand_over(self, peer: _Sender, holder: int | None) -> None:
         peer.holder, peer.misses = holder, 0
-        self._expected &= ~peer.place
+        self._awaited &= ~peer.place
 
     def _drop(self, reason: Dropped, messages: int = 1) -> Dropped:
         setattr(self.counters, reason, getattr(self.counters, reason) + messages)
@@ -457,9 +457,9 @@ class FrameAssembler:
         if found is None:
             closed = self._closed.get(frame)
             if closed is not None:
-                if closed.heard & peer.place:
+                if closed.received & peer.place:
                     return self._drop("duplicate")
-                closed.heard |= peer.place
+                closed.received |= peer.place
                 if now <= closed.deadline:
                     self._prove(peer)
                 return self._drop("late")
@@ -470,10 +470,10 @@ class FrameAssembler:
             found = _Open(captured, wall)
             if not self._admit(frame, found):
                 return self._drop("overflow")
-        elif found.heard & peer.place:
+        elif found.received & peer.place:
             return self._drop("duplicate")
         self._prove(peer)
-        found.heard |= peer.place
+        found.received |= peer.place
         # The oldest arrival sets the age, so that the order of arrival does not matter.
         found.captured = min(found.captured, captured)
         found.answered |= answered
@@ -486,7 +486,7 @@ class FrameAssembler:
     def _prove(self, peer: _Sender) -> None:
         if peer.holder is not None:
             peer.misses = 0
-            self._expected |= peer.place
+            self._awaited |= peer.place
 
     def _admit(self, frame: int, found: _Open) -> bool:
         if len(self._open) >= self._most_open:
@@ -499,7 +499,7 @@ class FrameAssembler:
         return True
 
     def _skip(self, frame: int, reason: Dropped) -> None:
-        self._drop(reason, self._open[frame].heard.bit_count())
+        self._drop(reason, self._open[frame].received.bit_count())
         self.counters.frames_skipped += 1
         self._close(frame)
 
@@ -507,7 +507,7 @@ class FrameAssembler:
         self._remember(frame, self._open.pop(frame))
 
     def _remember(self, frame: int, found: _Open) -> None:
-        self._closed[frame] = _Closed(found.captured + self._budget, found.heard)
+        self._closed[frame] = _Closed(found.captured + self._budget, found.received)
         if len(self._closed) > self._most_closed:
             self._closed.popitem(last=False)
 
@@ -516,9 +516,9 @@ class FrameAssembler:
         for sender in absent:
             sender.misses += 1
             if sender.misses >= PATIENCE and not sender.sensor:
-                self._expected &= ~sender.place
+                self._awaited &= ~sender.place
         counters = self.counters
-        counters.used += found.heard.bit_count()
+        counters.used += found.received.bit_count()
         if found.answered:
             counters.frames_answered += 1
             return ReadyFrame(frame, {}, 0, found.captured, found.wall, True, (), answered=True)

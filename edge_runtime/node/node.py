@@ -194,7 +194,7 @@ class Node:
                 self._name_refused()
         elif event.node == self.manifest.node:
             # Others may have lost sight of this process, and another may have its name by now:
-            # until that is settled it is heard by nobody, and must not answer.
+            # until that is settled nobody hears it, and must not answer.
             self._named = isinstance(event, PeerUp)
             self._notice("named" if self._named else "unnamed", event.node)
         else:

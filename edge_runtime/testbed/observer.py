@@ -20,9 +20,9 @@ class Observer:
 
     `presence`: the incarnation of every node that is there. `metrics`: the newest of each node.
     `answers`: by frame, the one taken, in the order in which they came, but for those that were
-    given away; `answered`: how many there were in all. `heard`: every node's, by frame and node,
+    drained; `answered`: how many there were in all. `received`: every node's, by frame and node,
     but for the same. `duplicates`: how many more came of a node for a frame; `late`: how many for
-    frames that had been given away. `malformed`: messages that could not be read; `foreign`: those
+    frames that had been drained. `malformed`: messages that could not be read; `foreign`: those
     that are not of the node that they name, or of one that the topology does not. `sums`: payload
     and header bytes that each node sent, and the frames that it computed, since `restart_counts`.
 
@@ -33,7 +33,7 @@ class Observer:
     def __init__(self, topology: Topology, selector: AnswerSelector | None = None) -> None:
         self._topology = topology
         self.selector = selector
-        self.heard: dict[tuple[int, str], Answer] = {}
+        self.received: dict[tuple[int, str], Answer] = {}
         self.presence: dict[str, int] = {}
         self.metrics: dict[str, Metrics] = {}
         self.answers: dict[int, Answer] = {}
@@ -65,27 +65,27 @@ class Observer:
         """Count bytes and frames from now on."""
         self.sums = {}
 
-    def give_away(self, before: int, after: int) -> tuple[dict[int, Answer], list[Answer]]:
+    def drain(self, before: int, after: int) -> tuple[dict[int, Answer], list[Answer]]:
         """Answers to the frames before one, which are forgotten; so are those to frames after one.
 
         Returns the ones taken, by frame, and every node's. Those after are not expected yet: a node
         whose clock was wrong at its start numbers them.
         """
         taken = {f: a for f, a in self.answers.items() if f < before}
-        heard = [a for a in self.heard.values() if a.frame < before]
+        received = [a for a in self.received.values() if a.frame < before]
         self.answers = {f: a for f, a in self.answers.items() if before <= f <= after}
-        self.heard = {key: a for key, a in self.heard.items() if before <= a.frame <= after}
+        self.received = {key: a for key, a in self.received.items() if before <= a.frame <= after}
         self._given_away = before
-        return taken, heard
+        return taken, received
 
-    def unsettled(self, down: Collection[str]) -> str | None:
+    def not_converged(self, down: Collection[str]) -> str | None:
         """What is not yet as it will be once exactly these have failed; None if all is.
 
         `down`: nodes, and links between two nodes.
 
         It is when those nodes are gone, the others are there, and every node waits for those
-        senders that are to be heard and for no others. A sender that no frame can reach is never
-        heard of.
+        senders whose messages can arrive and for no others. A sender that no frame can reach never
+        sends.
         """
         informed: set[str] = set()
         for node in self._topology.order:
@@ -133,7 +133,7 @@ class Observer:
     def _hear(self, answer: Answer, now: int) -> None:
         if answer.frame < self._given_away:
             self.late += 1
-        elif self.heard.setdefault((answer.frame, answer.node), answer) is not answer:
+        elif self.received.setdefault((answer.frame, answer.node), answer) is not answer:
             self.duplicates += 1
         elif self.selector is not None:
             self.selector.take(answer, now)
@@ -141,7 +141,7 @@ class Observer:
             self._keep(answer)
 
     def _keep(self, answer: Answer) -> None:
-        """Keep the one taken; its frame may have been given away while it was collected."""
+        """Keep the one taken; its frame may have been drained while it was collected."""
         if answer.frame < self._given_away:
             self.late += 1
         elif self.answers.setdefault(answer.frame, answer) is not answer:

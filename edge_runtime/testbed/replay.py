@@ -162,9 +162,9 @@ class Replay:
         if state >> len(topology.links):
             return False
         links = [x for i, x in enumerate(topology.links) if state >> i & 1]
-        heard = {x.target for x in links} | topology.sensor_names
+        received = {x.target for x in links} | topology.sensor_names
         sends = {x.source for x in links} | {node}
-        return all(x.source in heard and x.target in sends for x in links)
+        return all(x.source in received and x.target in sends for x in links)
 
     def _sent(self, row: tuple[Array, ...]) -> tuple[Array, ...]:
         message = Message(

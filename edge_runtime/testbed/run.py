@@ -24,8 +24,8 @@ from .faults import Injection
 from .observer import Observer
 from .processes import LocalDeployment
 
-#: Seconds within which a deployment must have settled after a change; it takes a few.
-SETTLE_S = 60.0
+#: Seconds within which a deployment must have converged after a change; it takes a few.
+CONVERGE_S = 60.0
 #: Seconds that an answer may take to get from its node to here.
 GRACE_S = 0.5
 #: And what a node tells of itself, which it does every `METRICS_EVERY`.
@@ -47,7 +47,7 @@ class Phase:
 
     start_ns: int
     down: frozenset[str]
-    settled: bool
+    converged: bool
 
 
 class Configuration(NamedTuple):
@@ -59,7 +59,7 @@ class Configuration(NamedTuple):
 
 @dataclass(frozen=True)
 class RandomSchedule:
-    """Configurations drawn, each held for `hold_s` seconds once it has settled.
+    """Configurations drawn, each held for `hold_s` seconds once it has converged.
 
     Of those that have failed each is killed or hangs, at random.
     """
@@ -81,7 +81,7 @@ class RandomSchedule:
 
 @dataclass(frozen=True)
 class FixedSchedule:
-    """Configurations one after the other, each held for `hold_s` seconds once it has settled."""
+    """Configurations one after the other, each held for `hold_s` seconds once it has converged."""
 
     listed: tuple[Configuration, ...]
     hold_s: float = 1.0
@@ -98,7 +98,7 @@ class Record:
     `first`, `last`: ids of the first and last frame of all; `counted`: the ids that count, the
     others are of transitions. `holds`: where configurations were held, the frames of each.
     `phases`: those that matter for any of the frames; of them the ones in `own` are counted with no
-    other part. `answers`: by frame, transitions included; `heard`: those of every node that
+    other part. `answers`: by frame, transitions included; `received`: those of every node that
     answered.
     """
 
@@ -112,16 +112,16 @@ class Record:
     phases: list[Phase] = field(default_factory=list)
     own: slice = field(default_factory=lambda: slice(None))
     answers: dict[int, Answer] = field(default_factory=dict)
-    heard: list[Answer] = field(default_factory=list)
+    received: list[Answer] = field(default_factory=list)
     duplicates: int = 0
     crashes: list[str] = field(default_factory=list)
     payload_bytes: float = 0.0
     header_bytes: float = 0.0
 
     @property
-    def settlements(self) -> int:
-        """How often it settled."""
-        return sum(phase.settled for phase in self.phases[self.own])
+    def convergences(self) -> int:
+        """How often it converged."""
+        return sum(phase.converged for phase in self.phases[self.own])
 
     def split(self, at: int) -> Record:
         """Take out what is over: the frames before `at`, whose deadlines have passed.
@@ -134,7 +134,7 @@ class Record:
         counted, self.counted = _cut(self.counted, at, lambda frame: frame)
         holds, self.holds = _cut(self.holds, at, lambda hold: hold[-1])
         answers, later = _cut(self.answers.items(), at, lambda item: item[0])
-        heard, self.heard = _cut(self.heard, at, lambda answer: answer.frame)
+        received, self.received = _cut(self.received, at, lambda answer: answer.frame)
         part = Record(
             self.topology,
             self.frames,
@@ -146,29 +146,29 @@ class Record:
             phases=self.phases[: max(oldest + 1, bisect_left(starts, over))],
             own=slice(self.own.start, oldest + 1),
             answers=dict(answers),
-            heard=heard,
+            received=received,
         )
         self.first, self.own = at, slice(1, None)
         self.phases, self.answers = self.phases[oldest:], dict(later)
         return part
 
-    def fill(self, answers: Mapping[int, Answer], heard: Iterable[Answer]) -> None:
+    def fill(self, answers: Mapping[int, Answer], received: Iterable[Answer]) -> None:
         """Of these answers, take those to its frames."""
         ours = range(self.first, self.last + 1)
         self.answers = {frame: answers[frame] for frame in sorted(answers) if frame in ours}
-        self.heard = [answer for answer in heard if answer.frame in ours]
+        self.received = [answer for answer in received if answer.frame in ours]
 
     def masks(self) -> Mask:
         """What worked during each frame, from `first` to `last`; bool (frames, elements).
 
-        A node that was down, or not yet settled again, at any time from a frame's capture to its
+        A node that was down, or not yet converged again, at any time from a frame's capture to its
         deadline counts as failed in it.
         """
         return np.stack([mask_without(self.topology, sorted(down)) for down, _ in self._during()])
 
-    def settled(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def converged(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Whether nothing changed during each frame, from `first` to `last`; bool (frames,)."""
-        return np.array([settled for _, settled in self._during()], bool)
+        return np.array([converged for _, converged in self._during()], bool)
 
     def trace(self) -> FailureTrace:
         """The failures of every frame, as `simulate --trace` replays them."""
@@ -188,7 +188,7 @@ class Record:
                 newest += 1
             over = self.phases[oldest:newest]
             down = frozenset[str]().union(*(phase.down for phase in over))
-            found.append((down, len(over) == 1 and over[0].settled))
+            found.append((down, len(over) == 1 and over[0].converged))
         return found
 
 
@@ -287,10 +287,10 @@ class LiveRun:
         self._transport.wake()
 
     def run(self) -> Record:
-        """Run; raises `InputError` where the deployment does not come up, or does not settle."""
+        """Run; raises `InputError` where the deployment does not come up, or does not converge."""
         self._change(set())
-        self._notice_settled()
-        self._settle()
+        self._notice_convergence()
+        self._converge()
         self.observer.restart_counts()
         self.record.first = self._next_frame()
         self._begun = self._clock.begins(self.record.first)
@@ -334,7 +334,7 @@ class LiveRun:
         left = self._wanted
         for configuration in plan.configurations(self.topology):
             self._make(configuration)
-            self._settle()
+            self._converge()
             first = self._next_frame()
             hold = list(range(first, first + (length if left is None else min(length, left))))
             end = self._clock.begins(hold[-1]) + self._deadline
@@ -357,13 +357,13 @@ class LiveRun:
         record = self.record
         if self._parts is None or at < record.first + PART:
             return
-        answers, heard = self.observer.give_away(at, self._next_frame())
+        answers, received = self.observer.drain(at, self._next_frame())
         phases = record.phases
         part = record.split(at)
         self._down_ns += time_down(
             phases[: len(phases) - len(record.phases)], self._begun, record.phases[0].start_ns
         )
-        part.fill(answers, heard)
+        part.fill(answers, received)
         self._parts.take(part)
 
     # -- faults ------------------------------------------------------------------------------------
@@ -399,17 +399,17 @@ class LiveRun:
         self._down = down
         phases = self.record.phases
         both = frozenset(down) | (phases[-1].down if phases else frozenset())
-        phases.append(Phase(self._now(), both, settled=False))
+        phases.append(Phase(self._now(), both, converged=False))
 
-    def _settle(self) -> None:
+    def _converge(self) -> None:
         """Wait until what was changed is so."""
-        end = self._now() + int(SETTLE_S * SECOND)
-        while not self._stopped and not self.record.phases[-1].settled:
+        end = self._now() + int(CONVERGE_S * SECOND)
+        while not self._stopped and not self.record.phases[-1].converged:
             if self._now() >= end:
-                reason = self.observer.unsettled(self._down)
+                reason = self.observer.not_converged(self._down)
                 raise InputError(
-                    f"the deployment did not settle within {SETTLE_S:.0f} s: {reason}; its nodes' "
-                    f"logs are in {self.deployment.folder}"
+                    f"the deployment did not converge within {CONVERGE_S:.0f} s: {reason}; its "
+                    f"nodes' logs are in {self.deployment.folder}"
                 )
             self._watch(self._now() + SECOND // 4)
 
@@ -420,8 +420,8 @@ class LiveRun:
 
     def _watch(self, until: int) -> None:
         """Take what comes until then, or until something is to be decided."""
-        settled = self.record.phases[-1].settled
-        while not self._stopped and settled == self.record.phases[-1].settled:
+        converged = self.record.phases[-1].converged
+        while not self._stopped and converged == self.record.phases[-1].converged:
             now = self._now()
             if now >= self._looked + LOOK_S * SECOND:
                 self._looked = now
@@ -432,7 +432,7 @@ class LiveRun:
             if now >= until:
                 return
             if self._receive(min(until - now, int(LOOK_S * SECOND))):
-                self._notice_settled()
+                self._notice_convergence()
 
     def _receive(self, wait: int) -> bool:
         """Take one event, if one comes in time, and the answers that are due."""
@@ -447,10 +447,10 @@ class LiveRun:
         self.observer.choose(self._now())
         return event is not None
 
-    def _notice_settled(self) -> None:
+    def _notice_convergence(self) -> None:
         phases = self.record.phases
-        if not phases[-1].settled and self.observer.unsettled(self._down) is None:
-            phases.append(Phase(self._now(), frozenset(self._down), settled=True))
+        if not phases[-1].converged and self.observer.not_converged(self._down) is None:
+            phases.append(Phase(self._now(), frozenset(self._down), converged=True))
 
     def _look(self) -> None:
         states = self.deployment.states
@@ -472,7 +472,7 @@ class LiveRun:
             record.last not in self.observer.answers and self._now() < ended + GRACE_S * SECOND
         ) or (self._untold() and self._now() < ended + TOLD_S * SECOND):
             self._receive(SECOND // 20)
-        record.fill(self.observer.answers, self.observer.heard.values())
+        record.fill(self.observer.answers, self.observer.received.values())
         record.duplicates = self.observer.duplicates
         record.crashes = list(self.deployment.crashes)
         self._sum_bytes(ended)

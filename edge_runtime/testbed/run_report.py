@@ -90,7 +90,7 @@ class RunEvaluator:
         """Judge a record, or the next part of one."""
         counted, counts = record.counted, self._counts
         network = {f: a for f, a in record.answers.items() if not a.fallback}
-        agreed, mixed = self._replay.count(record.heard or record.answers.values())
+        agreed, mixed = self._replay.count(record.received or record.answers.values())
         held = isinstance(self._plan, RandomSchedule | FixedSchedule)
         counts.update(
             frames=len(counted),
@@ -98,7 +98,7 @@ class RunEvaluator:
             agreed=agreed,
             mixed_frames=mixed,
             duplicates=record.duplicates,
-            configurations=len(record.holds) if held else record.settlements,
+            configurations=len(record.holds) if held else record.convergences,
         )
         for answer in (network[frame] for frame in counted if frame in network):
             self._ages[round(100 * answer.age_ms)] += 1
@@ -121,12 +121,12 @@ class RunEvaluator:
             if answered[found][frame % self._replay.samples]
         }
         in_time = {f for f, a in network.items() if a.age_ms * 1e6 <= record.deadline_ns}
-        settled = record.settled()
+        converged = record.converged()
         self._counts.update(
             answerable=len(reached),
             unanswered=len(reached - network.keys()),
             deadline_misses=len(reached - in_time),
-            transition_frames=len(settled) - len(counted) if held else int((~settled).sum()),
+            transition_frames=len(converged) - len(counted) if held else int((~converged).sum()),
         )
         if self._labels is not None:
             self._measure(record, self._labels, counted_states)
@@ -202,10 +202,10 @@ class RunEvaluator:
         # can be if of the frames during which something changed, all were wrong, or all right.
         right = {joint_state: replay.right(labels, joint_state) for joint_state in set(during)}
         found = np.array([right[k][i] for k, i in zip(during, samples, strict=True)])
-        settled = record.settled()[np.array(counted) - record.first]
+        converged = record.converged()[np.array(counted) - record.first]
         self._expected += float(found.sum())
-        self._least += float((found & settled).sum())
-        self._most += float((found | ~settled).sum())
+        self._least += float((found & converged).sum())
+        self._most += float((found | ~converged).sum())
 
     def _age(self, percent: int) -> float | None:
         """A percentile of the ages, in milliseconds, between the two nearest as numpy has it."""

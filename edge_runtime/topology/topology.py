@@ -119,7 +119,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
 
     The *elements* of a topology are all that can fail: its sensors, its nodes and its links, in
     the order in which they are listed. A failure mask has one column an element; a delivered-links
-    state has one bit a link (bit i stands for `links[i]`). Its *causes* are all that fails by
+    state has one bit a link (bit i stands for `links[i]`). Its *components* are all that fails by
     itself: the elements, and after them the groups, each of which takes its elements along.
 
     Raises `InputError` at construction, with the path of the fault and a remedy.
@@ -201,14 +201,14 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
         )
 
     @cached_property
-    def causes(self) -> tuple[str, ...]:
+    def components(self) -> tuple[str, ...]:
         """Names of all that fails by itself: the elements, then the groups."""
         return (*self.elements, *(g.name for g in self.groups))
 
     @cached_property
     def index(self) -> Mapping[str, int]:
-        """Place of each cause; that of an element is its column in a failure mask."""
-        return {name: i for i, name in enumerate(self.causes)}
+        """Place of each component; that of an element is its column in a failure mask."""
+        return {name: i for i, name in enumerate(self.components)}
 
     @cached_property
     def bits(self) -> Mapping[str, int]:
@@ -351,7 +351,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
     # -- survival --------------------------------------------------------------------------------
 
     def survival(self, survivability: Survival = None) -> NDArray[np.float64]:
-        """Probability that each cause works by itself, shape (causes,).
+        """Probability that each component works by itself, shape (components,).
 
         A preset or a mapping overrides the topology's own values for what it names. Raises
         `InputError` for an unknown preset or element, a value outside 0..1, and for recorded
@@ -364,11 +364,11 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
             *(x.survival for x in self.links),
             *(g.survival for g in self.groups),
         )
-        chances = (table.get(name, p) for name, p in zip(self.causes, own, strict=True))
+        chances = (table.get(name, p) for name, p in zip(self.components, own, strict=True))
         return np.array([probability(chance) for chance in chances], np.float64)
 
     def uptimes(self, survivability: Survival) -> dict[str, Uptime]:
-        """What a survivability gives by mean times, by cause. Raises as `survival` does."""
+        """What a survivability gives by mean times, by component. Raises as `survival` does."""
         table = self._table(survivability)
         return {name: value for name, value in table.items() if isinstance(value, Uptime)}
 

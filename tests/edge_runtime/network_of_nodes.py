@@ -145,7 +145,7 @@ class Nodes:
         self.held: set[str] = set()
         for name in topology.order:
             self.start(name)
-        self.settle()
+        self.converge()
 
     def start(self, name: str, *, fingerprint: str = FINGERPRINT) -> Node:
         """A new process of a node."""
@@ -187,7 +187,7 @@ class Nodes:
                 self.nodes[name].step()
         self.look()
 
-    def settle(self) -> None:
+    def converge(self) -> None:
         """Turns until nothing moves at this moment: a frame passes one node a turn."""
         for _ in range(len(self.topology.order) + 2):
             self.step()
@@ -198,13 +198,13 @@ class Nodes:
         while self.now < end:
             self.now = min(end, self.now + MS)
             self.step()
-        self.settle()
+        self.converge()
 
     def frame(self, number: int) -> list[Answer]:
         """Run a frame from its beginning to just before the next one; what was answered."""
         before = len(self.answers)
         self.now = max(self.now, self.frames.begins(number))
-        self.settle()
+        self.converge()
         self.advance(self.frames.begins(number + 1) - MS - self.now)
         return self.answers[before:]
 

@@ -141,7 +141,7 @@ class Live:
             first=first,
             last=last,
             counted=list(range(first, last + 1)),
-            phases=[Phase(start, frozenset(down), settled=True)],
+            phases=[Phase(start, frozenset(down), converged=True)],
             answers={f: a for f, a in self.observer.answers.items() if first <= f <= last},
             duplicates=self.observer.duplicates - before,
             crashes=list(self.nodes.crashes),
@@ -164,11 +164,11 @@ class Live:
 
         return until(look, what)
 
-    def settle(self, *down: str) -> None:
+    def converge(self, *down: str) -> None:
         """Wait until exactly these nodes have failed and all others know it."""
         self.watch(
-            lambda: self.observer.unsettled(down) is None,
-            f"all settled but {', '.join(down) or 'none'}: {self.observer.unsettled(down)}",
+            lambda: self.observer.not_converged(down) is None,
+            f"all converged but {', '.join(down) or 'none'}: {self.observer.not_converged(down)}",
         )
 
     def answers(self, count: int) -> list[Any]:
@@ -209,12 +209,12 @@ def check_logs(deployment: Live) -> None:
 
 @contextmanager
 def live(it: Deployed, folder: Path, *, start: bool = True, **options: Any) -> Iterator[Live]:
-    """A deployment that is up and settled, and gone afterwards."""
+    """A deployment that is up and converged, and gone afterwards."""
     found = Live(it, folder, **options)
     try:
         if start:
             found.nodes.start()
-            found.settle()
+            found.converge()
         yield found
     finally:
         found.close()

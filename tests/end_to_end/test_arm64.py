@@ -58,7 +58,7 @@ def test_a_node_takes_part_in_a_live_deployment(arm64: Arm64, it: Deployed, tmp_
                 assert emulated.stdout is not None
                 assert emulated.stdout.readline() == f"{NODE}: ready\n"
                 deployment.nodes.start([n for n in it.topology.order if n != NODE])
-                deployment.settle()
+                deployment.converge()
                 record, verdict = deployment.hold(
                     FixedSchedule((Configuration(frozenset()),), hold_s=5.0)
                 )
@@ -66,7 +66,7 @@ def test_a_node_takes_part_in_a_live_deployment(arm64: Arm64, it: Deployed, tmp_
                 assert emulated.wait(timeout=60) == 0
             finally:
                 emulated.kill()
-        deployment.settle(NODE)
+        deployment.converge(NODE)
         assert not any(NODE in answer.nodes for answer in deployment.answers(5))
     assert verdict.frames == 50
     assert (verdict.agreement, verdict.mixed_frames, verdict.duplicates) == (1.0, 0, 0)

@@ -53,10 +53,10 @@ def deployment(it: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(autouse=True)
-def settled(request: pytest.FixtureRequest) -> None:
+def converged(request: pytest.FixtureRequest) -> None:
     """Each test begins with a deployment in which nothing fails."""
     if "deployment" in request.fixturenames:
-        request.getfixturevalue("deployment").settle()
+        request.getfixturevalue("deployment").converge()
 
 
 # -- slow readers ----------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_a_flood_is_dropped_and_counted(deployment: Live, nodes: tuple[str, ...]
     record, verdict = flooded(deployment, 0, nodes)
     check_truth(verdict)
     assert len(record.answers) >= 30
-    deployment.settle()
+    deployment.converge()
     # Soon every frame is answered by all again.
     whole = f"{(1 << len(deployment.topology.links)) - 1:x}"
     deployment.watch(lambda: {a.state for a in deployment.answers(5)} == {whole}, "all of it")
@@ -175,9 +175,9 @@ def test_a_wall_clock_that_jumps_changes_nothing(deployment: Live) -> None:
         deployment.answers(10)
         first = deployment.observer.presence["fog3"]
         nodes.kill("fog3")
-        deployment.settle("fog3")
+        deployment.converge("fog3")
         nodes.restore("fog3")
-        deployment.settle()
+        deployment.converge()
         # Its number comes from a clock that is late.
         assert deployment.observer.presence["fog3"] < first
         for node in nodes.nodes:
@@ -195,16 +195,16 @@ def test_a_clock_that_is_wrong_at_the_start_harms_no_other_frame(deployment: Liv
 
     def body() -> None:
         nodes.kill("edge4")
-        deployment.settle("edge4")
+        deployment.converge("edge4")
         nodes.set_clock("edge4", HOUR)
         nodes.restore("edge4")
         deployment.watch(lambda: ahead(), "frames of an hour from now")
         deployment.answers(20)
         nodes.kill("edge4")
-        deployment.settle("edge4")
+        deployment.converge("edge4")
         nodes.set_clock("edge4", 0)
         nodes.restore("edge4")
-        deployment.settle()
+        deployment.converge()
 
     def ahead() -> list[Any]:
         # Half an hour, and no frame of this run comes near it.

@@ -76,7 +76,7 @@ def test_a_process_that_comes_back_to_find_its_name_taken_ends(
     deployment: Live, tmp_path: Path
 ) -> None:
     deployment.nodes.hang("cloud")
-    deployment.settle("cloud")
+    deployment.converge("cloud")
     cloud = deployment.it.bundle / "nodes" / "cloud"
     file = elsewhere(deployment, "cloud", tmp_path)
 
@@ -106,7 +106,7 @@ def test_a_node_of_another_model_is_refused_and_named(
     manifest = msgspec.structs.replace(read_node(other), fingerprint="ab" * 32)
     (other / NODE_FILE).write_bytes(encode_manifest(manifest))
     deployment.nodes.kill("edge1")
-    deployment.settle("edge1")
+    deployment.converge("edge1")
     refusal = '{"node": "fog2", "event": "refused", "name": "edge1"}\n'
 
     def restart() -> None:
@@ -121,9 +121,9 @@ def test_a_node_of_another_model_is_refused_and_named(
     assert deployment.log("fog2").count("refused") == 1
 
     deployment.nodes.kill("edge1")
-    deployment.settle("edge1")
+    deployment.converge("edge1")
     deployment.nodes.folders["edge1"] = it.bundle / "nodes" / "edge1"
     deployment.nodes.restore("edge1")
-    deployment.settle()
+    deployment.converge()
     assert any("edge1" in answer.nodes for answer in deployment.answers(5))
     check_logs(deployment)

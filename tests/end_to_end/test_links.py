@@ -116,13 +116,13 @@ def test_several_links_that_die_at_once_hold_nobody_up(deployment: Live) -> None
     def body() -> None:
         for node in victims:
             deployment.nodes.hang(node)
-        deployment.settle(*victims)
+        deployment.converge(*victims)
         deployment.answers(20)
         for node in victims:
             deployment.nodes.restore(node)
-        deployment.settle()
+        deployment.converge()
 
-    deployment.settle()
+    deployment.converge()
     _, verdict = deployment.during(body, *victims)
     assert (verdict.agreement, verdict.mixed_frames, verdict.duplicates) == (1.0, 0, 0)
     assert verdict.answerable == verdict.frames > 20

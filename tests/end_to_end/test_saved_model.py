@@ -17,7 +17,7 @@ def test_a_saved_model_gives_the_answers_of_its_artifact(
     done(main, *export, "--saved-model", "top")
     with live(replace(small_deployed, bundle=bundle), tmp_path / "nodes") as deployment:
         deployment.nodes.kill("top")
-        deployment.settle("top")
+        deployment.converge("top")
         options = ("--fps", str(FPS), "--deadline", f"{DEADLINE_MS}ms", "--backend", "savedmodel")
         source = ("--source", f"cam0={small_deployed.test}")
         top = bundle / "nodes" / "top"

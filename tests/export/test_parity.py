@@ -111,7 +111,7 @@ def test_agreement_is_how_probably_the_labels_are_equal(model: Any) -> None:
 def test_where_nothing_answers_there_is_nothing_to_disagree_about(model: Any) -> None:
     topology = model.topology
     both = enumerate_configurations(topology, {"s": {"top": 0.0}})
-    dead = replace(both, causes=both.causes[1:], weights={"s": np.ones(1)})
+    dead = replace(both, components=both.components[1:], weights={"s": np.ones(1)})
     runner = KerasRunner(model, topology)
     found = whole(topology, runner, model.simulate, samples(topology, 2), dead)
     assert (found.configurations, found.max_error, found.label_agreement) == (0, 0.0, {"s": 1.0})

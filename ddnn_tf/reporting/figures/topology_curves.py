@@ -22,7 +22,7 @@ def route(t: Topology, places: Places, box: float) -> dict[str, Vector]:
     and enter at the sides and keep clear of what they skip.
     """
     sent = {n: _ports(t.outgoing(n), "target", places, box) for n in places}
-    heard = {n: _ports(t.incoming(n), "source", places, box) for n in t.order}
+    received = {n: _ports(t.incoming(n), "source", places, box) for n in t.order}
     curves: dict[str, Vector] = {}
     taken: list[Vector] = []
     for link in sorted(t.links, key=lambda x: x.kind == "residual"):
@@ -30,7 +30,7 @@ def route(t: Topology, places: Places, box: float) -> dict[str, Vector]:
         others = [p for n, p in places.items() if n not in (link.source, link.target)]
         blocked = np.array(others).reshape(-1, 2)
         start = below + np.array([sent[link.source].get(link.name, 0.0), BOX / 2])
-        end = above - np.array([-heard[link.target].get(link.name, 0.0), BOX / 2])
+        end = above - np.array([-received[link.target].get(link.name, 0.0), BOX / 2])
         curve = np.linspace(start, end, 4)
         if link.kind == "residual" or _covered(_sampled(curve), blocked, box, margin=0.07):
             choices = list(_around(below, above, box))

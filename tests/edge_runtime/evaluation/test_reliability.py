@@ -139,7 +139,7 @@ def test_fc32_equals_brute_force_with_the_fewest_section_evaluations(
     assert found.section_evaluations == runner.runs == evaluations
     assert len(set(found.accuracies)) > 3, "the configurations should not all be worth the same"
     for preset in presets:
-        survival = dict(zip(topology.causes, topology.survival(preset), strict=True))
+        survival = dict(zip(topology.components, topology.survival(preset), strict=True))
         accuracy, recalls = brute_force(topology, runner, inputs, labels, survival)
         assert found.expected_accuracy(preset) == pytest.approx(accuracy, abs=1e-6)
         assert list(found.class_recalls(preset).values()) == pytest.approx(recalls, abs=1e-6)
@@ -333,7 +333,7 @@ def test_what_was_recorded_counts_as_often_as_it_occurred(
         right = labels == 0 if answers is None else answers.argmax(axis=1) == labels
         return float(right.mean())
 
-    everything = set(topology.causes)
+    everything = set(topology.components)
     expected = sum(times / total * accuracy(everything - down) for down, times in seen)
     assert found.expected_accuracy("recorded") == pytest.approx(expected)
     assert found.expected_accuracy("drawn") == pytest.approx(
@@ -486,7 +486,7 @@ def test_importance_of_any_topology_is_sure_minus_failed(
     survival = data.draw(survivabilities(topology, most=3))
     found, runner, inputs, labels = measured(topology, survival, seed=seed)
     importance = found.importance("s")
-    assert list(importance) == list(topology.causes)
+    assert list(importance) == list(topology.components)
     for name, value in importance.items():
         sure, failed = (
             brute_force(topology, runner, inputs, labels, survival | {name: p})[0]

@@ -145,12 +145,14 @@ def test_weights_sum_to_one_and_every_mask_is_possible(
     survival = data.draw(survivabilities(topology, most=9))
     found = sample_configurations(topology, {"s": survival, "own": None}, 120, seed=seed)
     exact = enumerate_configurations(topology, {"s": survival}, limit=1 << 30)
-    possible = {row.tobytes() for row, p in zip(exact.causes, exact.weights["s"], strict=True) if p}
-    assert found.causes[0].all()
+    possible = {
+        row.tobytes() for row, p in zip(exact.components, exact.weights["s"], strict=True) if p
+    }
+    assert found.components[0].all()
     for name in ("s", "own"):
         assert found.weights[name].sum() == pytest.approx(1)
         assert (found.weights[name] >= 0).all()
-    rows = found.causes[found.weights["s"] > 0]
+    rows = found.components[found.weights["s"] > 0]
     assert {row.tobytes() for row in rows} <= possible
     assert len(found) <= 2 * 120 + 1
 
@@ -257,7 +259,8 @@ def test_above_the_limit_configurations_are_sampled() -> None:
 def test_the_seed_gives_the_same_again() -> None:
     topology = ladder(6, 0.8)
     first, again, other = (
-        sample_configurations(topology, {"s": None}, 200, seed=seed).causes for seed in (1, 1, 2)
+        sample_configurations(topology, {"s": None}, 200, seed=seed).components
+        for seed in (1, 1, 2)
     )
     assert (first == again).all()
     assert first.shape != other.shape or (first != other).any()

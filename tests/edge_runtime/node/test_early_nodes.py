@@ -50,7 +50,7 @@ def payload(nodes: Nodes) -> dict[str, int]:
 def check(
     topology: Topology, early: dict[str, float], answer: AnswerMode, down: set[str]
 ) -> set[str | None]:
-    """One configuration, settled: answers and bytes are what the arithmetic says. Who answered."""
+    """One converged configuration: answers and bytes as the arithmetic says. Who answered."""
     nodes = Nodes(topology, answer=answer, early=early)
     for name in down:
         nodes.kill(name)
@@ -125,7 +125,7 @@ def test_a_mark_that_comes_after_the_deadline_changes_nothing() -> None:
     nodes.held.add("left")
     nodes.frame(2)
     nodes.held.clear()
-    nodes.settle()
+    nodes.converge()
     mine = [x for x in nodes.answers[before:] if x.frame == 2]
     assert [x.node for x in mine if not x.early] == ["top"]
     assert mine[0].state == nodes.state("cam1->right", "right->middle", "middle->top")
@@ -136,7 +136,7 @@ def test_a_mark_takes_no_link_that_is_cut() -> None:
     nodes = Nodes(CHAIN, early={"left": 0.5})
     nodes.frame(1)
     nodes.network.cut("left", "middle")
-    nodes.settle()
+    nodes.converge()
     said = nodes.frame(2)
     assert [(x.node, x.early) for x in said] == [("left", True), ("top", False)]
     assert said[1].state == nodes.state("cam1->right", "right->middle", "middle->top")

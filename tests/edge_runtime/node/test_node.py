@@ -71,7 +71,7 @@ def test_every_frame_is_answered_once(poster: Nodes) -> None:
 
 def test_the_age_is_that_since_the_beginning_of_the_frame(small: Nodes) -> None:
     small.now = small.frames.begins(1) + 7 * MS
-    small.settle()
+    small.converge()
     assert [answer.age_ms for answer in small.answers if answer.frame == 1] == [7.0]
 
 
@@ -106,7 +106,7 @@ def test_encoded_messages_arrive(encoding: Any) -> None:
 def test_a_dead_node_is_not_waited_for(poster: Nodes) -> None:
     poster.kill("fog4")
     poster.now = poster.frames.begins(2)
-    poster.settle()
+    poster.converge()
     answer = poster.answers[-1]
     assert (answer.frame, answer.waited, answer.age_ms) == (2, False, 0)
     assert "fog4" not in answer.nodes
@@ -147,7 +147,7 @@ def test_a_kill_between_two_sends_of_a_frame_gives_a_truthful_state(
     with pytest.raises(KilledError):
         poster.frame(2)
     assert node not in poster.nodes
-    poster.settle()
+    poster.converge()
     answer = poster.answers[-1]
     assert answer.frame == 2
     assert not answer.waited
@@ -490,7 +490,7 @@ def test_a_late_turn_still_takes_the_present_frame(small: Nodes) -> None:
     small.frame(1)
     small.now = small.frames.begins(4) + 60 * MS
     assert small.nodes["left"]._patience(small.now) == 0
-    small.settle()
+    small.converge()
     assert [answer.frame for answer in small.answers] == [0, 1, 4]
 
 

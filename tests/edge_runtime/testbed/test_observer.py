@@ -75,42 +75,42 @@ def observer() -> Observer:
     return found
 
 
-def test_settled(observer: Observer) -> None:
-    assert observer.unsettled(()) is None
+def test_converged(observer: Observer) -> None:
+    assert observer.not_converged(()) is None
 
 
-def test_nothing_is_settled_at_first() -> None:
+def test_nothing_has_converged_at_first() -> None:
     observer = Observer(TOPOLOGY)
-    assert observer.unsettled(()) == "left is not there"
+    assert observer.not_converged(()) == "left is not there"
     observer.take(PeerUp("left", 1))
-    assert observer.unsettled(()) == "left has not told of itself"
+    assert observer.not_converged(()) == "left has not told of itself"
 
 
-def test_a_failure_is_settled_once_it_is_known(observer: Observer) -> None:
-    assert observer.unsettled({"left"}) == "left is still seen"
+def test_it_has_converged_once_a_failure_is_known(observer: Observer) -> None:
+    assert observer.not_converged({"left"}) == "left is still seen"
     observer.take(PeerDown("left", 1))
-    assert observer.unsettled(()) == "left is not there"
-    assert observer.unsettled({"left"}) == "top still sees left"
+    assert observer.not_converged(()) == "left is not there"
+    assert observer.not_converged({"left"}) == "top still sees left"
     tell(observer, top("absent", "expected"))
-    assert observer.unsettled({"left"}) is None
+    assert observer.not_converged({"left"}) is None
 
 
-def test_a_link_that_failed_is_settled_once_its_receiver_knows(observer: Observer) -> None:
-    assert observer.unsettled({"left->top"}) == "top still sees left"
+def test_it_has_converged_once_a_receiver_knows_that_its_link_failed(observer: Observer) -> None:
+    assert observer.not_converged({"left->top"}) == "top still sees left"
     tell(observer, top("absent", "expected"))
-    assert observer.unsettled({"left->top"}) is None
-    assert observer.unsettled(()) == "top does not wait for left"
+    assert observer.not_converged({"left->top"}) is None
+    assert observer.not_converged(()) == "top does not wait for left"
 
 
-def test_a_return_is_settled_once_it_is_heard_of(observer: Observer) -> None:
+def test_it_has_converged_once_a_return_is_known(observer: Observer) -> None:
     observer.take(PeerDown("left", 1))
     observer.take(PeerUp("left", 2))
     # What its predecessor told says nothing of it.
-    assert observer.unsettled(()) == "left has not told of itself"
+    assert observer.not_converged(()) == "left has not told of itself"
     tell(observer, metrics("left", 2), top("unproven", "expected"))
-    assert observer.unsettled(()) == "top does not wait for left"
+    assert observer.not_converged(()) == "top does not wait for left"
     tell(observer, top("expected", "expected"))
-    assert observer.unsettled(()) is None
+    assert observer.not_converged(()) is None
 
 
 def test_a_node_that_no_frame_reaches_is_not_waited_for() -> None:
@@ -129,7 +129,7 @@ def test_a_node_that_no_frame_reaches_is_not_waited_for() -> None:
             if "fog2" in peers:
                 peers["fog2"] = "unproven"
             tell(observer, metrics(node, peers=peers))
-    assert observer.unsettled(down) is None
+    assert observer.not_converged(down) is None
 
 
 def test_the_news_of_an_older_incarnation_changes_nothing(observer: Observer) -> None:
@@ -159,7 +159,7 @@ def test_nobody_speaks_for_another(observer: Observer) -> None:
     assert observer.foreign == 3
     assert observer.answers == {}
     assert set(observer.metrics) == set(TOPOLOGY.order)
-    assert observer.unsettled(()) is None
+    assert observer.not_converged(()) is None
 
 
 def test_bytes_are_counted_through_restarts_and_pauses(observer: Observer) -> None:
@@ -183,7 +183,7 @@ def test_with_a_chooser_one_answer_of_several_exits_is_taken() -> None:
     assert observer.answers == {}
     observer.choose(0)
     assert [a.node for a in observer.answers.values()] == ["top"]
-    assert set(observer.heard) == {(1, "top"), (1, "left")}
+    assert set(observer.received) == {(1, "top"), (1, "left")}
     assert observer.selector is not None
     assert observer.selector.expected == {"top", "left"}
     observer.take(PeerUp("left", 1))
@@ -210,16 +210,16 @@ def test_exits_answers_are_given_away_and_forgotten_too() -> None:
         tell(observer, *of_both(frame))
     observer.choose(0)
     tell(observer, of_both(3)[1])  # is still being collected
-    taken, heard = observer.give_away(2, 50)
+    taken, heard = observer.drain(2, 50)
     assert list(taken) == [1]
     assert [(a.frame, a.node) for a in heard] == [(1, "top"), (1, "left")]
     # 99 is not expected yet.
     assert list(observer.answers) == [2]
-    assert sorted(observer.heard) == [(2, "left"), (2, "top"), (3, "left")]
-    observer.give_away(4, 50)
+    assert sorted(observer.received) == [(2, "left"), (2, "top"), (3, "left")]
+    observer.drain(4, 50)
     observer.choose(10**9)
     tell(observer, *of_both(1))
-    assert (observer.answers, observer.heard) == ({}, {})
+    assert (observer.answers, observer.received) == ({}, {})
     assert (observer.answered, observer.late) == (3, 3)
 
 
@@ -231,4 +231,4 @@ def test_nobody_speaks_for_an_exit() -> None:
     tell(observer, stranger)
     observer.choose(10**9)
     assert observer.foreign == 2
-    assert (observer.answers, observer.heard) == ({}, {})
+    assert (observer.answers, observer.received) == ({}, {})

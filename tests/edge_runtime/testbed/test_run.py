@@ -67,7 +67,7 @@ def test_a_run_without_an_end_keeps_no_node_s_answers(nodes: tuple[str, ...]) ->
 
     def part(record: Record) -> None:
         parts.append(record)
-        held.append(len(observer.heard))
+        held.append(len(observer.received))
         if len(parts) == 20:
             run.stop()
 
@@ -87,7 +87,7 @@ def test_a_run_without_an_end_keeps_no_node_s_answers(nodes: tuple[str, ...]) ->
     assert frames == list(range(frames[0], frames[0] + len(frames)))
     for record in parts:
         assert list(record.answers) == record.counted
-        said = sorted((a.frame, a.node) for a in record.heard)
+        said = sorted((a.frame, a.node) for a in record.received)
         assert said == sorted((frame, node) for frame in record.counted for node in nodes)
     assert (observer.late, observer.duplicates) == (0, 0)
 
@@ -120,7 +120,7 @@ def test_the_bytes_of_a_run_of_a_moment_are_waited_for(
 
 
 def phase(start: int, *down: str) -> Phase:
-    return Phase(start, frozenset(down), settled=True)
+    return Phase(start, frozenset(down), converged=True)
 
 
 def test_time_down_is_counted_from_the_start_of_the_run() -> None:

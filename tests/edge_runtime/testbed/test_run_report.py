@@ -45,7 +45,7 @@ def replay(small_deployed: Deployed, samples: Samples) -> Replay:
     return Replay(Bundle(small_deployed.bundle), samples.inputs)
 
 
-def settled_state(topology: Topology, down: frozenset[str]) -> int:
+def converged_state(topology: Topology, down: frozenset[str]) -> int:
     [state], _ = state_keys(output_states(topology, mask_without(topology, sorted(down))[None]))
     return state
 
@@ -70,15 +70,15 @@ def ideal(it: Deployed, replay: Replay, samples: Samples, frame: int, state: int
 def ideal_run(
     it: Deployed, replay: Replay, samples: Samples, configurations: list[Configuration], hold: int
 ) -> Record:
-    """A run that settles in no time: `hold` frames each, one frame between them."""
+    """A run that converges in no time: `hold` frames each, one frame between them."""
     record = Record(it.topology, CLOCK, DEADLINE, first=3)
     frame = record.first
     for configuration in configurations:
         begins = CLOCK.begins(frame)
-        record.phases.append(Phase(begins - DEADLINE, configuration.down, settled=False))
-        record.phases.append(Phase(begins - 1, configuration.down, settled=True))
+        record.phases.append(Phase(begins - DEADLINE, configuration.down, converged=False))
+        record.phases.append(Phase(begins - 1, configuration.down, converged=True))
         frames = list(range(frame, frame + hold))
-        state = settled_state(it.topology, configuration.down)
+        state = converged_state(it.topology, configuration.down)
         for f in frames:
             record.answers[f] = ideal(it, replay, samples, f, state)
         record.holds.append(frames)
@@ -134,14 +134,14 @@ def test_parts_are_judged_as_the_whole_is(
     judging = RunEvaluator(replay, samples.class_names, samples.labels, plan)
     # Answers that were heard and not taken are judged as well.
     wrong = [msgspec.structs.replace(a, state="1") for a in run.answers.values()]
-    run.heard = [*run.answers.values(), *wrong]
+    run.received = [*run.answers.values(), *wrong]
     whole = judged(run, replay, samples, plan)
     assert whole.mixed_frames == len(wrong)
     for hold in tuple(run.holds[:-1]):
         part = run.split(hold[-1] + 1)
         assert (part.last, part.holds) == (hold[-1], [hold])
         judging.take(part)
-    # What was given away is kept no more.
+    # What was drained is kept no more.
     assert (len(run.holds), len(run.counted)) == (1, len(samples))
     assert len(run.phases) <= 3
     judging.take(run)
@@ -211,7 +211,7 @@ def test_an_unanswered_frame_counts_as_the_fallbacks_class(
 
 def test_a_run_without_frames(small_deployed: Deployed, replay: Replay, samples: Samples) -> None:
     record = Record(small_deployed.topology, CLOCK, DEADLINE, first=3, last=2)
-    record.phases.append(Phase(0, frozenset(), settled=True))
+    record.phases.append(Phase(0, frozenset(), converged=True))
     found = judged(record, replay, samples, ())
     assert (found.frames, found.measured_accuracy, found.interval) == (0, None, None)
 
@@ -272,15 +272,15 @@ def test_a_scheduled_runs_interval_is_what_its_transitions_leave_open(
 ) -> None:
     record = Record(small_deployed.topology, CLOCK, DEADLINE, first=0, last=9)
     record.counted = list(range(10))
-    state = settled_state(small_deployed.topology, frozenset())
+    state = converged_state(small_deployed.topology, frozenset())
     record.answers = {f: ideal(small_deployed, replay, samples, f, state) for f in range(10)}
     left = frozenset({"left"})
     record.phases = [
-        Phase(-1, frozenset(), settled=True),
-        Phase(CLOCK.begins(4) + 1, left, settled=False),
-        Phase(CLOCK.begins(6) + 1, left, settled=True),
+        Phase(-1, frozenset(), converged=True),
+        Phase(CLOCK.begins(4) + 1, left, converged=False),
+        Phase(CLOCK.begins(6) + 1, left, converged=True),
     ]
-    assert record.settled().tolist() == [True] * 4 + [False] * 3 + [True] * 3
+    assert record.converged().tolist() == [True] * 4 + [False] * 3 + [True] * 3
     column = record.topology.index["left"]
     assert record.masks()[:, column].tolist() == [True] * 4 + [False] * 6
     found = judged(record, replay, samples, ())
@@ -295,10 +295,10 @@ def test_a_node_that_is_returning_counts_as_failed_until_it_is_back(
     record = Record(small_deployed.topology, CLOCK, DEADLINE, first=0, last=5)
     left = frozenset({"left"})
     record.phases = [
-        Phase(-1, left, settled=True),
-        Phase(CLOCK.begins(2) - 1, left, settled=False),
+        Phase(-1, left, converged=True),
+        Phase(CLOCK.begins(2) - 1, left, converged=False),
         # Within the deadline of frame 3, after that of frame 2.
-        Phase(CLOCK.begins(3) + DEADLINE - 1, frozenset(), settled=True),
+        Phase(CLOCK.begins(3) + DEADLINE - 1, frozenset(), converged=True),
     ]
     up = record.masks()[:, record.topology.index["left"]]
     assert up.tolist() == [False] * 4 + [True] * 2
@@ -378,7 +378,7 @@ def test_encoded_messages_are_replayed_as_they_were_sent(
     small_deployed: Deployed, samples: Samples
 ) -> None:
     bundle = Bundle(small_deployed.bundle)
-    whole = settled_state(small_deployed.topology, frozenset())
+    whole = converged_state(small_deployed.topology, frozenset())
     raw, int8 = Replay(bundle, samples.inputs), Replay(bundle, samples.inputs, "int8")
     rows = range(len(samples))
     one, other = (np.stack([r.probabilities(i, whole) for i in rows]) for r in (raw, int8))

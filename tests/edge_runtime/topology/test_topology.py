@@ -481,7 +481,7 @@ def test_survival_covers_groups_and_mean_times() -> None:
     field: Survival = {"left": Uptime(mtbf=900, mttr=100), "right": 0.5, "switch": Uptime(99, 1)}
     groups = (Group("switch", ("left", "cam0->top"), 0.75),)
     topology = small_topology(groups=groups, survivabilities={"field": field})
-    assert topology.causes == (*topology.elements, "switch")
+    assert topology.components == (*topology.elements, "switch")
     own = dict.fromkeys(topology.elements, 1.0)
     cases: list[tuple[Survival, dict[str, float]]] = [
         ("field", own | {"left": 0.9, "right": 0.5, "switch": 0.99}),
@@ -490,7 +490,7 @@ def test_survival_covers_groups_and_mean_times() -> None:
     ]
     for survival, expected in cases:
         found = topology.survival(survival).tolist()
-        assert dict(zip(topology.causes, found, strict=True)) == pytest.approx(expected)
+        assert dict(zip(topology.components, found, strict=True)) == pytest.approx(expected)
     assert topology.uptimes("field") == {"left": Uptime(900, 100), "switch": Uptime(99, 1)}
     assert topology.uptimes(None) == {}
 
