@@ -30,13 +30,17 @@ LEAST = 5000
 
 
 def forged(rng: random.Random, header: bytes, payload: bytes) -> tuple[str, tuple[bytes, bytes]]:
-    """A message that is of a frame to come, and not true; the kind, and its bytes."""
+    """A message that is of a frame to come, and not true; the kind, and its bytes.
+
+    Never of a higher incarnation: while a flood has cut a sender off, so that nobody holds its
+    name, a node takes such a message for that of a successor, as its rules say.
+    """
     message = decode(header, payload)
     tensors = tuple(rng.choice((-1e6, 1e6)) * np.ones_like(x) for x in message.tensors)
     changes: dict[str, Any] = {"frame": message.frame + rng.randrange(4), "tensors": tensors}
     kind = rng.choice(("another incarnation", "another model", "another sender"))
     if kind == "another incarnation":
-        changes["incarnation"] = message.incarnation + rng.choice((-1, 1))
+        changes["incarnation"] = message.incarnation - 1
     elif kind == "another model":
         changes["fingerprint"] = rng.randbytes(len(message.fingerprint))
     return kind, encode(msgspec.structs.replace(message, **changes))
