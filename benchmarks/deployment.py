@@ -162,8 +162,8 @@ def _row(found: Run, fps: float, seconds: float) -> float:
     return per_second
 
 
-def payload(bundle: Path, what: str, frames: int) -> None:
-    """Print what every link carries for one inference."""
+def payload(bundle: Path, what: str, frames: int) -> Run:
+    """Print what every link carries for one inference; returns the run."""
     found = run(bundle, 30, frames)
     topology = found.record.topology
     pictures = sum(int(np.prod(s.shape)) for s in topology.sensors)
@@ -181,6 +181,7 @@ def payload(bundle: Path, what: str, frames: int) -> None:
                 f"    {node} -> {', '.join(x.target for x in targets)}: "
                 f"{sums.payload_bytes / each:.0f} + {sums.header_bytes / each:.0f} bytes a link"
             )
+    return found
 
 
 def main(frames: int = 600, runs: int = 3, seconds: float = 10.0) -> None:

@@ -23,6 +23,11 @@ CLASSES = ("bus", "car", "person")
 #: Frames of each folder; few, since every test that reads them decodes six pictures a sample.
 FRAMES = {"train_dir": range(24), "test_dir": range(24, 36)}
 
+#: Seconds, far above what a command takes beside whatever else the machine does; a hung one ends.
+LIMIT = 900.0
+#: Not to be copied: another worker may be writing it.
+BYTECODE = shutil.ignore_patterns("__pycache__")
+
 Main = Callable[[list[str]], int]
 
 
@@ -71,7 +76,7 @@ def script(name: str) -> Path:
     return Path(sys.executable).with_name(name)
 
 
-def process(name: str, *arguments: str | Path, cwd: Path, limit: float = 300) -> Said:
+def process(name: str, *arguments: str | Path, cwd: Path, limit: float = LIMIT) -> Said:
     """Run an installed command as a user does."""
     ran = subprocess.run(
         [os.fspath(part) for part in (script(name), *arguments)],
@@ -94,7 +99,7 @@ def run(*command: str | Path, cwd: Path) -> str:
         cwd=cwd,
         env=env,
         check=False,
-        timeout=300,
+        timeout=LIMIT,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout

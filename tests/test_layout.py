@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import BYTECODE, LIMIT
 from tests.structure import circles, imports_between_files, imports_between_rooms
 
 # Each package, and those of the three that it may import.
@@ -136,7 +137,7 @@ def test_each_room_imports_only_those_below_it(root: Path) -> None:
 def test_the_rule_between_rooms_notices(
     tmp_path: Path, root: Path, file: str, line: str, fault: str
 ) -> None:
-    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime")
+    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime", ignore=BYTECODE)
     with (tmp_path / "edge_runtime" / file).open("a") as module:
         module.write(f"\n\ndef late():\n    pass\n    {line.strip()}\n")
     [found] = climbing(tmp_path)
@@ -145,7 +146,7 @@ def test_the_rule_between_rooms_notices(
 
 def test_no_files_import_each_other_in_a_circle(root: Path, tmp_path: Path) -> None:
     assert circles(imports_between_files(root)) == []
-    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime")
+    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime", ignore=BYTECODE)
     with (tmp_path / "edge_runtime" / "answers" / "policies.py").open("a") as module:
         module.write("\nfrom .rule import AnswerRule\n")
     [circle] = circles(imports_between_files(tmp_path))
@@ -261,18 +262,14 @@ def run_alone(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=folder,
         check=False,
-        timeout=120,
+        timeout=LIMIT,
     )
 
 
 @pytest.fixture
 def device(tmp_path: Path, root: Path) -> Path:
     """A folder that holds a copy of edge_runtime and nothing else."""
-    shutil.copytree(
-        root / "edge_runtime",
-        tmp_path / "edge_runtime",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
+    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime", ignore=BYTECODE)
     return tmp_path
 
 

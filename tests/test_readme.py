@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import script
+from tests.commands import LIMIT, script
 from tests.conftest import ROOT
 
 DOCUMENTS = (
@@ -45,7 +45,7 @@ def run(*command: str | Path, cwd: Path) -> str:
         cwd=cwd,
         env=env,
         check=False,
-        timeout=900,
+        timeout=LIMIT,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -110,7 +110,7 @@ def options(*words: str) -> frozenset[str]:
         text=True,
         env={**os.environ, "COLUMNS": "200"},
         check=False,
-        timeout=120,
+        timeout=LIMIT,
     )
     assert asked.returncode == 0, f"there is no `{' '.join(words)}`: {asked.stderr}"
     return frozenset(re.findall(r"(?<![\w-])--?[a-z][\w-]*", asked.stdout))

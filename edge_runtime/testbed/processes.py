@@ -26,7 +26,7 @@ from ..transport.deployment import Deployment
 ProcessState = Literal["running", "hung", "killed", "crashed"]
 
 #: Seconds that a process has to end by itself.
-END_S = 3.0
+END_S = 10.0
 
 
 @dataclass

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from edge_runtime.testbed.replay import Replay
 from edge_runtime.testbed.run import FixedSchedule, LiveRun, Phase, RandomSchedule, Record, RunPlan
 from edge_runtime.testbed.run_report import RunReport, judge
 from edge_runtime.transport.base import ANSWERS, METRICS, Transport
+from edge_runtime.transport.config import ZenohTuning
 from edge_runtime.transport.deployment import Deployment
 from edge_runtime.transport.zenoh import ZenohTransport
 from tests.commands import Deployed
@@ -32,6 +33,11 @@ from tests.conftest import ROOT
 FPS, DEADLINE_MS = 10.0, 800.0
 #: Seconds within which whatever is waited for must have come about.
 LIMIT = 60.0
+
+#: By which a process that a busy machine lets wait does not count as hung, nor falls silent.
+PATIENT = ZenohTuning(lease_ms=1500, settle_ms=400)
+#: Seconds that an answer given at its deadline may take to the observer.
+GRACE_S = 2.0
 
 _T = TypeVar("_T")
 
@@ -60,6 +66,20 @@ def looking_on(deployment: Deployment, folder: Path) -> Transport:
     return ZenohTransport(deployment.observer(), topics=[ANSWERS, METRICS])
 
 
+def local(
+    bundle: Path,
+    sources: Mapping[str, Path],
+    folder: Path,
+    settings: LiveSettings,
+    *,
+    kind: type[LocalDeployment] = LocalDeployment,
+) -> LocalDeployment:
+    """All nodes on this machine, which may be busy."""
+    order = Bundle(bundle).manifest.topology.order
+    places = Deployment.on_one_host(order, name="local", first_port=None, tuning=PATIENT)
+    return kind(bundle, sources, folder, settings, deployment=places)
+
+
 class Live:
     """A bundle's nodes as processes, and an observer of them.
 
@@ -75,7 +95,7 @@ class Live:
         fps: float = FPS,
         deadline_ms: float = DEADLINE_MS,
         rule: AnswerRule = AnswerRule(),
-        nodes: Callable[..., LocalDeployment] = LocalDeployment,
+        nodes: Callable[..., LocalDeployment] = local,
         watcher: Callable[[Deployment, Path], Transport] = looking_on,
     ) -> None:
         self.it, self.folder = it, folder
@@ -129,10 +149,16 @@ class Live:
         start = time.monotonic_ns()
         first = self.clock.frame(start) + 1
         body()
-        # The frames that began before it ended, once their deadline is over.
+        # The frames that began before it ended, once all are answered or can be no more.
         last = self.clock.frame(time.monotonic_ns())
-        over = self.clock.begins(last) + self.nodes.settings.deadline_ns
-        self.watch(lambda: time.monotonic_ns() > over, "the last deadline")
+        over = self.clock.begins(last) + self.nodes.settings.deadline_ns + int(GRACE_S * SECOND)
+        self.watch(
+            lambda: (
+                time.monotonic_ns() > over
+                or all(frame in self.observer.answers for frame in range(first, last + 1))
+            ),
+            "the last deadline",
+        )
         self.watch(lambda: self.clock.frame(time.monotonic_ns()) > last, "the next frame")
         record = Record(
             self.topology,
@@ -190,8 +216,16 @@ def check(
 ) -> None:
     """What holds whatever happens."""
     check_truth(verdict, least=least, crashes=crashes)
-    assert verdict.unanswered <= 0.01 * verdict.answerable
-    assert len(record.answers) >= 0.99 * verdict.frames
+    assert verdict.unanswered <= few(verdict.answerable)
+    assert len(record.answers) >= verdict.frames - few(verdict.frames)
+
+
+def few(frames: int) -> float:
+    """How many of these a busy machine may cost: one, or one in a hundred.
+
+    That a failure costs none is for the simulation to hold, where no machine is busy.
+    """
+    return max(1.0, 0.01 * frames)
 
 
 def check_truth(verdict: RunReport, *, least: int = 20, crashes: Sequence[str] = ()) -> None:

@@ -20,7 +20,17 @@ from edge_runtime.testbed.run import Configuration, FixedSchedule, Record
 from edge_runtime.testbed.run_report import RunReport
 from edge_runtime.transport.deployment import Deployment
 from tests.commands import Deployed
-from tests.end_to_end.live import Companion, Live, check, check_logs, check_truth, command, live
+from tests.end_to_end.live import (
+    PATIENT,
+    Companion,
+    Live,
+    check,
+    check_logs,
+    check_truth,
+    command,
+    live,
+    local,
+)
 
 HOUR = 3600
 
@@ -48,7 +58,9 @@ def it(poster_deployed: Callable[[str], Deployed]) -> Deployed:
 
 @pytest.fixture(scope="module")
 def deployment(it: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live(it, tmp_path_factory.mktemp("disturbed"), nodes=ClockedDeployment) as found:
+    with live(
+        it, tmp_path_factory.mktemp("disturbed"), nodes=partial(local, kind=ClockedDeployment)
+    ) as found:
         yield found
 
 
@@ -104,13 +116,13 @@ STEADY = 2000
 
 
 def flooded(deployment: Live, rate: int, nodes: tuple[str, ...]) -> tuple[Record, RunReport]:
-    """Thirty answers, and frames that had none, beside a flood of so many messages a second."""
+    """A hundred answers, and frames that had none, beside a flood of so many messages a second."""
     said: dict[str, int] = {}
 
     def body() -> None:
         path = deployment.nodes.path
         with closing(Companion("flood", path, "7", str(rate), *nodes)) as flood:
-            deployment.answers(30)
+            deployment.answers(100)
             said.update(flood.end())
 
     found = deployment.during(body)
@@ -125,12 +137,14 @@ def flooded(deployment: Live, rate: int, nodes: tuple[str, ...]) -> tuple[Record
 @pytest.mark.parametrize("nodes", [("fog1", "fog4"), ("cloud",)])
 def test_a_steady_flood_costs_no_answer(deployment: Live, nodes: tuple[str, ...]) -> None:
     """No more of them, that is, than the machine costs the same deployment without it."""
-    quiet, calm = deployment.during(lambda: deployment.answers(30))
+    quiet = [deployment.during(lambda: deployment.answers(30))]
     record, verdict = flooded(deployment, STEADY, nodes)
-    check_truth(calm)
+    quiet.append(deployment.during(lambda: deployment.answers(30)))
     check_truth(verdict)
-    print(calm)
-    lost = 1 - len(quiet.answers) / calm.frames
+    for _, calm in quiet:
+        check_truth(calm)
+        print(calm)
+    lost = max(1 - len(beside.answers) / calm.frames for beside, calm in quiet)
     assert len(record.answers) >= (0.99 - 2 * lost) * verdict.frames
     assert verdict.unanswered <= (0.01 + 2 * lost) * verdict.answerable
 
@@ -157,7 +171,10 @@ def test_a_flood_is_dropped_and_counted(deployment: Live, nodes: tuple[str, ...]
         for reason in ("malformed", "foreign", "stale_model", "stale_incarnation"):
             assert dropped[reason] > before[node].get(reason, 0)
         # A line for the name that was misused, not one for each message.
-        assert deployment.log(node).count("refused") <= len(deployment.topology.order)
+        # One that the flood cut off is named again when it is back.
+        lines = deployment.log(node)
+        returns = lines.count('"down"')
+        assert lines.count('"refused"') <= len(deployment.topology.order) + returns
     assert deployment.observer.foreign + deployment.observer.malformed > foreign
     check_logs(deployment)
 
@@ -182,12 +199,12 @@ def test_a_wall_clock_that_jumps_changes_nothing(deployment: Live) -> None:
         assert deployment.observer.presence["fog3"] < first
         for node in nodes.nodes:
             nodes.set_clock(node, 0)
-        deployment.answers(10)
+        right_again.extend(answer.state for answer in deployment.answers(10))
 
+    right_again: list[str] = []
     record, verdict = deployment.during(body, "fog3")
     check(record, verdict)
-    whole = f"{(1 << len(deployment.topology.links)) - 1:x}"
-    assert record.answers[record.last].state == whole
+    assert f"{(1 << len(deployment.topology.links)) - 1:x}" in right_again
 
 
 def test_a_clock_that_is_wrong_at_the_start_harms_no_other_frame(deployment: Live) -> None:
@@ -228,7 +245,7 @@ def test_a_clock_that_is_wrong_at_the_start_harms_no_other_frame(deployment: Liv
 
 def test_messages_out_of_order_and_twice(it: Deployed, tmp_path: Path) -> None:
     order = it.topology.order
-    places = Deployment.on_one_host(order, name="relayed", first_port=None)
+    places = Deployment.on_one_host(order, name="relayed", first_port=None, tuning=PATIENT)
     # Nobody calls anybody: a relay calls all of them.
     places = msgspec.structs.replace(
         places,

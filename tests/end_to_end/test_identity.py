@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edge_runtime.answers.records import Answer
 from edge_runtime.bundle.manifest import NODE_FILE, read_node
 from edge_runtime.bundle.manifest import encode as encode_manifest
 from edge_runtime.transport.deployment import Deployment
@@ -63,12 +64,21 @@ def test_who_claims_a_name_does_not_silence_who_holds_it(deployment: Live) -> No
             alive = f"{prefix(deployment.nodes.deployment)}/alive/edge1"
             # Held, for Zenoh takes back a token that nobody holds.
             token = session.liveliness().declare_token(f"{alive}/{1 << 62}")
-            deployment.answers(20)
+            *_, last = deployment.answers(20)
+            beside.append(last)
             token.undeclare()
 
+    beside: list[Answer] = []
     record, verdict = deployment.during(claim)
     check(record, verdict)
-    assert all("edge1" in answer.nodes for answer in record.answers.values())
+    # A view that came too late is no message that was refused.
+    deployment.watch(
+        lambda: any("edge1" in a.nodes for a in deployment.answers(5)), "an answer with edge1"
+    )
+    frames = [f for f, a in record.answers.items() if "edge1" in a.nodes and f <= beside[0].frame]
+    assert len(frames) > 10
+    for link in deployment.topology.outgoing("edge1"):
+        assert "stale_incarnation" not in deployment.observer.metrics[link.target].dropped
     check_logs(deployment)
 
 

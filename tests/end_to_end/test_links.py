@@ -14,7 +14,7 @@ from edge_runtime.failures.distribution import mask_without
 from edge_runtime.testbed.run import Configuration, FixedSchedule, Record
 from edge_runtime.testbed.run_report import RunReport
 from tests.commands import Deployed
-from tests.end_to_end.live import Live, live
+from tests.end_to_end.live import Live, few, live
 from tests.end_to_end.machines import WATCHER, Machines, SpreadDeployment
 from tests.end_to_end.watcher import Watcher
 
@@ -83,21 +83,18 @@ def test_every_answer_is_what_its_state_and_its_frame_give(toured: Tour) -> None
 def test_what_could_be_answered_was(toured: Tour) -> None:
     _, _, verdict, configurations = toured
     assert verdict.answerable == 5 * len(configurations)
-    assert verdict.unanswered <= 0.01 * verdict.answerable
+    assert verdict.unanswered <= few(verdict.answerable)
 
 
 def test_the_states_are_those_that_the_links_leave(toured: Tour) -> None:
     deployment, record, _, configurations = toured
     topology = deployment.topology
-    answered = as_predicted = 0
     for configuration, frames in zip(configurations, record.holds, strict=True):
         mask = mask_without(topology, sorted(configuration.down))[None]
         [state], _ = state_keys(output_states(topology, mask))
         found = [int(record.answers[f].state, 16) for f in frames if f in record.answers]
         assert not [s for s in found if s & ~state], configuration
-        answered += len(found)
-        as_predicted += found.count(state)
-    assert as_predicted >= 0.95 * answered
+        assert state in found or not found, configuration
     assert len({frozenset(c.down) for c in configurations}) == len(configurations) - 1
 
 
@@ -126,5 +123,5 @@ def test_several_links_that_die_at_once_hold_nobody_up(deployment: Live) -> None
     _, verdict = deployment.during(body, *victims)
     assert (verdict.agreement, verdict.mixed_frames, verdict.duplicates) == (1.0, 0, 0)
     assert verdict.answerable == verdict.frames > 20
-    assert verdict.unanswered <= 0.01 * verdict.answerable
+    assert verdict.unanswered <= few(verdict.answerable)
     assert verdict.crashes == ()

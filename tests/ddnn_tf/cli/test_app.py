@@ -19,7 +19,7 @@ from edge_runtime.cli.main import main as edge_main
 from edge_runtime.samples import Samples
 from edge_runtime.topology import Topology
 from export import ParityError
-from tests.commands import CLASSES, FRAMES, Deployed, call, done, files, process, refused
+from tests.commands import CLASSES, FRAMES, LIMIT, Deployed, call, done, files, process, refused
 from tests.reference import small_topology
 
 CONTRACT = {
@@ -220,7 +220,7 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_call_goes_on(
         [sys.executable, "-c", INTERRUPTED, *(str(part) for part in arguments)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=LIMIT,
         check=False,
     )
     out, err = running.stdout, running.stderr

@@ -18,7 +18,7 @@ from edge_runtime.cli.main import main as edge_main
 from edge_runtime.cli.main import make_parser
 from edge_runtime.cli.options import RENAMED
 from edge_runtime.transport.deployment import Deployment
-from tests.commands import Deployed, Main, call, refused, script
+from tests.commands import LIMIT, Deployed, Main, call, refused, script
 
 Kind = Literal["choice", "count", "flag", "number", "text", "time"]
 
@@ -355,7 +355,7 @@ def completed(made_by: str, program: str, *words: str) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=LIMIT,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     return [word.strip() for word in ran.stdout.split("\n") if word.strip()]
@@ -389,7 +389,7 @@ def test_completion_is_installed_for_whom_asks(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=LIMIT,
     )
     assert ran.returncode == 0, ran.stderr
     assert "complete -o default" in (tmp_path / ".bash_completions" / "ddnn.sh").read_text()

@@ -27,7 +27,7 @@ from edge_runtime.failures.trace import FailureTrace
 from edge_runtime.files import sha256
 from edge_runtime.process.command import guarded
 from edge_runtime.samples import Samples
-from tests.commands import CLASSES, Deployed, call, done, files, process, refused
+from tests.commands import BYTECODE, CLASSES, Deployed, call, done, files, process, refused
 from tests.reference import small_topology
 
 CONTRACT = {
@@ -587,7 +587,7 @@ def test_all_presets_are_what_none_named_means(evaluated: tuple[str, ...]) -> No
 
 
 def test_a_copied_folder_says_that_its_version_is_unknown(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime")
+    shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime", ignore=BYTECODE)
     # Without what is installed beside this Python, but for what the command itself needs.
     code = (
         "import importlib.metadata as m, sys\n"

@@ -29,7 +29,7 @@ def scrape(url: str) -> dict[tuple[str, ...], float]:
     """Samples by name and label values, in order of the labels; the node's own is left out."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         text = answer.read().decode()
     found: dict[tuple[str, ...], float] = {}
     for family in text_string_to_metric_families(text):
@@ -94,7 +94,7 @@ def test_a_drop_shows_its_reason(nodes: Nodes, server: MetricsServer) -> None:
 
 
 def test_names_follow_the_conventions(server: MetricsServer) -> None:
-    with urllib.request.urlopen(server.url, timeout=10) as answer:
+    with urllib.request.urlopen(server.url, timeout=60) as answer:
         text = answer.read().decode()
     kinds = [line.split()[2:4] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(kinds) > 10

@@ -17,6 +17,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.node import sources
 from edge_runtime.node.sources import Region, Source, close_sources, open_source, parse_region
 from edge_runtime.process.launch import environment
+from tests import commands
 
 PICTURE = TensorSpec((4, 4, 3), "uint8")
 VECTOR = TensorSpec((3,), "float32")
@@ -208,7 +209,8 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_video_is_played_again_and_again(video: Path) -> None:
+def test_a_video_is_played_again_and_again(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "STALE_S", LIMIT)
     source = open_source(str(video), "cam0", PICTURE)
     seen: list[int] = []
 
@@ -283,6 +285,7 @@ class FakeCamera:
 @pytest.fixture
 def camera(monkeypatch: pytest.MonkeyPatch) -> FakeCamera:
     monkeypatch.setattr(sources, "RETRY_S", 0.01)
+    monkeypatch.setattr(sources, "STALE_S", LIMIT)
     return FakeCamera()
 
 
@@ -447,7 +450,7 @@ def test_nobody_but_us_says_what_cannot_be_opened(tmp_path: Path) -> None:
         text=True,
         check=False,
         env=environment(),
-        timeout=LIMIT,
+        timeout=commands.LIMIT,
     )
     assert (ran.stdout.split(), ran.stderr) == (["refused", "False", "False"], "")
 

@@ -33,7 +33,10 @@ def ready(local: LocalDeployment, node: str, times: int = 1) -> None:
     until(lambda: local.log(node).read_text().count(READY) >= times, f"{node} is ready")
 
 
-def test_every_node_has_a_process_and_none_is_left(local: LocalDeployment) -> None:
+def test_every_node_has_a_process_and_none_is_left(
+    local: LocalDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_runtime.testbed.processes.END_S", LIMIT)
     assert local.states == {}
     local.start()
     assert local.states == dict.fromkeys(local.nodes, "running")

@@ -13,7 +13,7 @@ from tests.edge_runtime.transport.processes import Peer
 
 pytest.importorskip("zenoh", reason="needs Zenoh: pip install 'ddnn-tf[edge]'")
 
-LEASE = 0.5
+LEASE = 1.0
 
 
 @pytest.fixture

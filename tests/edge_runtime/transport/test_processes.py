@@ -15,6 +15,7 @@ from edge_runtime.transport.deployment import Deployment, Place
 from edge_runtime.transport.zenoh import ZenohTransport, open_router
 from tests.edge_runtime.transport.contract import (
     LIMIT,
+    claim_and_learn,
     first_heard,
     message,
     next_event,
@@ -231,7 +232,7 @@ def test_peers_that_meet_only_at_a_router(deployment: Deployment, tmp_path: Path
             pytest.raises(NameTakenError),
             ZenohTransport(deployment.transport("other"), "other") as second,
         ):
-            second.claim()
+            claim_and_learn(second)
 
         router.close()
         assert wait_down(here, "other") == first

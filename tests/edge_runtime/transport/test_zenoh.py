@@ -162,9 +162,12 @@ def test_a_session_that_has_half_a_link_is_opened_anew() -> None:
         two._control.put((two._generation, _UNANSWERED))
         assert wait_down(one, "two") == before
         assert wait_down(two, "one") == held
-        assert wait_up(one, "two")["two"] == two.incarnation != before
+        again = wait_up(one, "two")["two"]
+        assert again != before
+        until(lambda: two.incarnation == again, "two to know its own number")
         # It was cut off from all, too, and so has another incarnation.
-        assert wait_up(two, "one") == {"one": one.incarnation}
+        other = wait_up(two, "one")["one"]
+        until(lambda: one.incarnation == other, "one to know its own number")
         for sender, receiver in ((one, two), (two, one)):
             sender.send(receiver.node or "", b"", b"after")
             assert message(receiver).payload == b"after"
