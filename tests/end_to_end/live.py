@@ -35,7 +35,7 @@ FPS, DEADLINE_MS = 10.0, 800.0
 LIMIT = 60.0
 
 #: By which a process that a busy machine lets wait does not count as hung, nor falls silent.
-PATIENT = ZenohTuning(lease_ms=1500, settle_ms=400)
+PATIENT = ZenohTuning(lease_ms=1000, settle_ms=300)
 #: Seconds that an answer given at its deadline may take to the observer.
 GRACE_S = 2.0
 

@@ -53,7 +53,7 @@ def one_object(out: str) -> Any:
 
 def test_up_runs_the_frames_asked_for_and_proves_its_answers(it: Deployed, tmp_path: Path) -> None:
     # Enough for a node to start again beside whatever else the machine does.
-    frames = 5 * 36
+    frames = 4 * 36
     faults = ("--fail", "fog4@1s", "--hang", "edge2@2s", "--restore", "fog4@3s", "edge2@4s")
     arguments = ("up", it.bundle, "--data", it.test, "--frames", str(frames), *EASY, *faults)
     with command(*arguments, "--record", tmp_path / "record", "--json") as up:

@@ -28,6 +28,7 @@ from tests.end_to_end.live import (
     check_logs,
     check_truth,
     command,
+    few,
     live,
     local,
 )
@@ -115,14 +116,16 @@ def test_slow_readers_hold_nobody_up(deployment: Live) -> None:
 STEADY = 2000
 
 
-def flooded(deployment: Live, rate: int, nodes: tuple[str, ...]) -> tuple[Record, RunReport]:
-    """A hundred answers, and frames that had none, beside a flood of so many messages a second."""
+def flooded(
+    deployment: Live, rate: int, nodes: tuple[str, ...], answers: int = 30
+) -> tuple[Record, RunReport]:
+    """So many answers, and frames that had none, beside a flood of so many messages a second."""
     said: dict[str, int] = {}
 
     def body() -> None:
         path = deployment.nodes.path
         with closing(Companion("flood", path, "7", str(rate), *nodes)) as flood:
-            deployment.answers(100)
+            deployment.answers(answers)
             said.update(flood.end())
 
     found = deployment.during(body)
@@ -138,15 +141,15 @@ def flooded(deployment: Live, rate: int, nodes: tuple[str, ...]) -> tuple[Record
 def test_a_steady_flood_costs_no_answer(deployment: Live, nodes: tuple[str, ...]) -> None:
     """No more of them, that is, than the machine costs the same deployment without it."""
     quiet = [deployment.during(lambda: deployment.answers(30))]
-    record, verdict = flooded(deployment, STEADY, nodes)
+    record, verdict = flooded(deployment, STEADY, nodes, answers=70)
     quiet.append(deployment.during(lambda: deployment.answers(30)))
     check_truth(verdict)
     for _, calm in quiet:
         check_truth(calm)
         print(calm)
     lost = max(1 - len(beside.answers) / calm.frames for beside, calm in quiet)
-    assert len(record.answers) >= (0.99 - 2 * lost) * verdict.frames
-    assert verdict.unanswered <= (0.01 + 2 * lost) * verdict.answerable
+    assert len(record.answers) >= (1 - 2 * lost) * verdict.frames - few(verdict.frames)
+    assert verdict.unanswered <= 2 * lost * verdict.answerable + few(verdict.answerable)
 
 
 @pytest.mark.parametrize("nodes", [("fog1", "fog4"), ("cloud",)])
