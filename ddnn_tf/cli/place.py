@@ -78,7 +78,7 @@ def place_command(
         print(f"  {name:<12} {', '.join(blocks) or 'passes on'}")
     print(_figures(found))
     for limit, value in held.items():
-        print(f"  the {limit} binds: without that limit {told(objective, value)}")
+        print(f"  the {limit} binds: without that limit {formatted(objective, value)}")
     if points:
         print(f"best {objective} at each value of {against}:")
     for point in points:
@@ -91,7 +91,7 @@ def _milliseconds(text: str) -> float:
     return round(1000 * parse_seconds("--max-latency", text, "ms"), 6)
 
 
-def told(objective: Aim, value: float) -> str:
+def formatted(objective: Aim, value: float) -> str:
     """A value of what is made best, with its unit."""
     if objective == "accuracy":
         return f"expected accuracy {100 * value:.2f} %"

@@ -142,21 +142,21 @@ class Plan:
         ):
             if name == "links and hardening" and (self.links.reaches or self.harden.reaches):
                 continue
-            yield from _told(name, option)
+            yield from _option_lines(name, option)
         yield "first, what a single change gives:"
         best = {step.kind: step for step in reversed(self.singles)}
         for i, step in enumerate(self.singles):
-            if i >= MOST_TOLD and step is not best[step.kind]:
+            if i >= MOST_PRINTED and step is not best[step.kind]:
                 continue
             added = f", +{step.bytes:,} bytes per inference" if step.bytes else ""
             gain = 100 * (step.bound - self.bound)
             yield f"  {100 * step.bound:.2f} % (+{gain:.2f})  {step}{added}"
 
 
-MOST_TOLD = 8
+MOST_PRINTED = 8
 
 
-def _told(name: str, option: Option) -> Iterator[str]:
+def _option_lines(name: str, option: Option) -> Iterator[str]:
     if not option.steps:
         yield f"{name}: nothing to be had"
         return
@@ -322,7 +322,7 @@ class _Planner:
             ]
             if reaching:
                 best = min(reaching, key=lambda x: (self._bytes(x), -self.bound(x), x))
-                return Option(self._told_in_order(best), True, True)
+                return Option(self._in_order(best), True, True)
         raise AssertionError("all links together reach the target")  # pragma: no cover
 
     def greedy(self, target: float, kinds: Sequence[Kind]) -> Option:
@@ -395,7 +395,7 @@ class _Planner:
     def _bytes(self, names: Iterable[str]) -> int:
         return sum(self.sizes[self.links[name].source] for name in names)
 
-    def _told_in_order(self, names: Sequence[str]) -> tuple[Step, ...]:
+    def _in_order(self, names: Sequence[str]) -> tuple[Step, ...]:
         """A set of links as steps, those that gain most first."""
         steps: list[Step] = []
         while len(steps) < len(names):

@@ -45,10 +45,12 @@ class SharedEncoder(keras.Model):
         self.upper = upper
         self.repeats = repeats
         self.auxiliary = auxiliary
-        self._told = None
+        self._auxiliary = None
         if auxiliary:
-            self._told = layers.Dense(len(upper.class_names), activation="softmax", name="told")
-            self._told.build((None, *upper.inputs[0].shape[1:]))
+            self._auxiliary = layers.Dense(
+                len(upper.class_names), activation="softmax", name="told"
+            )
+            self._auxiliary.build((None, *upper.inputs[0].shape[1:]))
         self.built = True  # all its weights are there; only then can they be loaded
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
@@ -62,10 +64,10 @@ class SharedEncoder(keras.Model):
         }
         repeated = {name: ops.repeat(x, self.repeats, axis=0) for name, x in features.items()}
         answer = self.upper(repeated, training=training)
-        if self._told is None:
+        if self._auxiliary is None:
             return answer, {}
         # The visible bit comes last.
-        return answer, {name: self._told(x) * x[:, -1:] for name, x in features.items()}
+        return answer, {name: self._auxiliary(x) * x[:, -1:] for name, x in features.items()}
 
     def compute_loss(
         self,

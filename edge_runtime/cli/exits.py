@@ -69,8 +69,8 @@ def _exits(options: argparse.Namespace) -> int:
     if chosen is not None:
         write_thresholds(options.bundle, chosen.thresholds)
     if options.json:
-        told = {"without": found.without, "chosen": chosen, "front": found.front()}
-        print_json(msgspec.to_builtins(told))
+        result = {"without": found.without, "chosen": chosen, "front": found.front()}
+        print_json(msgspec.to_builtins(result))
         return 0
     whole = ", ".join(f"{s} {x:,.0f} bytes" for s, x in found.without.bytes.items())
     print(f"{len(samples)} samples, {len(found.tried)} choices of thresholds tried")

@@ -63,8 +63,8 @@ class Recalls:
             right = np.where(who < 0, self._fallback[self.labels], right)
             recalls = np.asarray(right @ self._one_hot / self._counts)
             sends, says = (
-                np.zeros(0) if told is None else told.mean(axis=1)
-                for told in (taken.sends_tensor, taken.hands_over)
+                np.zeros(0) if counted is None else counted.mean(axis=1)
+                for counted in (taken.sends_tensor, taken.hands_over)
             )
             self._by_joint_state[joint_state] = recalls, shares, sends, says
         return self._by_joint_state[joint_state]

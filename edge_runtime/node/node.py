@@ -84,7 +84,7 @@ class Node:
         self._pause, self._settle = 7 * settings.lease_ns // 10, 2 * settings.settle_ns
         self._muted_until = 0
         self._sensed = -1
-        self._told = 0
+        self._reported = 0
         self._payload = self._header = self._busy = 0
         self._answers = self._fallbacks = self._early = self._ages = 0
         self.assembler = FrameAssembler(
@@ -178,7 +178,7 @@ class Node:
         """Nanoseconds until something is due by itself; so few that a pause stands out."""
         due = [now + self._pause // 3]
         if self._may_speak(now):
-            due.append(self._told + METRICS_EVERY)
+            due.append(self._reported + METRICS_EVERY)
         wakeup = self.assembler.next_wakeup()
         if wakeup is not None:
             due.append(wakeup)
@@ -296,7 +296,7 @@ class Node:
         said = rounded_probabilities(probabilities)
         smoothed = None
         if self._smoother is not None:
-            # From what is told, so that whoever has the answers can find it again.
+            # From what is reported, so that whoever has the answers can find it again.
             smoothed = self._smoother.add(None if ready.silent else said, ready.captured_ns)
         state = f"{ready.state:x}"
         table = manifest.reliability
@@ -337,10 +337,10 @@ class Node:
         now = self._clock()
         incarnation = self._transport.incarnation
         conditions = self._waited_for()
-        due = last or conditions != self._conditions or now >= self._told + METRICS_EVERY
+        due = last or conditions != self._conditions or now >= self._reported + METRICS_EVERY
         if incarnation is None or not due or not self._may_speak(now):
             return
-        self._told, self._conditions = now, conditions
+        self._reported, self._conditions = now, conditions
         self._transport.send(METRICS, b"", msgspec.json.encode(self.metrics()))
 
     def _waited_for(self) -> dict[str, Condition]:

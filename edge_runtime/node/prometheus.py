@@ -76,7 +76,7 @@ class _Family(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-#: In the order in which they are told.
+#: In the order in which they are exported.
 FAMILIES = (
     _Family(
         "Counter",

@@ -88,15 +88,15 @@ class StatusWriter:
         return f"{line}\n".encode()
 
     def _keep(self) -> None:
-        told = 0
+        reported = 0
         while (line := self._waiting.get()) is not None:
             lost = self.lost
-            if lost > told:
-                line = self._line("lost", str(lost - told)) + line
+            if lost > reported:
+                line = self._line("lost", str(lost - reported)) + line
             try:
                 while line:
                     line = line[self._write(line) :]
             except OSError:
                 self._failed += 1
             else:
-                told = lost
+                reported = lost

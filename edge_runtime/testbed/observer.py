@@ -11,7 +11,7 @@ from ..answers.selector import AnswerSelector
 from ..topology import Topology
 from ..transport.base import ANSWERS, METRICS, Event, PeerUp, Received
 
-#: What is told under each topic.
+#: What is reported under each topic.
 KINDS: Mapping[str, type[Answer | Metrics]] = {ANSWERS: Answer, METRICS: Metrics}
 
 
@@ -97,7 +97,7 @@ class Observer:
             if node not in self.presence:
                 return f"{node} is not there"
             if metrics is None or metrics.incarnation != self.presence[node]:
-                return f"{node} has not told of itself"
+                return f"{node} has not reported"
             for link in self._topology.incoming(node):
                 sender = link.source
                 if sender in self._topology.sensor_names:

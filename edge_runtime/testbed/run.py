@@ -29,7 +29,7 @@ CONVERGE_S = 60.0
 #: Seconds that an answer may take to get from its node to here.
 GRACE_S = 0.5
 #: And what a node tells of itself, which it does every `METRICS_EVERY`.
-TOLD_S = METRICS_EVERY / SECOND + GRACE_S
+REPORT_S = METRICS_EVERY / SECOND + GRACE_S
 #: Frames of a part of a record, at least.
 PART = 32
 #: Seconds between two looks at the processes.
@@ -470,17 +470,17 @@ class LiveRun:
         ended = self._now()
         while (
             record.last not in self.observer.answers and self._now() < ended + GRACE_S * SECOND
-        ) or (self._untold() and self._now() < ended + TOLD_S * SECOND):
+        ) or (self._unreported() and self._now() < ended + REPORT_S * SECOND):
             self._receive(SECOND // 20)
         record.fill(self.observer.answers, self.observer.received.values())
         record.duplicates = self.observer.duplicates
         record.crashes = list(self.deployment.crashes)
         self._sum_bytes(ended)
 
-    def _untold(self) -> bool:
+    def _unreported(self) -> bool:
         """Whether a node that is up is yet to tell what it sent in this run."""
-        told = {node for node, sums in self.observer.sums.items() if sums.frames}
-        return not self._stopped and not told | self._down >= set(self.topology.order)
+        reported = {node for node, sums in self.observer.sums.items() if sums.frames}
+        return not self._stopped and not reported | self._down >= set(self.topology.order)
 
     def _sum_bytes(self, end: int) -> None:
         """Bytes an inference, each node weighted by how long it was not down, until `end`."""

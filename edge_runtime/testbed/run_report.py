@@ -186,8 +186,8 @@ class RunEvaluator:
         self._counts["right"] += int((np.array(answered) == labels[samples]).sum())
         smoothed = [getattr(record.answers.get(f), "smoothed", None) for f in counted]
         self._smooths |= any(smoothed)
-        told = [self._names.index(s.answer) if s else fallback for s in smoothed]
-        self._counts["smoothed_right"] += int((np.array(told) == labels[samples]).sum())
+        reported = [self._names.index(s.answer) if s else fallback for s in smoothed]
+        self._counts["smoothed_right"] += int((np.array(reported) == labels[samples]).sum())
         if isinstance(self._plan, RandomSchedule):
             if self._every is None:
                 self._every = _EveryConfiguration(

@@ -10,7 +10,7 @@ import keras
 import pytest
 
 from ddnn_tf.cli import main
-from ddnn_tf.cli.place import told
+from ddnn_tf.cli.place import formatted
 from ddnn_tf.model import build
 from ddnn_tf.placement.devices import read_network
 from ddnn_tf.sections import Site
@@ -125,8 +125,8 @@ def test_the_command_places_and_says_what_binds(folder: Path) -> None:
 
 
 def test_people_are_told_units_and_percent() -> None:
-    assert told("accuracy", 0.9) == "expected accuracy 90.00 %"
-    assert (told("latency", 10.5), told("bytes", 64)) == ("10.5 ms", "64 bytes")
+    assert formatted("accuracy", 0.9) == "expected accuracy 90.00 %"
+    assert (formatted("latency", 10.5), formatted("bytes", 64)) == ("10.5 ms", "64 bytes")
 
 
 @pytest.mark.parametrize(

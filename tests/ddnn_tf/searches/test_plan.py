@@ -134,8 +134,8 @@ def test_what_fails_together_is_planned_with() -> None:
     assert hardened["switch"] == pytest.approx(bound(chain_topology()))
 
 
-def test_the_best_of_every_kind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddnn_tf.searches.plan.MOST_TOLD", 1)
+def test_the_best_of_every_kind_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddnn_tf.searches.plan.MOST_PRINTED", 1)
     found = planned(0.999)
     told = str(found).partition("first, what a single change gives:\n")[2].splitlines()
     best = {kind: next(s for s in found.singles if s.kind == kind) for kind in KINDS}

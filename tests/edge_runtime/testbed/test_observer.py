@@ -83,7 +83,7 @@ def test_nothing_has_converged_at_first() -> None:
     observer = Observer(TOPOLOGY)
     assert observer.not_converged(()) == "left is not there"
     observer.take(PeerUp("left", 1))
-    assert observer.not_converged(()) == "left has not told of itself"
+    assert observer.not_converged(()) == "left has not reported"
 
 
 def test_it_has_converged_once_a_failure_is_known(observer: Observer) -> None:
@@ -106,7 +106,7 @@ def test_it_has_converged_once_a_return_is_known(observer: Observer) -> None:
     observer.take(PeerDown("left", 1))
     observer.take(PeerUp("left", 2))
     # What its predecessor told says nothing of it.
-    assert observer.not_converged(()) == "left has not told of itself"
+    assert observer.not_converged(()) == "left has not reported"
     tell(observer, metrics("left", 2), top("unproven", "expected"))
     assert observer.not_converged(()) == "top does not wait for left"
     tell(observer, top("expected", "expected"))
