@@ -27,20 +27,22 @@ SELF = "mallory"
 MANY = 50
 #: Messages that it sends at the least, however little it is let run.
 LEAST = 5000
+#: In incarnations, which are milliseconds and 20 random bits.
+DAY = 86_400_000 << 20
 
 
 def forged(rng: random.Random, header: bytes, payload: bytes) -> tuple[str, tuple[bytes, bytes]]:
     """A message that is of a frame to come, and not true; the kind, and its bytes.
 
-    Never of a higher incarnation: while a flood has cut a sender off, so that nobody holds its
-    name, a node takes such a message for that of a successor, as its rules say.
+    Of an incarnation of the day before, since while a flood has cut a sender off, so that nobody
+    holds its name, a node takes any later one for that of a successor, as its rules say.
     """
     message = decode(header, payload)
     tensors = tuple(rng.choice((-1e6, 1e6)) * np.ones_like(x) for x in message.tensors)
     changes: dict[str, Any] = {"frame": message.frame + rng.randrange(4), "tensors": tensors}
     kind = rng.choice(("another incarnation", "another model", "another sender"))
     if kind == "another incarnation":
-        changes["incarnation"] = message.incarnation - 1
+        changes["incarnation"] = message.incarnation - DAY
     elif kind == "another model":
         changes["fingerprint"] = rng.randbytes(len(message.fingerprint))
     return kind, encode(msgspec.structs.replace(message, **changes))
