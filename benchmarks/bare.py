@@ -96,9 +96,8 @@ class BareEcho:
             if time.monotonic() > end:
                 raise RuntimeError("two Zenoh processes of this machine did not meet")
             time.sleep(0.01)
-        self._trip = 0
-        #: The trip that is under way, and what it carries. `recv` has no limit of its own.
-        self._open: tuple[int, bytes] | None = None
+        #: When the trip that is under way began, and what it carries: `recv` has no limit.
+        self._open: tuple[float, bytes] | None = None
         self._ended = threading.Event()
         self._again = threading.Thread(target=self._send_again, daemon=True)
         self._again.start()
@@ -107,9 +106,8 @@ class BareEcho:
         """Seconds until the payload is back; one that a lost link swallowed is sent again."""
         while self._pong.try_recv() is not None:
             pass  # the answers to what was sent again
-        self._trip += 1
-        self._open = self._trip, payload
         start = time.perf_counter()
+        self._open = start, payload
         self._ping.put(payload)
         self._pong.recv().payload.to_bytes()
         seconds = time.perf_counter() - start
@@ -117,12 +115,10 @@ class BareEcho:
         return seconds
 
     def _send_again(self) -> None:
-        seen = 0
         while not self._ended.wait(AGAIN):
-            trip, payload = self._open or (0, b"")
-            if trip and trip == seen:
-                self._ping.put(payload)
-            seen = trip
+            trip = self._open
+            if trip is not None and time.perf_counter() - trip[0] > AGAIN:
+                self._ping.put(trip[1])
 
     def __enter__(self) -> BareEcho:
         return self

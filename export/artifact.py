@@ -60,13 +60,13 @@ def write_artifact(
     `content`: the section as it was converted before.
     """
     folder.mkdir(parents=True)
-    present = ~trace.silent
-    inputs = {name: x[present] for name, x in trace.inputs.items()}
+    computed = ~trace.silent
+    inputs = {name: x[computed] for name, x in trace.inputs.items()}
     content = content or convert(
         section, quantize, representative=spaced(inputs, REPRESENTATIVE), exit=exit
     )
     artifact = LiteRTSection(content, where=section.name)
-    got, error = _compared(artifact, inputs, [x[present] for x in trace.outputs], exit)
+    got, error = _compared(artifact, inputs, [x[computed] for x in trace.outputs], exit)
     _check_error(section.name, error, quantize)
 
     (folder / MODEL_FILE).write_bytes(content)

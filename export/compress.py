@@ -94,11 +94,11 @@ def compress_model(
     artifacts: dict[str, bytes] = {}
     for node in topology.order:
         progress(node)
-        present = ~wanted[node].silent
+        computed = ~wanted[node].silent
         section = _CompressedSection(
             runner.sections[node],
-            {name: x[present] for name, x in received[node].inputs.items()},
-            [x[present] for x in wanted[node].outputs],
+            {name: x[computed] for name, x in received[node].inputs.items()},
+            [x[computed] for x in wanted[node].outputs],
             seed=seed,
             exit=node in topology.exits,
             stored=attempts.stored,
