@@ -324,12 +324,11 @@ def _study(
             study_name="rates",
             direction="maximize",
             load_if_exists=True,
-            sampler=_sampler(seed),
+            sampler=_sampler(seed, first),
         )
         found = study.user_attrs.get("search")
         if found is None:
             study.set_user_attr("search", text)
-            study.enqueue_trial(dict(first), skip_if_exists=True)
     except (OSError, ValueError, ImportError, SQLAlchemyError, StorageInternalError) as error:
         raise InputError(
             f"cannot use the storage {storage}: {error}; give a file that can be written, or the "
@@ -343,7 +342,7 @@ def _study(
     return study
 
 
-def _sampler(seed: int) -> optuna.samplers.BaseSampler:
+def _sampler(seed: int, first: Mapping[str, float]) -> optuna.samplers.BaseSampler:
     import optuna
     from optuna.trial import TrialState
 
@@ -351,7 +350,8 @@ def _sampler(seed: int) -> optuna.samplers.BaseSampler:
         """Bergstra et al.'s tree-structured Parzen estimator (2011), seeded trial by trial.
 
         So a search that was interrupted goes on as it would have, and workers that start from the
-        same seed do not draw the same.
+        same seed do not draw the same. The first trial is given here rather than enqueued: workers
+        that begin a study together would both enqueue it.
         """
 
         def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
@@ -364,6 +364,8 @@ def _sampler(seed: int) -> optuna.samplers.BaseSampler:
             states = (TrialState.COMPLETE, TrialState.RUNNING)
             trials = study.get_trials(deepcopy=False, states=states)
             before = sum(t.number < trial.number for t in trials)
+            if before == 0:
+                return first[name]
             rng = np.random.default_rng([seed, before, *name.encode()])
             tpe = optuna.samplers.TPESampler(
                 seed=int(rng.integers(1 << 31)), n_startup_trials=STARTUP

@@ -146,6 +146,20 @@ def test_the_true_rates_are_scored_though_their_first_trial_was_interrupted(tmp_
     found = search(Trainings(), tmp_path / "rates", trials=2)
     truth = dict.fromkeys(found.groups, 1.0)
     assert [factors for factors, _ in found.trials].count(truth) == 1
+    assert len(found.trials) == 2
+
+
+def test_the_true_rates_are_scored_though_their_first_trial_was_killed(tmp_path: Path) -> None:
+    """Outright, so that nobody said that it had failed."""
+    search(Trainings(), tmp_path / "rates", trials=1)
+    killed = tmp_path / "killed"
+    lines = (tmp_path / "rates").read_text().splitlines(keepends=True)
+    # All but that its value was told.
+    killed.write_text("".join(lines[:-1]))
+    assert '"values"' in lines[-1]
+    found = search(Trainings(), killed, trials=2)
+    truth = dict.fromkeys(found.groups, 1.0)
+    assert [factors for factors, _ in found.trials].count(truth) == 1
     assert len(found.trials) == 3
 
 
