@@ -113,7 +113,8 @@ def _run(options: argparse.Namespace) -> int:
         sources = _sources(options, manifest, tell)
         # Once the node has told them to close, and given up its name.
         stack.callback(close_sources, sources.values())
-        config = deployment.transport(manifest.node, _peers(manifest))
+        # A node's budget is greater than that of each node it hears.
+        config = deployment.transport(manifest.node, _peers(manifest), rank=manifest.budget)
         with ZenohTransport(config, manifest.node) as transport:
             node = Node(
                 manifest,

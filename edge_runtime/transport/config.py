@@ -87,8 +87,10 @@ class ZenohConfig(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True
     `deployment`: part of every key, so that deployments which share a network do not mix.
     `listen`: where this process accepts links; nowhere if empty. `connect`: whom it calls, again
     and again, peers and routers alike. `mode`: a `client` calls one of several routers and reaches
-    everybody through it; a router passes nothing on between two peers. `access_control`: Zenoh's
-    section of that name, passed on as it is; the keys to write rules for are in `zenoh.py`.
+    everybody through it; a router passes nothing on between two peers. `rank`: of two peers that
+    find each other by `discovery`, the one of the higher rank calls, or of equals one of the two.
+    `access_control`: Zenoh's section of that name, passed on as it is; the keys to write rules for
+    are in `zenoh.py`.
     """
 
     deployment: Annotated[str, Meta(pattern=f"^{DEPLOYMENT_NAME}$")] = "default"
@@ -96,6 +98,7 @@ class ZenohConfig(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True
     connect: tuple[Endpoint, ...] = ()
     mode: Literal["peer", "client"] = "peer"
     discovery: Discovery = "gossip"
+    rank: Annotated[float, Meta(ge=0, le=1)] = 0.5
     tuning: ZenohTuning = ZenohTuning()
     tls: Tls | None = None
     access_control: dict[str, Any] | None = None

@@ -142,23 +142,26 @@ class Deployment(
         )
         return msgspec.structs.replace(self, tls=tls)
 
-    def transport(self, node: str, neighbors: Iterable[str] | None = None) -> ZenohConfig:
+    def transport(
+        self, node: str, neighbors: Iterable[str] | None = None, *, rank: float = 0.5
+    ) -> ZenohConfig:
         """How a node opens its transport.
 
         `neighbors`: the nodes that it hears, which it calls; by default all. One side alone calls:
         two that call each other at the same moment, as after a pause, sometimes lose each other's
-        presence for good (seen with Zenoh 1.10.2, about once in forty pauses).
+        presence for good (seen with Zenoh 1.10.2, about once in forty pauses). `rank`: higher than
+        the neighbors', so that discovery does not make them call back.
         Raises `InputError` for a node that the file does not place.
         """
         place = self._place(node)
         if place.routed:
-            return self._config(node, (), (), "client")
+            return self._config(node, (), (), "client", rank)
         if place.connect is not None:
             called = place.connect
         else:
             others = sorted(set(self.nodes if neighbors is None else neighbors) - {node})
             called = tuple(e for other in others for e in self._place(other).endpoints)
-        return self._config(node, place.listen, called, "peer")
+        return self._config(node, place.listen, called, "peer", rank)
 
     def observer(self, *, routed: bool = False) -> ZenohConfig:
         """How something that is no node, but wants to see all of them, opens its transport.
@@ -169,8 +172,8 @@ class Deployment(
             raise InputError(f"deployment {self.name!r} has no routers (at $.routers); add one")
         called = tuple(e for place in self.nodes.values() for e in place.endpoints)
         if routed or (self.routers and not called):
-            return self._config("observer", (), (), "client")
-        return self._config("observer", (), called, "peer")
+            return self._config("observer", (), (), "client", 1.0)
+        return self._config("observer", (), called, "peer", 1.0)
 
     def _config(
         self,
@@ -178,6 +181,7 @@ class Deployment(
         listen: tuple[str, ...],
         connect: tuple[str, ...],
         mode: Literal["peer", "client"],
+        rank: float,
     ) -> ZenohConfig:
         tls = self.tls
         if tls is not None:
@@ -192,6 +196,7 @@ class Deployment(
             connect=(*connect, *self.routers),
             mode=mode,
             discovery=self.discovery,
+            rank=rank,
             tuning=self.tuning,
             tls=tls,
             access_control=self.access_control,

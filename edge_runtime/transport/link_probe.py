@@ -5,11 +5,13 @@ the moment at which a transport begins to send and that at which it begins to re
 half a link: the other side sees a healthy peer and takes no second link of it, and this side hears
 nothing, for good. A question about all tokens then ends by its timeout; on whole links it is
 answered at once, since each peer tells what it holds when its link comes up.
+
+A question may be answered before Zenoh counts the link that has just come up, so they never end.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import math
 
 #: Questions in a row that must stay unanswered.
 ENOUGH = 2
@@ -18,36 +20,31 @@ ENOUGH = 2
 class LinkProbe:
     """When to ask, and when to open the session again.
 
-    `links_lost`: how many links went down since the start. A question during which one did proves
-    nothing: the answer of a peer that hangs or is cut off does not come, either.
+    `period_s`: from one question to the next, and how long an answer may take. `now`: seconds, of
+    any clock. `links_lost`: how many links went down since the start. A question during which one
+    did proves nothing: the answer of a peer that hangs or is cut off does not come, either.
     """
 
-    def __init__(self) -> None:
-        self._asking = self._again = False
+    def __init__(self, period_s: float) -> None:
+        self.period_s = period_s
+        self._asking = False
+        self._due = -math.inf
         self._unanswered = self._links_lost = 0
 
-    def linked(self, links_lost: int) -> bool:
-        """A link came up. Whether to ask now; what was asked before does not cover it."""
-        if self._asking:
-            self._again = True
+    def asks(self, now: float, *, links: int, links_lost: int) -> bool:
+        """Whether to ask now; `ended` must follow."""
+        if self._asking or not links or now < self._due:
             return False
-        return self._ask(links_lost)
+        self._asking, self._links_lost = True, links_lost
+        self._due = now + self.period_s
+        return True
 
-    def ended(self, links_lost: int, *, answered: bool) -> Literal["ask", "open again"] | None:
-        """A question was answered, or its time is up; what to do now."""
+    def ended(self, *, answered: bool, links_lost: int) -> bool:
+        """A question was answered, or its time is up. Whether to open the session again."""
         self._asking = False
         if answered:
             self._unanswered = 0
-        elif links_lost == self._links_lost:
-            self._unanswered += 1
-        if self._unanswered >= ENOUGH:
-            self._again, self._unanswered = False, 0
-            return "open again"
-        if self._again or not answered:
-            self._ask(links_lost)
-            return "ask"
-        return None
-
-    def _ask(self, links_lost: int) -> bool:
-        self._asking, self._again, self._links_lost = True, False, links_lost
-        return True
+            return False
+        self._due = -math.inf
+        self._unanswered += links_lost == self._links_lost
+        return self._unanswered >= ENOUGH

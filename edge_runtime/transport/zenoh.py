@@ -15,6 +15,7 @@ import json
 import os
 import queue
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -44,7 +45,7 @@ SCHEME = "ddnn/1"
 ARRIVALS = 1024
 #: How long a handshake may take that somebody else has begun.
 ACCEPT_MS = 3_000
-#: Seconds for an answer that each link owes, at least; see `doubt.py`.
+#: Seconds for an answer that each link owes, at least; see `link_probe.py`.
 MIN_ANSWER_S = 1.0
 #: Seconds for which an endpoint may stay in use after the session that listened there was closed.
 MEND_S = 15.0
@@ -86,7 +87,7 @@ class ZenohTransport(Closing):
         self._sent = self._foreign = 0
         self._links: set[str] = set()
         self._links_lost = 0
-        self._probe = LinkProbe()
+        self._probe = self._new_probe()
         # Of the session: what an older one still says counts no more.
         self._generation = 0
         self._gone_since = 0.0
@@ -238,7 +239,7 @@ class ZenohTransport(Closing):
             self._publishers.clear()
         self._generation += 1
         self._incarnation = self._token = None
-        self._probe, self._gone_since = LinkProbe(), _now()
+        self._probe, self._gone_since = self._new_probe(), _now()
         session.close()
         self._links_lost += len(self._links)
         self._links.clear()
@@ -324,6 +325,9 @@ class ZenohTransport(Closing):
                 elif event is not None and event[0] == self._generation:
                     self._on_event(event[1])
                 self._step()
+                links, lost = len(self._links), self._links_lost
+                if self._probe.asks(_now(), links=links, links_lost=lost):
+                    self._ask()
             except (InputError, self._zenoh.ZError) as error:
                 # Only a session that is being closed refuses what a step asks of it.
                 self._mailbox.fail(error)
@@ -335,13 +339,13 @@ class ZenohTransport(Closing):
             self._on_token(event)
         elif event is _ANSWERED or event is _UNANSWERED:
             answered = event is _ANSWERED
-            match self._probe.ended(self._links_lost, answered=answered):
-                case "ask":
-                    self._ask()
-                case "open again":
-                    self._open_anew()
+            if self._probe.ended(answered=answered, links_lost=self._links_lost):
+                self._open_anew()
         else:
             self._on_link(event)
+
+    def _new_probe(self) -> LinkProbe:
+        return LinkProbe(max(MIN_ANSWER_S, 2 * self._config.tuning.lease_ms / 1000))
 
     def _ask(self) -> None:
         """Ask all who are linked for their tokens; what becomes of it goes to the queue."""
@@ -357,7 +361,7 @@ class ZenohTransport(Closing):
         self._session.liveliness().get(
             f"{self._prefix}/alive/*/*",
             self._zenoh.handlers.Callback(hear, end),
-            timeout=max(MIN_ANSWER_S, 2 * self._config.tuning.lease_ms / 1000),
+            timeout=self._probe.period_s,
         )
 
     def _on_token(self, sample: Any) -> None:
@@ -376,8 +380,6 @@ class ZenohTransport(Closing):
         peer = str(event.transport.zid)
         if event.kind == self._zenoh.SampleKind.PUT:
             self._links.add(peer)
-            if self._probe.linked(self._links_lost):
-                self._ask()
         else:
             self._links.discard(peer)
             self._links_lost += 1
@@ -485,7 +487,10 @@ def zenoh_settings(config: ZenohConfig, mode: str) -> dict[str, Any]:
             "connect_private_key": config.tls.private_key,
             "verify_name_on_connect": config.tls.verify_name,
         }
+    # Of two peers that find each other without an endpoint, the one of the greater id calls.
+    strategy = {"to_router": "always", "to_peer": "greater-zid"}
     settings: dict[str, Any] = {
+        "id": _identifier(config.rank),
         "mode": mode,
         "listen": {"endpoints": list(config.listen), "exit_on_failure": True, "timeout_ms": 0},
         "connect": {
@@ -501,8 +506,14 @@ def zenoh_settings(config: ZenohConfig, mode: str) -> dict[str, Any]:
         },
         "scouting": {
             "delay": tuning.connect_wait_ms,
-            "multicast": {"enabled": config.discovery == "multicast"},
-            "gossip": {"enabled": config.discovery != "static"},
+            "multicast": {
+                "enabled": config.discovery == "multicast",
+                "autoconnect_strategy": {"peer": strategy},
+            },
+            "gossip": {
+                "enabled": config.discovery != "static",
+                "autoconnect_strategy": {"peer": strategy},
+            },
         },
         "transport": {
             "unicast": {
@@ -518,6 +529,15 @@ def zenoh_settings(config: ZenohConfig, mode: str) -> dict[str, Any]:
     if config.access_control is not None:
         settings["access_control"] = config.access_control
     return settings
+
+
+def _identifier(rank: float) -> str:
+    """An id that nobody else has, greater than those of lower rank.
+
+    Of the number that Zenoh compares, the text has the lowest byte first; it must not begin with 0.
+    """
+    high = 0x100 + round(rank * (0xFFFF - 0x100))
+    return f"1{secrets.token_hex(14)[1:]}{high.to_bytes(2, 'little').hex()}"
 
 
 def _import_zenoh() -> Any:

@@ -1,9 +1,13 @@
 """The transport over Zenoh, in this process: the contract, and what only a network has."""
 
 import json
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgspec
@@ -13,8 +17,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.transport.base import PeerUp, Transport
 from edge_runtime.transport.config import Tls, ZenohConfig, ZenohTuning
 from edge_runtime.transport.deployment import Deployment
-from edge_runtime.transport.link_probe import ENOUGH
-from edge_runtime.transport.zenoh import _UNANSWERED, ZenohTransport, open_router, zenoh_settings
+from edge_runtime.transport.zenoh import _ANSWERED, ZenohTransport, open_router, zenoh_settings
 from tests.edge_runtime.transport.contract import (
     Harness,
     TransportContract,
@@ -145,36 +148,111 @@ def test_endpoints_that_do_not_answer_do_not_hold_up_the_start() -> None:
             wait_up(two, "one")
 
 
+class Narrow(socketserver.StreamRequestHandler):
+    """One link of `HalvingServer`: to the callee all that the caller says, back what may pass.
+
+    Zenoh's transport messages over TCP: two bytes for the length, then a byte whose five lowest
+    bits are the kind. 5 and 6 carry declarations and data; the others open links and keep them up.
+    """
+
+    server: "HalvingServer"
+
+    def handle(self) -> None:
+        whole = self.server.whole.is_set()
+        with socket.create_connection(self.server.callee) as callee:
+            back = threading.Thread(target=self._back, args=(callee, whole))
+            back.start()
+            with suppress(OSError):
+                while data := self.connection.recv(65536):
+                    callee.sendall(data)
+            with suppress(OSError):
+                callee.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    def _back(self, callee: socket.socket, whole: bool) -> None:
+        stream = callee.makefile("rb")
+        with suppress(OSError):
+            while length := stream.read(2):
+                batch = stream.read(int.from_bytes(length, "little"))
+                if whole or batch[0] & 0x1F not in (5, 6):
+                    self.wfile.write(length + batch)
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
+class HalvingServer(socketserver.ThreadingTCPServer):
+    """Makes half links to `callee`, until it is told that they may be `whole`."""
+
+    def __init__(self, callee: str) -> None:
+        super().__init__(("127.0.0.1", 0), Narrow)
+        host, _, port = callee.removeprefix("tcp/").partition(":")
+        self.callee, self.whole = (host, int(port)), threading.Event()
+
+    @property
+    def endpoint(self) -> str:
+        return f"tcp/127.0.0.1:{self.server_address[1]}"
+
+
+class FirstAnswered(ZenohTransport):
+    """Its first question is answered before Zenoh counts the link that it was asked for."""
+
+    asked = 0
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            self._control.put((self._generation, _ANSWERED))
+        else:
+            super()._ask()
+
+
 def test_a_session_that_has_half_a_link_is_opened_anew() -> None:
     first, second = endpoints(2)
     with (
         ZenohTransport(ZenohConfig(listen=(first,)), "one") as one,
-        ZenohTransport(ZenohConfig(listen=(second,), connect=(first,)), "two") as two,
+        HalvingServer(first) as between,
     ):
-        held = one.claim()
-        before = two.claim()
-        wait_up(one, "two")
-        wait_up(two, "one")
-        two.send("one", b"", b"before")
-        assert message(one).payload == b"before"
-        # As if the questions had met half a link, which cannot be made at will.
-        two._probe._unanswered = ENOUGH - 1
-        two._control.put((two._generation, _UNANSWERED))
-        assert wait_down(one, "two") == before
-        assert wait_down(two, "one") == held
-        again = wait_up(one, "two")["two"]
-        assert again != before
-        until(lambda: two.incarnation == again, "two to know its own number")
-        # It was cut off from all, too, and so has another incarnation.
-        other = wait_up(two, "one")["one"]
-        until(lambda: one.incarnation == other, "one to know its own number")
-        for sender, receiver in ((one, two), (two, one)):
-            sender.send(receiver.node or "", b"", b"after")
-            assert message(receiver).payload == b"after"
-        # Where it has listened before, it listens again.
-        with ZenohTransport(ZenohConfig(connect=(second,)), "three") as three:
-            three.claim()
-            wait_up(three, "two")
+        one.claim()
+        threading.Thread(target=between.serve_forever, daemon=True).start()
+        # Gossip would find another way.
+        config = ZenohConfig(listen=(second,), connect=(between.endpoint,), discovery="static")
+        with FirstAnswered(config, "two") as two:
+            before = two.claim()
+            assert wait_up(one, "two") == {"two": before}
+            between.whole.set()
+            assert wait_down(one, "two") == before
+            again = wait_up(one, "two")["two"]
+            assert again != before
+            until(lambda: two.incarnation == again, "two to know its own number")
+            # It was cut off from all, too, and so has another incarnation.
+            other = wait_up(two, "one")["one"]
+            until(lambda: one.incarnation == other, "one to know its own number")
+            for sender, receiver in ((one, two), (two, one)):
+                sender.send(receiver.node or "", b"", b"after")
+                assert message(receiver).payload == b"after"
+            # Where it has listened before, it listens again.
+            with ZenohTransport(ZenohConfig(connect=(second,)), "three") as three:
+                three.claim()
+                wait_up(three, "two")
+        between.shutdown()
+
+
+@pytest.mark.parametrize("ranks", [(0.36, 0.54), (0.54, 0.36), (0.0, 1.0)])
+def test_of_two_that_find_each_other_the_higher_calls(ranks: tuple[float, float]) -> None:
+    """So that no two call each other: whom a node hears, and so calls, is of lower rank."""
+    common, *places = endpoints(3)
+    with ExitStack() as stack:
+        stack.enter_context(ZenohTransport(ZenohConfig(listen=(common,)), "common"))
+        pair = []
+        for name, place, rank in zip(("one", "two"), places, ranks, strict=True):
+            config = ZenohConfig(listen=(place,), connect=(common,), rank=rank)
+            pair.append(stack.enter_context(ZenohTransport(config, name)))
+            pair[-1].claim()
+        wait_up(pair[0], "two")
+        wait_up(pair[1], "one")
+        called = [{str(link.dst) for link in t._session.info.links()} for t in pair]
+        higher = ranks.index(max(ranks))
+        assert places[1 - higher] in called[higher]
+        assert places[higher] not in called[1 - higher]
 
 
 def test_a_client_waits_for_its_router() -> None:
