@@ -88,9 +88,9 @@ class ZenohConfig(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True
     `listen`: where this process accepts links; nowhere if empty. `connect`: whom it calls, again
     and again, peers and routers alike. `mode`: a `client` calls one of several routers and reaches
     everybody through it; a router passes nothing on between two peers. `rank`: of two peers that
-    find each other by `discovery`, the one of the higher rank calls, or of equals one of the two.
-    `access_control`: Zenoh's section of that name, passed on as it is; the keys to write rules for
-    are in `zenoh.py`.
+    find each other by `discovery`, the one of the higher rank calls, or of equals one of the two;
+    who does not listen calls all others. `access_control`: Zenoh's section of that name, passed on
+    as it is; the keys to write rules for are in `zenoh.py`.
     """
 
     deployment: Annotated[str, Meta(pattern=f"^{DEPLOYMENT_NAME}$")] = "default"

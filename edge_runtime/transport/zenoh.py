@@ -12,6 +12,7 @@ can tie both to its certificate.
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import re
@@ -490,7 +491,8 @@ def zenoh_settings(config: ZenohConfig, mode: str) -> dict[str, Any]:
     # Of two peers that find each other without an endpoint, the one of the greater id calls.
     strategy = {"to_router": "always", "to_peer": "greater-zid"}
     settings: dict[str, Any] = {
-        "id": _identifier(config.rank),
+        # Whoever cannot be called must call.
+        "id": _identifier(config.rank if config.listen else math.inf),
         "mode": mode,
         "listen": {"endpoints": list(config.listen), "exit_on_failure": True, "timeout_ms": 0},
         "connect": {
@@ -532,11 +534,11 @@ def zenoh_settings(config: ZenohConfig, mode: str) -> dict[str, Any]:
 
 
 def _identifier(rank: float) -> str:
-    """An id that nobody else has, greater than those of lower rank.
+    """An id that nobody else has, greater than those of lower rank (from 0 to 1, or infinite).
 
     Of the number that Zenoh compares, the text has the lowest byte first; it must not begin with 0.
     """
-    high = 0x100 + round(rank * (0xFFFF - 0x100))
+    high = 0x100 + round(min(rank, 1.0) * (0xFFFE - 0x100)) + (rank > 1)
     return f"1{secrets.token_hex(14)[1:]}{high.to_bytes(2, 'little').hex()}"
 
 

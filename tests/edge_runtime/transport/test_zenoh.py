@@ -255,6 +255,19 @@ def test_of_two_that_find_each_other_the_higher_calls(ranks: tuple[float, float]
         assert places[higher] not in called[1 - higher]
 
 
+def test_who_cannot_be_called_calls() -> None:
+    common, place = endpoints(2)
+    with (
+        ZenohTransport(ZenohConfig(listen=(common,)), "common"),
+        ZenohTransport(ZenohConfig(listen=(place,), connect=(common,), rank=1.0), "one") as one,
+        ZenohTransport(ZenohConfig(connect=(common,), rank=0.0), "two") as two,
+    ):
+        one.claim()
+        two.claim()
+        wait_up(one, "two")
+        wait_up(two, "one")
+
+
 def test_a_client_waits_for_its_router() -> None:
     [place] = endpoints(1)
     config = ZenohConfig(mode="client", connect=(place,))
