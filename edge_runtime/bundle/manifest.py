@@ -90,7 +90,7 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     outputs: tuple[TensorSpec, ...]
     files: dict[str, str]
     tolerance: float
-    budget: float
+    budget: Annotated[float, Meta(gt=0, le=1)]
     exit: bool = False
     links: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None

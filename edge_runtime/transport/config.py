@@ -89,7 +89,7 @@ class ZenohConfig(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True
     and again, peers and routers alike. `mode`: a `client` calls one of several routers and reaches
     everybody through it; a router passes nothing on between two peers. `rank`: of two peers that
     find each other by `discovery`, the one of the higher rank calls, or of equals one of the two;
-    who does not listen calls all others. `access_control`: Zenoh's section of that name, passed on
+    who does not listen calls all who do. `access_control`: Zenoh's section of that name, passed on
     as it is; the keys to write rules for are in `zenoh.py`.
     """
 

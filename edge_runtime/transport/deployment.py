@@ -155,7 +155,7 @@ class Deployment(
         """
         place = self._place(node)
         if place.routed:
-            return self._config(node, (), (), "client", rank)
+            return self._config(node, (), (), "client")
         if place.connect is not None:
             called = place.connect
         else:
@@ -172,8 +172,8 @@ class Deployment(
             raise InputError(f"deployment {self.name!r} has no routers (at $.routers); add one")
         called = tuple(e for place in self.nodes.values() for e in place.endpoints)
         if routed or (self.routers and not called):
-            return self._config("observer", (), (), "client", 1.0)
-        return self._config("observer", (), called, "peer", 1.0)
+            return self._config("observer", (), (), "client")
+        return self._config("observer", (), called, "peer")
 
     def _config(
         self,
@@ -181,7 +181,7 @@ class Deployment(
         listen: tuple[str, ...],
         connect: tuple[str, ...],
         mode: Literal["peer", "client"],
-        rank: float,
+        rank: float = 0.5,
     ) -> ZenohConfig:
         tls = self.tls
         if tls is not None:

@@ -6,14 +6,15 @@ half a link: the other side sees a healthy peer and takes no second link of it, 
 nothing, for good. A question about all tokens then ends by its timeout; on whole links it is
 answered at once, since each peer tells what it holds when its link comes up.
 
-A question may be answered before Zenoh counts the link that has just come up, so they never end.
+A question may be answered before Zenoh counts the link that has just come up, so questions go on
+for as long as a link is up.
 """
 
 from __future__ import annotations
 
 import math
 
-#: Questions in a row that must stay unanswered.
+#: Questions that must stay unanswered, without an answered one between them.
 ENOUGH = 2
 
 
@@ -21,8 +22,9 @@ class LinkProbe:
     """When to ask, and when to open the session again.
 
     `period_s`: from one question to the next, and how long an answer may take. `now`: seconds, of
-    any clock. `links_lost`: how many links went down since the start. A question during which one
-    did proves nothing: the answer of a peer that hangs or is cut off does not come, either.
+    a clock that never goes back. `links_lost`: how many links went down since the start. A question
+    during which one did proves nothing: the answer of a peer that hangs or is cut off does not
+    come, either.
     """
 
     def __init__(self, period_s: float) -> None:
@@ -40,7 +42,10 @@ class LinkProbe:
         return True
 
     def ended(self, *, answered: bool, links_lost: int) -> bool:
-        """A question was answered, or its time is up. Whether to open the session again."""
+        """A question was answered, or its time is up.
+
+        Whether to open the session again, which begins with a new probe.
+        """
         self._asking = False
         if answered:
             self._unanswered = 0

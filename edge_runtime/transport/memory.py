@@ -1,4 +1,4 @@
-"""The transport's twin inside one process: no threads, no clock, and faults on demand."""
+"""A transport inside one process: no threads, no clock, and faults on demand."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ class ZenohTransport(Closing):
             if not mending and "Unable to connect" not in str(error):
                 raise
 
-    def _open_anew(self) -> None:
+    def _open_again(self) -> None:
         """Close the session and, in the next step, open another: to all as if it had been cut off.
 
         Only so can a link be closed of which half is there.
@@ -250,14 +250,14 @@ class ZenohTransport(Closing):
 
     def _who_listens_there(self) -> int | None:
         """The incarnation of our own name found where we wanted to listen."""
-        probe = ZenohConfig(
+        looking = ZenohConfig(
             deployment=self._config.deployment,
             connect=self._config.listen,
             discovery="static",
             tuning=self._config.tuning,
             tls=self._config.tls,
         )
-        with ZenohTransport(probe) as observer:
+        with ZenohTransport(looking) as observer:
             end = time.monotonic() + self._config.tuning.lease_ms / 1000
             while (left := end - time.monotonic()) > 0:
                 event = observer.receive(left)
@@ -341,7 +341,7 @@ class ZenohTransport(Closing):
         elif event is _ANSWERED or event is _UNANSWERED:
             answered = event is _ANSWERED
             if self._probe.ended(answered=answered, links_lost=self._links_lost):
-                self._open_anew()
+                self._open_again()
         else:
             self._on_link(event)
 

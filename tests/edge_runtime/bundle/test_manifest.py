@@ -123,6 +123,7 @@ FAULTS: dict[str, tuple[str, Callable[[Plain], object], str]] = {
     "older bundle": (BUNDLE_FILE, lambda m: m.update(schema=0), r"schema 1, got 0 \(at \$.schema"),
     "bundle without schema": (BUNDLE_FILE, lambda m: m.pop("schema"), "schema 1, got None"),
     "newer node": (LEFT, lambda m: m.update(schema=2, more=1), r"schema 1, got 2 \(at \$.schema"),
+    "a budget of more than all": (LEFT, lambda m: m.update(budget=1.5), r"<= 1.0 .*\$.budget"),
     "unknown field": (BUNDLE_FILE, lambda m: m.update(extra=1), "unknown field `extra`"),
     "unknown field of a node": (LEFT, lambda m: m.update(extra=1), "unknown field `extra`"),
     "unknown field of a link": (

@@ -1,6 +1,8 @@
 """The transport over Zenoh, in this process: the contract, and what only a network has."""
 
 import json
+import math
+import re
 import socket
 import socketserver
 import subprocess
@@ -17,7 +19,13 @@ from edge_runtime.errors import InputError
 from edge_runtime.transport.base import PeerUp, Transport
 from edge_runtime.transport.config import Tls, ZenohConfig, ZenohTuning
 from edge_runtime.transport.deployment import Deployment
-from edge_runtime.transport.zenoh import _ANSWERED, ZenohTransport, open_router, zenoh_settings
+from edge_runtime.transport.zenoh import (
+    _ANSWERED,
+    ZenohTransport,
+    _identifier,
+    open_router,
+    zenoh_settings,
+)
 from tests.edge_runtime.transport.contract import (
     Harness,
     TransportContract,
@@ -210,9 +218,11 @@ def test_a_session_that_has_half_a_link_is_opened_anew() -> None:
     with (
         ZenohTransport(ZenohConfig(listen=(first,)), "one") as one,
         HalvingServer(first) as between,
+        ExitStack() as stack,
     ):
         one.claim()
         threading.Thread(target=between.serve_forever, daemon=True).start()
+        stack.callback(between.shutdown)
         # Gossip would find another way.
         config = ZenohConfig(listen=(second,), connect=(between.endpoint,), discovery="static")
         with FirstAnswered(config, "two") as two:
@@ -233,7 +243,17 @@ def test_a_session_that_has_half_a_link_is_opened_anew() -> None:
             with ZenohTransport(ZenohConfig(connect=(second,)), "three") as three:
                 three.claim()
                 wait_up(three, "two")
-        between.shutdown()
+
+
+def test_ids_are_in_the_order_of_ranks_and_nobody_has_two() -> None:
+    ranks = [0.0, 0.18, 0.36, 0.9, 1.0, math.inf]
+    made = [_identifier(rank) for rank in ranks for _ in range(5)]
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch("[1-9a-f][0-9a-f]{31}", text) for text in made)
+    # Zenoh's order: of the number whose lowest byte comes first.
+    highest = [int.from_bytes(bytes.fromhex(text)[-2:], "little") for text in made]
+    assert highest == sorted(highest)
+    assert len(set(highest)) == len(ranks)
 
 
 @pytest.mark.parametrize("ranks", [(0.36, 0.54), (0.54, 0.36), (0.0, 1.0)])
