@@ -31,7 +31,7 @@ def expected_accuracy(
     answer: AnswerMode | AnswerRule = "output",
     messages: Encoding = "raw",
     limit: int = MOST_CONFIGURATIONS,
-    samples: int | None = None,
+    configurations: int | None = None,
     seed: int = 0,
 ) -> Report:
     """Expected accuracy of a trained model over all failure configurations.
@@ -47,7 +47,7 @@ def expected_accuracy(
         messages: how nodes send to each other, see `edge_runtime.transport.wire`.
         limit: the most configurations to enumerate, which gives exact numbers; above it they are
             sampled, and every number has an interval.
-        samples: how many configurations to sample, whatever their number.
+        configurations: how many to sample, whatever their number.
         seed: of those sampled.
     """
     runner: Runner = KerasRunner(model, model.topology)
@@ -60,7 +60,7 @@ def expected_accuracy(
         Classification(model.class_names, model.prior, fallback),
         named_survivabilities(survival),
         rule=answer if isinstance(answer, AnswerRule) else AnswerRule(answer),
-        sampling=Sampling(limit, samples, seed),
+        sampling=Sampling(limit, configurations, seed),
     )
     return Report.of(found)
 

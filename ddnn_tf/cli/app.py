@@ -13,14 +13,12 @@ import typer
 
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.bundle.manifest import BUNDLE_FILE, Quantization
-from edge_runtime.cli.options import check_sampling, renamed_error
-from edge_runtime.cli.version import version_text
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bundle import check_classes
 from edge_runtime.failures.parsing import survivabilities
-from edge_runtime.failures.sampling import Sampling
+from edge_runtime.failures.sampling import Sampling, check_sampling
 from edge_runtime.files import new_file
-from edge_runtime.process.command import guarded, print_json
+from edge_runtime.process.command import guarded, print_json, renamed_error, version_text
 from edge_runtime.topology import Topology
 
 from ..names import Method
@@ -311,7 +309,7 @@ def evaluate(
             wanted,
             fallback=fallback,
             answer=AnswerRule(answer, policy, priority),
-            samples=configurations,
+            configurations=configurations,
             seed=seed,
         )
     if json:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 
 from edge_runtime.bundle.manifest import BUNDLE_FILE
 from edge_runtime.errors import InputError
-from edge_runtime.failures.parsing import survivabilities
 from edge_runtime.process.stderr import suppress_native_stderr
 from edge_runtime.topology import Topology
 
@@ -24,12 +22,6 @@ if TYPE_CHECKING:
 #: People's output goes to stderr, so that stdout is free for `--json`.
 console = Console(stderr=True)
 
-DataOption = Annotated[str, typer.Option("--data", help="street, a folder, or a .npz")]
-SplitOption = Annotated[
-    str | None, typer.Option("--split", help="such as train_dir, time:test; see `ddnn data info`")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
-
 
 def say(text: str) -> None:
     """Tell people something: unlike rich, without breaking lines within a path."""
@@ -39,11 +31,6 @@ def say(text: str) -> None:
 def words(text: str) -> list[str]:
     """What stands between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def wanted_survivabilities(text: str, topology: Topology) -> dict[str, Any]:
-    """Parse `--survival` where `all` is the default."""
-    return survivabilities(None if text == "all" else text, topology)
 
 
 def load_data(data: str, topology: Topology | None = None, *, seed: int = 0) -> Dataset:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..evaluation.bundle import Bundle, evaluate_bundle
 from ..evaluation.reliability import Reliability
-from ..failures.sampling import Sampling
+from ..failures.sampling import Sampling, check_sampling
 from ..process.command import print_json
 from .options import (
     AddCommand,
@@ -17,7 +17,6 @@ from .options import (
     add_fallback,
     add_survivabilities,
     answer_rule,
-    check_sampling,
     samples_for,
 )
 

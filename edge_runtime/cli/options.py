@@ -18,6 +18,7 @@ from ..clock import SECOND, FrameClock, parse_seconds
 from ..errors import InputError
 from ..evaluation.answering import BoundRule
 from ..node.settings import LiveSettings
+from ..process.command import renamed_error
 from ..samples import Samples
 from ..topology import Topology
 from ..transport.config import ZenohTuning
@@ -43,14 +44,6 @@ def samples_for(topology: Topology, path: str | Path) -> Samples:
     samples = Samples.load_npz(path)
     samples.check({s.name: (s.shape, s.dtype) for s in topology.sensors})
     return samples
-
-
-def check_sampling(configurations: int | None, seed: int) -> None:
-    """`InputError` for options that no sampling can have."""
-    if configurations is not None and configurations < 1:
-        raise InputError(f"expected --configurations of at least 1, got {configurations}")
-    if seed < 0:
-        raise InputError(f"expected --seed of at least 0, got {seed}")
 
 
 def node_folder(path: Path) -> Path:
@@ -93,11 +86,6 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "reach": {"--samples": "--configurations"},
     "simulate": {"--answers": "--replay-answers", "--rate": "--fps"},
 }
-
-
-def renamed_error(old: str, new: str, command: str) -> InputError:
-    """What is said of an option that has another name now."""
-    return InputError(f"{old} is called {new} now; see `{command} --help`")
 
 
 class Renamed(argparse.Action):

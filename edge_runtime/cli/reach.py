@@ -12,10 +12,10 @@ from ..bundle.manifest import read_bundle
 from ..failures.configurations import output_states
 from ..failures.parsing import survivabilities
 from ..failures.reachability import reach_probability
-from ..failures.sampling import LEVEL, sample_configurations
+from ..failures.sampling import LEVEL, check_sampling, sample_configurations
 from ..process.command import print_json
 from ..topology import Topology
-from .options import AddCommand, add_configurations, add_survivabilities, check_sampling
+from .options import AddCommand, add_configurations, add_survivabilities
 
 
 def add_to(command: AddCommand) -> None:

@@ -22,6 +22,7 @@ from ..evaluation.bundle import Answers, Bundle, check_classes, smoothed
 from ..failures.configurations import draw
 from ..failures.distribution import Mask
 from ..failures.parsing import one_survivability
+from ..failures.sampling import check_sampling
 from ..failures.trace import FailureTrace, complete_uptimes
 from ..files import new_file
 from ..process.command import print_json
@@ -37,7 +38,6 @@ from .options import (
     add_seed,
     add_smooth,
     answer_rule,
-    check_sampling,
     half_life,
     samples_for,
 )

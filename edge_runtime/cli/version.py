@@ -5,15 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
-
-def version_text(program: str) -> str:
-    """The program and the version that is installed; that none is known, where none is."""
-    from importlib.metadata import PackageNotFoundError, version  # which takes its time
-
-    try:
-        return f"{program} {version('ddnn-tf')}"
-    except PackageNotFoundError:
-        return f"{program}: version unknown; ddnn-tf is not installed here, its folder was copied"
+from ..process.command import version_text
 
 
 class ShowVersion(argparse.Action):

@@ -34,7 +34,7 @@ LEVEL = 0.99
 #: Numbers of failures less probable than this are left out; so many double precision cannot tell.
 NEGLIGIBLE = 1e-15
 #: Configurations drawn for each survivability unless told otherwise.
-SAMPLES = 10_000
+CONFIGURATIONS = 10_000
 #: Configurations in which it is tried what each single failure costs.
 REPRESENTATIVES = 200
 
@@ -105,6 +105,14 @@ class Sampling(NamedTuple):
     seed: int = 0
 
 
+def check_sampling(configurations: int | None, seed: int) -> None:
+    """`InputError` for options that no sampling can have."""
+    if configurations is not None and configurations < 1:
+        raise InputError(f"expected --configurations of at least 1, got {configurations}")
+    if seed < 0:
+        raise InputError(f"expected --seed of at least 0, got {seed}")
+
+
 def find_configurations(
     topology: Topology, survivabilities: Mapping[str, Survival], sampling: Sampling = Sampling()
 ) -> Configurations:
@@ -113,25 +121,25 @@ def find_configurations(
     fallible = uncertain_components(failure_models(topology, survivabilities))
     if wanted is None and 1 << int(fallible.sum()) <= limit:
         return enumerate_configurations(topology, survivabilities, limit=limit)
-    return sample_configurations(topology, survivabilities, wanted or SAMPLES, seed=seed)
+    return sample_configurations(topology, survivabilities, wanted or CONFIGURATIONS, seed=seed)
 
 
 def sample_configurations(
     topology: Topology,
     survivabilities: Mapping[str, Survival],
-    samples: int = SAMPLES,
+    wanted: int = CONFIGURATIONS,
     *,
     seed: int = 0,
 ) -> SampledConfigurations:
-    """Draw configurations, at most `samples` for each survivability.
+    """Draw configurations, at most `wanted` for each survivability.
 
     The first is the one without failures. What was recorded is taken as it is. Raises `InputError`
-    where `samples` are too few for the numbers of failures that can occur.
+    where `wanted` are too few for the numbers of failures that can occur.
     """
     rng = np.random.default_rng(seed)
     models = failure_models(topology, survivabilities)
     found = {
-        name: _recorded(model) if model.recorded else _drawn(model, samples, rng)
+        name: _recorded(model) if model.recorded else _drawn(model, wanted, rng)
         for name, model in models.items()
     }
     alive = np.ones((1, len(topology.components)), bool)
@@ -165,11 +173,11 @@ def _recorded(model: FailureModel) -> _Part:
     return _Part(model.survival == 1, model.shares, np.full(len(model.shares), -1))
 
 
-def _drawn(model: FailureModel, samples: int, rng: np.random.Generator) -> _Part:
+def _drawn(model: FailureModel, wanted: int, rng: np.random.Generator) -> _Part:
     (survival,) = model.survival
     varies = (survival > 0) & (survival < 1)
     table = failure_counts(survival[varies])
-    plan = _allocate(table[0], samples)
+    plan = _allocate(table[0], wanted)
     n = int(varies.sum())
     works, weights, strata = [], [], []
     for failures, count in plan.items():
@@ -191,7 +199,7 @@ def _drawn(model: FailureModel, samples: int, rng: np.random.Generator) -> _Part
     return _Part(components, np.concatenate(weights), np.concatenate(strata))
 
 
-def _allocate(chances: Vector, samples: int) -> dict[int, int]:
+def _allocate(chances: Vector, wanted: int) -> dict[int, int]:
     """How many configurations to take, by number of failures: all that there are, or draws.
 
     Half of the draws go by the probability of a number of failures, half evenly to all numbers.
@@ -200,15 +208,15 @@ def _allocate(chances: Vector, samples: int) -> dict[int, int]:
     plan: dict[int, int] = {}
     waiting = [k for k, chance in enumerate(chances) if chance > NEGLIGIBLE]
     while waiting:
-        left = samples - sum(plan.values())
+        left = wanted - sum(plan.values())
         shares = chances[waiting] / chances[waiting].sum() / 2 + 0.5 / len(waiting)
         counts = {k: int(left * share) for k, share in zip(waiting, shares, strict=True)}
         whole = [k for k in waiting if sizes[k] <= counts[k]]
         if not whole:
             if min(counts.values()) < 2:
                 raise InputError(
-                    f"expected more than {samples} samples for {len(chances) - 1} elements that "
-                    f"can fail; ask for {samples + 4 * len(waiting)} or more"
+                    f"expected more than {wanted} configurations for {len(chances) - 1} "
+                    f"elements that can fail; ask for {wanted + 4 * len(waiting)} or more"
                 )
             return plan | counts
         plan |= {k: sizes[k] for k in whole}

@@ -39,6 +39,21 @@ def guarded(program: str, command: Callable[[], int]) -> int:
         return 0
 
 
+def version_text(program: str) -> str:
+    """The program and the version that is installed; that none is known, where none is."""
+    from importlib.metadata import PackageNotFoundError, version  # which takes its time
+
+    try:
+        return f"{program} {version('ddnn-tf')}"
+    except PackageNotFoundError:
+        return f"{program}: version unknown; ddnn-tf is not installed here, its folder was copied"
+
+
+def renamed_error(old: str, new: str, command: str) -> InputError:
+    """What is said of an option that has another name now."""
+    return InputError(f"{old} is called {new} now; see `{command} --help`")
+
+
 def print_json(record: Any) -> None:
     """One object on stdout, and nothing else there."""
     print(json.dumps(record))

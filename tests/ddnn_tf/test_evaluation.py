@@ -56,7 +56,7 @@ def test_survivabilities_of_ones_own_the_fallback_and_the_limit_are_passed_on() 
     assert found.expected_accuracy("mine") == pytest.approx(1 / 3)
     assert found.expected_accuracy("own") == pytest.approx(found.all_alive)
     assert expected_accuracy(model, data, ["low"], limit=1).configurations.method == "stratified"
-    sampled = expected_accuracy(model, data, ["low"], samples=50)
+    sampled = expected_accuracy(model, data, ["low"], configurations=50)
     assert sampled.configurations.method == "stratified"
     with pytest.raises(InputError, match="unknown survivability 'medium'"):
         expected_accuracy(model, data)

@@ -290,8 +290,10 @@ def test_groups_count_among_what_fails() -> None:
     assert found.weights["s"] @ reached(found) == pytest.approx(0.9**6)
 
 
-def test_too_few_samples_are_refused_with_how_many_it_takes() -> None:
-    with pytest.raises(InputError, match=r"more than 20 samples for 24 elements .* ask for \d+"):
+def test_too_few_configurations_are_refused_with_how_many_it_takes() -> None:
+    with pytest.raises(
+        InputError, match=r"more than 20 configurations for 24 elements .* ask for \d+"
+    ):
         sample_configurations(ladder(12, 0.5), {"s": None}, 20)
     for count in (20, 100):
         try:
