@@ -346,6 +346,8 @@ def _sampler(seed: int, first: Mapping[str, float]) -> optuna.samplers.BaseSampl
     import optuna
     from optuna.trial import TrialState
 
+    places: dict[int, int] = {}
+
     class Repeatable(optuna.samplers.BaseSampler):
         """Bergstra et al.'s tree-structured Parzen estimator (2011), seeded trial by trial.
 
@@ -361,9 +363,7 @@ def _sampler(seed: int, first: Mapping[str, float]) -> optuna.samplers.BaseSampl
             return {}
 
         def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
-            states = (TrialState.COMPLETE, TrialState.RUNNING)
-            trials = study.get_trials(deepcopy=False, states=states)
-            before = sum(t.number < trial.number for t in trials)
+            before = self._before(study, trial)
             if before == 0:
                 return first[name]
             rng = np.random.default_rng([seed, before, *name.encode()])
@@ -371,5 +371,13 @@ def _sampler(seed: int, first: Mapping[str, float]) -> optuna.samplers.BaseSampl
                 seed=int(rng.integers(1 << 31)), n_startup_trials=STARTUP
             )
             return tpe.sample_independent(study, trial, name, distribution)
+
+        def _before(self, study: Any, trial: Any) -> int:
+            """How many trials came before this one: the same for all that it draws."""
+            if trial.number not in places:
+                states = (TrialState.COMPLETE, TrialState.RUNNING)
+                trials = study.get_trials(deepcopy=False, states=states)
+                places[trial.number] = sum(t.number < trial.number for t in trials)
+            return places[trial.number]
 
     return Repeatable()
