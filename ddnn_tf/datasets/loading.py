@@ -1,4 +1,4 @@
-"""One door to all forms of data."""
+"""All forms of data, read by one function."""
 
 from __future__ import annotations
 

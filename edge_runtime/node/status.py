@@ -57,7 +57,7 @@ class StatusWriter:
         # The first is counted where lines come in, the second where they go out.
         self._refused = self._failed = 0
         # A daemon: one that hangs in a write ends with the process.
-        self._thread = threading.Thread(target=self._keep, name="ddnn teller", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="ddnn status lines", daemon=True)
         self._thread.start()
 
     @property
