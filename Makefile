@@ -35,7 +35,7 @@ format: $(STAMP) ## rewrite the sources as ruff wants them
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(STAMP) ## print the measured numbers that the README quotes
+bench: $(STAMP) ## run all benchmarks and print their numbers
 	$(BIN)/python -m benchmarks
 
 fuzz: $(STAMP) ## a million mutated messages, a hundred thousand manifests
@@ -57,7 +57,7 @@ test-arm64: $(STAMP) ## the [edge] wheel on 64-bit ARM, emulated (needs root, de
 soak: $(STAMP) ## an hour of a live deployment, whose memory must stay flat
 	DDNN_SOAK=3600 $(BIN)/python -m pytest -s tests/end_to_end/test_soak.py
 
-lock: ## resolve constraints.txt anew, for every Python we support (needs uv)
+lock: ## resolve constraints.txt again, for every Python we support (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	uv pip compile pyproject.toml --all-extras --upgrade --only-binary :all: \
 	    --universal --python-version 3.11 --fork-strategy fewest \
@@ -68,7 +68,7 @@ clean: ## remove what these targets made, but for .venv
 	find ddnn_tf edge_runtime export tests -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp, because an interrupted installation leaves a .venv that looks complete. A .venv that
-# somebody made by hand is installed into; one that no longer starts is made anew.
+# somebody made by hand is installed into; one that no longer starts is made again.
 $(STAMP): constraints.txt pyproject.toml setup.py
 	@command -v "$(PYTHON)" >/dev/null || { \
 	    echo "$(PYTHON) not found. Install Python 3.11 to 3.13, or name one: make $(MAKECMDGOALS) PYTHON=…" >&2; exit 1; }
