@@ -372,7 +372,7 @@ class Convolutional:
         return layers.Concatenate()([layers.Multiply()([x, visible]), visible])
 
 
-#: One step of the encoder, by its width and name, for views of so many axes, the batch's included.
+#: A step of the encoder from its width and name, by how many axes a batch of views has.
 _LAYERS: Mapping[int, Callable[[int, str], keras.Layer]] = {
     2: lambda n, name: layers.Dense(n, use_bias=False, name=name),
     3: lambda n, name: layers.Conv1D(n, 3, strides=2, padding="same", use_bias=False, name=name),

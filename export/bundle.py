@@ -40,7 +40,7 @@ from .split import KerasRunner, NodeTrace
 #: Samples that meet every configuration when the bundle is compared with the model.
 COMPARED = 16
 
-#: Configurations under which it is compared at most; where there are more, so many are drawn.
+#: Configurations under which it is compared at most; where there are more, this many are drawn.
 CONFIGURATIONS = 1 << 12
 
 Progress = Callable[[str], None]

@@ -226,7 +226,7 @@ def plan(
         Path | None,
         typer.Option(
             metavar="MODEL.keras",
-            help="a trained model, so that what it stays below its upper bound is reckoned with",
+            help="a trained model: the plan allows for how far it stays below its upper bound",
             show_default="none: plan as if a model reached the upper bound",
         ),
     ] = None,

@@ -45,7 +45,7 @@ class DeviceLink(NamedTuple):
     survival: float = 1.0
 
     def ms(self, count: int) -> float:
-        """How long so many bytes take."""
+        """How long `count` bytes take, in milliseconds."""
         return self.delay_ms + 8 * count / (1000 * self.mbps)
 
 
@@ -72,7 +72,7 @@ class Network:
         _check(self)
 
     def left(self, done: int) -> int:
-        """Bytes of what is passed on once so many blocks are done."""
+        """Bytes that are passed on once `done` blocks are computed."""
         return self.blocks[done - 1].bytes if done else self.input_bytes
 
 

@@ -15,7 +15,7 @@ SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Limits:
-    """What a placement must keep to: at most so many ms and bytes, at least that accuracy."""
+    """What a placement must keep to: the most ms and bytes, the least accuracy."""
 
     latency: float | None = None
     bytes: float | None = None

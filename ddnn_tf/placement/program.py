@@ -109,7 +109,7 @@ class Program:
 
     @cached_property
     def _until(self) -> list[list[float]]:
-        """Latency of the first so many blocks on each device."""
+        """Latency of the first k blocks on each device, by k."""
         return [[0.0, *itertools.accumulate(d.latency_ms)] for d in self.network.devices]
 
     @cached_property

@@ -23,7 +23,7 @@ from edge_runtime.topology import Link, Survival, Topology
 
 from .links import candidate_links, oriented, with_links
 
-#: Sets of links are looked through one and all while there are at most so many of a size.
+#: All sets of a size are tried while there are at most this many of them.
 MOST_SETS = 4000
 #: Rounding in sums over configurations.
 ROUNDING = 1e-9
@@ -59,7 +59,7 @@ class Step:
 class Option:
     """Steps that lead to the goal, or as far as steps of their kinds lead.
 
-    `fewest`: no smaller set of such steps reaches the goal, all were looked through. Otherwise the
+    `fewest`: no smaller set of such steps reaches the goal: all were tried. Otherwise the
     steps are those that gain most, one after the other.
     """
 
@@ -311,7 +311,7 @@ class _Planner:
         for size in range(1, len(self.links) + 1):
             if math.comb(len(self.links), size) > MOST_SETS:
                 option = self.greedy(target, ("link",))
-                # All smaller sets were looked through.
+                # All smaller sets were tried.
                 return Option(
                     option.steps, option.reaches, option.reaches and len(option.steps) == size
                 )

@@ -43,8 +43,8 @@ def add_to(command: AddCommand) -> None:
         "--accuracy-change",
         type=float,
         metavar="CHANGE",
-        help="write those of the fewest bytes that change the accuracy by no less than this, such "
-        "as -0.005, half a percent point worse",
+        help="write those of the fewest bytes that change the accuracy by at least this, such as "
+        "-0.005, which allows a loss of half a percentage point",
     )
     add_survivabilities(add, "; the goal holds for each")
     add_fallback(add)

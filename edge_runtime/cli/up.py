@@ -48,7 +48,7 @@ from .options import (
 )
 
 FAULT_HELP: Mapping[Fault, str] = {
-    "fail": "kill a node so long after the first frame, as in fog4@5s (SIGKILL)",
+    "fail": "kill a node (SIGKILL) at a time after the first frame, as in fog4@5s",
     "hang": "stop a node without closing its connections (SIGSTOP)",
     "restore": "start a node again that was killed, or let one go on that was stopped",
 }

@@ -276,8 +276,7 @@ def evaluate(
     `samples`: of every sensor, and their labels; `classification`: the classes, the training
     frequency of each, and the fallback. `rule`: who answers, whose answer is taken of several, and
     who does so early; for the policy `priority`, its order is what `Reliability.priority` gives for
-    validation data. `sampling`: exact up to so many configurations, or an estimate with an
-    interval.
+    validation data. `sampling`: whether exact, or an estimate with an interval.
 
     Raises `InputError` for data that do not fit.
     """

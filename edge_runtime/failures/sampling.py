@@ -31,7 +31,7 @@ from .distribution import FailureModel, Mask
 
 #: With at least this probability an interval holds the true value.
 LEVEL = 0.99
-#: Numbers of failures less probable than this are left out; so many double precision cannot tell.
+#: Numbers of failures less probable than this are left out: double precision cannot tell them.
 NEGLIGIBLE = 1e-15
 #: Configurations drawn for each survivability unless told otherwise.
 CONFIGURATIONS = 10_000
