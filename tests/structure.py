@@ -71,14 +71,9 @@ def imported(name: str, tree: ast.Module, modules: Mapping[str, ast.Module]) -> 
 
 
 def imports_between_files(root: Path) -> dict[str, set[str]]:
-    """Who imports whom; what a package's front hands on is no import of its own."""
+    """Who imports whom, the fronts of packages included."""
     modules = sources(root)
-    fronts = {name for name in modules if any(o.startswith(f"{name}.") for o in modules)}
-    return {
-        name: set(imported(name, tree, modules)) - fronts - {name}
-        for name, tree in modules.items()
-        if name not in fronts
-    }
+    return {name: set(imported(name, tree, modules)) - {name} for name, tree in modules.items()}
 
 
 def imports_between_rooms(root: Path, package: str) -> dict[str, set[str]]:
