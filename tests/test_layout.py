@@ -144,13 +144,33 @@ def test_the_rule_between_rooms_notices(
     assert fault in found
 
 
-def test_no_files_import_each_other_in_a_circle(root: Path, tmp_path: Path) -> None:
+def test_no_files_import_each_other_in_a_circle(root: Path) -> None:
     assert circles(imports_between_files(root)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "circle"),
+    [
+        (
+            "answers/policies.py",
+            "from .rule import AnswerRule",
+            ["answers.policies", "answers.rule"],
+        ),
+        (
+            "topology/survival.py",
+            "from . import Topology",
+            ["topology", "topology.survival", "topology.topology"],
+        ),
+    ],
+)
+def test_a_circle_is_noticed_through_a_front_too(
+    root: Path, tmp_path: Path, file: str, line: str, circle: list[str]
+) -> None:
     shutil.copytree(root / "edge_runtime", tmp_path / "edge_runtime", ignore=BYTECODE)
-    with (tmp_path / "edge_runtime" / "answers" / "policies.py").open("a") as module:
-        module.write("\nfrom .rule import AnswerRule\n")
-    [circle] = circles(imports_between_files(tmp_path))
-    assert circle == ["edge_runtime.answers.policies", "edge_runtime.answers.rule"]
+    with (tmp_path / "edge_runtime" / file).open("a") as module:
+        module.write(f"\n{line}\n")
+    [found] = circles(imports_between_files(tmp_path))
+    assert found == [f"edge_runtime.{name}" for name in circle]
 
 
 def test_imports_point_down(root: Path) -> None:
