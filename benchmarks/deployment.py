@@ -93,7 +93,7 @@ def run(bundle: Path, fps: float, frames: int) -> Run:
                     observer=observer,
                 ).run()
             record.crashes = list(local.crashes)
-    verdict = judge(record, Replay(whole, views), whole.manifest.class_names, None, ())
+    verdict = judge(record, Replay(whole, views), None, ())
     network = [f for f in record.counted if f in record.answers and not record.answers[f].fallback]
     ages = [(observer.arrived[f] - clock.begins(f)) / 1e6 for f in network]
     if verdict.mixed_frames or verdict.duplicates or verdict.crashes:

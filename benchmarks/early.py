@@ -16,11 +16,11 @@ from typing import Any
 
 from ddnn_tf import Topology, datasets
 from ddnn_tf.searches.experiments import Experiment, ExperimentStore, spread_of
-from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.policies import ANSWER_MODES, AnswerMode
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.evaluation.reliability import Reliability, evaluate
 from edge_runtime.evaluation.thresholds import Goal, Thresholds, find_thresholds
+from edge_runtime.task import Classification
 from export.split import KerasRunner
 
 from .accuracy import TEST

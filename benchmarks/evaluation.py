@@ -16,10 +16,10 @@ import keras
 import numpy as np
 
 from ddnn_tf import Topology, build, expected_accuracy
-from edge_runtime.answers.classification import Classification
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.failures.configurations import enumerate_configurations
+from edge_runtime.task import Classification
 from export import export_bundle
 from export.split import split
 

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from ddnn_tf.datasets.pictures import Box
 from ddnn_tf.datasets.raw import listed_boxes
-from edge_runtime.answers.fallback import fallback_answer
 from edge_runtime.answers.smoothing import Smoother
 from edge_runtime.evaluation.answering import state_keys
 from edge_runtime.evaluation.cache import SectionCache
 from edge_runtime.failures.configurations import draw, output_states
 from edge_runtime.failures.trace import FailureTrace, complete_uptimes
+from edge_runtime.task import Classification
 from edge_runtime.topology import Topology
 from export.split import KerasRunner
 
@@ -57,7 +57,7 @@ class Told(NamedTuple):
     frames: NDArray[np.int64]
     tracks: list[Track]
     topology: Topology
-    prior: tuple[float, ...]
+    task: Classification
     cache: SectionCache
 
 
@@ -102,7 +102,7 @@ def _told(seed: int, on: str, boxes: Mapping[tuple[str, int, int], Views]) -> To
         frames=table.frames,
         tracks=tracks_of(keys, boxes),
         topology=model.topology,
-        prior=model.prior,
+        task=Classification(model.class_names, model.prior),
         cache=SectionCache(model.topology, runner, data.inputs),
     )
 
@@ -190,9 +190,7 @@ def _answered(
         keys, which = state_keys(output_states(told.topology, masks))
         answers = np.stack(
             [
-                told.cache.answer(key)
-                if key
-                else np.tile(fallback_answer("prior", told.prior), (len(samples), 1))
+                told.cache.answer(key) if key else np.tile(told.task.fallback(), (len(samples), 1))
                 for key in keys
             ]
         )
@@ -211,7 +209,7 @@ def _right(
         return np.asarray(answers.argmax(axis=1) == told.labels)
     right = np.zeros(len(answers), bool)
     for track in told.tracks:
-        smoother = Smoother(told.prior, half_life)
+        smoother = Smoother(told.task.prior, half_life)
         for place in track:
             own = answers[place] if heard[place] else None
             belief = smoother.add(own, float(told.frames[place]))

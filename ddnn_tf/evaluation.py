@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edge_runtime.answers.classification import Classification
-from edge_runtime.answers.fallback import Fallback
 from edge_runtime.answers.policies import AnswerMode
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.arrays import Labeled
@@ -14,6 +12,7 @@ from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.evaluation.rounding import Rounded
 from edge_runtime.failures.configurations import MOST_CONFIGURATIONS
 from edge_runtime.failures.sampling import Sampling
+from edge_runtime.task import Fallback
 from edge_runtime.topology import Survival
 from edge_runtime.transport.wire import Encoding
 from export.split import KerasRunner
@@ -57,8 +56,9 @@ def expected_accuracy(
         model.topology,
         runner,
         data,
-        Classification(model.class_names, model.prior, fallback),
+        model.task,
         named_survivabilities(survival),
+        fallback=fallback,
         rule=answer if isinstance(answer, AnswerRule) else AnswerRule(answer),
         sampling=Sampling(limit, configurations, seed),
     )

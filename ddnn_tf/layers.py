@@ -18,8 +18,10 @@ from keras import ops
 
 from edge_runtime.errors import InputError
 from edge_runtime.failures.distribution import FailureModel
+from edge_runtime.task import Classification, Task
 from edge_runtime.topology import Survival, Topology
 from edge_runtime.topology.survival import survival_from_plain
+from export.original import Original
 
 PACKAGE = "ddnn_tf"
 
@@ -292,29 +294,36 @@ class Exits(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Answer(keras.layers.Layer):
-    """The identity on the answer; carries what an answer means.
+    """The identity on the answer, or on those of several outputs; carries what they mean.
 
     Args:
-        class_names: of the columns.
-        prior: training frequency of each class; None until the model has been fitted.
+        task: a `Task`, or its plain form.
+        original: what the model that this one was cut from answers, see `Original`; or its plain
+            form, or None.
+        class_names, prior: in place of `task`, of a model that an older version saved.
     """
 
     def __init__(
-        self, class_names: Sequence[str], prior: Sequence[float] | None = None, **kwargs: Any
+        self,
+        task: Task | Mapping[str, Any] | None = None,
+        original: Original | Mapping[str, Any] | None = None,
+        class_names: Sequence[str] | None = None,
+        prior: Sequence[float] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.class_names = tuple(class_names)
-        self.prior = None if prior is None else tuple(float(p) for p in prior)
+        if task is None:
+            task = Classification(tuple(class_names or ()), tuple(prior or ()))
+        self.task: Task = msgspec.convert(task, Task) if isinstance(task, Mapping) else task
+        given = isinstance(original, Mapping)
+        self.original = msgspec.convert(original, Original) if given else original
 
     def call(self, inputs: Any) -> Any:
         return inputs
 
-    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
-        return input_shape
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
 
     def get_config(self) -> dict[str, Any]:
-        own = {
-            "class_names": list(self.class_names),
-            "prior": None if self.prior is None else list(self.prior),
-        }
-        return {**super().get_config(), **own}
+        own = {"task": self.task, "original": self.original}
+        return {**super().get_config(), **msgspec.to_builtins(own)}

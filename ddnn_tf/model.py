@@ -10,14 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
-from numpy.typing import NDArray
 
-from edge_runtime.answers.fallback import Fallback, fallback_answer
 from edge_runtime.arrays import Array
 from edge_runtime.bundle.tensors import PRESENT, messages
 from edge_runtime.errors import InputError
 from edge_runtime.failures.configurations import output_states
+from edge_runtime.task import Classification, Fallback, MultiLabel, Several, Task
 from edge_runtime.topology import Survival, Topology
+from export.original import Original
 
 from .layers import PACKAGE, Answer, Deliveries, Exits, FailureMask, NodeFailure
 from .names import SectionName
@@ -44,24 +44,56 @@ class ResilientModel(keras.Model):
         return topology
 
     @property
+    def task(self) -> Task:
+        """What its answers mean; may be set to another of the same kind and names.
+
+        What the fallback is made from is unknown until the model has been fitted, and where `fit`
+        could not know the targets: from a generator, or from a data set without end.
+        """
+        task: Task = self.get_layer(ANSWER).task
+        return task
+
+    @task.setter
+    def task(self, task: Task) -> None:
+        own = self.task
+        if (task.kind, task.names) != (own.kind, own.names):
+            raise InputError(
+                f"expected a {own.kind} of {', '.join(own.names)}, got a {task.kind} of "
+                f"{', '.join(task.names)}"
+            )
+        self.get_layer(ANSWER).task = task
+
+    @property
+    def original(self) -> Original | None:
+        """What the model that this one was cut from answers, until this one is trained."""
+        original: Original | None = self.get_layer(ANSWER).original
+        return original
+
+    @original.setter
+    def original(self, original: Original | None) -> None:
+        self.get_layer(ANSWER).original = original
+
+    @property
     def class_names(self) -> tuple[str, ...]:
-        names: tuple[str, ...] = self.get_layer(ANSWER).class_names
-        return names
+        """The classes; `InputError` where the task is another."""
+        return self._classes.class_names
 
     @property
     def prior(self) -> tuple[float, ...]:
-        """Training frequency of each class, for the fallback; may be set.
-
-        Uniform until the model has been fitted, and where `fit` could not know the labels: from
-        a generator, or from a data set without end.
-        """
-        prior: tuple[float, ...] | None = self.get_layer(ANSWER).prior
-        classes = len(self.class_names)
-        return prior or (1.0 / classes,) * classes
+        """Training frequency of each class, for the fallback; may be set."""
+        return self._classes.prior
 
     @prior.setter
     def prior(self, value: Iterable[float]) -> None:
-        self.get_layer(ANSWER).prior = tuple(float(p) for p in value)
+        self.task = Classification(self.class_names, tuple(float(p) for p in value))
+
+    @property
+    def _classes(self) -> Classification:
+        if not isinstance(self.task, Classification):
+            raise InputError(
+                f"this model is for a {self.task.kind}, which has no classes; ask for model.task"
+            )
+        return self.task
 
     def draw_failures(self, survival: Sequence[Survival] | None) -> None:
         """Let nodes and links fail in training at these survivabilities, or None for none.
@@ -71,13 +103,14 @@ class ResilientModel(keras.Model):
         self.get_layer(FAILURES).draw_from(survival)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """`keras.Model.fit`; remembers the frequency of each class for the fallback."""
-        prior = getattr(x, "prior", None)
-        labels = _labels(x, y) if prior is None else None
-        if labels is not None:
-            prior = _frequencies(labels, len(self.class_names))
-        if prior is not None:
-            self.prior = prior
+        """`keras.Model.fit`; remembers what the fallback is made of, such as class frequencies."""
+        known: Task | None = getattr(x, "task", None)
+        targets = _targets(x, y) if known is None else None
+        if targets is not None:
+            known = self.task.learned(_plain(targets, self.task))
+        if known is not None:
+            self.task = known
+        self.original = None
         return super().fit(x, y, *args, **kwargs)
 
     def compute_loss(
@@ -117,8 +150,8 @@ class ResilientModel(keras.Model):
         """Answers under a given failure mask.
 
         `inputs`: per sensor (samples, …). `mask`: bool (elements,), or (samples, elements) for
-        one of its own each. Returns probabilities, float32 (samples, classes); where nothing
-        reaches the output node they are the fallback's.
+        one of its own each. Returns answers, float32 (samples, width), those of several outputs
+        one after the other; where nothing reaches the output node they are the fallback's.
         """
         samples = len(next(iter(inputs.values())))
         shape = samples, len(self.topology.elements)
@@ -137,20 +170,22 @@ class ResilientModel(keras.Model):
             ]
         )
         silent = ~output_states(self.topology, masks).any(axis=1)
-        answers[silent] = fallback_answer(fallback, self.prior)
+        answers[silent] = self.task.fallback(fallback)
         return answers
 
     @tf.function(reduce_retracing=True)
     def _under_mask(self, inputs: Mapping[str, Any], mask: Any) -> Any:
         with self.get_layer(FAILURES).given(mask):
-            return self(inputs, training=False)
+            answers = keras.tree.flatten(self(inputs, training=False))
+        return answers[0] if len(answers) == 1 else ops.concatenate(answers, axis=1)
 
 
 def build(
     topology: Topology,
     sections: SectionName | Section | Mapping[str, Section | keras.Model] = "fc32",
     *,
-    classes: Sequence[str],
+    classes: Sequence[str] | None = None,
+    task: Task | None = None,
     dropout: Sequence[Survival] | None = None,
     merge_weights: Mapping[str, float] | None = None,
     multiplex: bool = False,
@@ -164,7 +199,8 @@ def build(
         sections: a ready-made set by name (`fc32`, `conv`); a function from a `Site` to a symbolic
             tensor; or, for every node by name, such a function or a Keras model whose inputs are
             named after the senders (and `present` for link-present flags).
-        classes: names of the classes, in the order of the labels.
+        classes: names of the classes, in the order of the labels; or
+        task: what answers mean, where they are not one of several classes.
         dropout: survivabilities at which nodes and links fail in training, or None for none. With
             several, each sample draws one.
         merge_weights: weights of links where a section adds them, by link name, default 1; see
@@ -177,15 +213,14 @@ def build(
         seed: of the failures drawn in training.
 
     Returns:
-        A model with one input a sensor, (batch, *shape), and class probabilities (batch, classes):
-        the output node's. The section of a node with an exit has one output more than it sends,
-        the last: class probabilities.
+        A model with one input a sensor, (batch, *shape), and the output node's answer (batch,
+        width), such as class probabilities; of several outputs, a mapping by name. The section of
+        a node with an exit has one output more than it sends, the last: its answer.
 
     Raises:
         InputError: for an unknown set, a node without a section, or a section that does not fit.
     """
-    if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise InputError(f"expected two or more distinct class names, got {list(classes)}")
+    task = _task(topology, classes, task)
     unknown = set(merge_weights or {}) - {link.name for link in topology.links}
     if unknown:
         raise InputError(f"merge weights for unknown links: {', '.join(sorted(unknown))}")
@@ -198,7 +233,7 @@ def build(
     exits: list[Any] = []
     for name in topology.order:
         received, columns = _received(topology, name, sent, delivers)
-        site = _site(topology, name, received, len(classes), merge_weights or {}, multiplex)
+        site = _site(topology, name, received, task, merge_weights or {}, multiplex)
         section = _section(site, make[name])
         if PRESENT in section.input:
             received[PRESENT] = ops.take(delivers, np.array(columns), axis=1)
@@ -207,14 +242,29 @@ def build(
         sent[name] = messages(topology, name, outputs)
         if name in topology.exits:
             exits.append(outputs[-1])
-    answer = outputs[0]
+    answer: Any = outputs[0]
     if exits:
         layer = Exits(topology, exit_weight, name=EXITS)
         answer = layer(answer, exits, works=works, delivers=delivers)
-    answer = Answer(tuple(classes), name=ANSWER)(answer)
+    if isinstance(task, Several):
+        answer = dict(zip(task.outputs, outputs, strict=True))
+    answer = Answer(task, name=ANSWER)(answer)
     # Keras forbids `/` in a name, TensorFlow more; a topology may be called anything.
     name = re.sub("[^A-Za-z0-9]+", "_", topology.name).strip("_") or "model"
     return ResilientModel(inputs, answer, name=name)
+
+
+def _task(topology: Topology, classes: Sequence[str] | None, task: Task | None) -> Task:
+    """What answers mean, said in one of two ways."""
+    if (classes is None) == (task is None):
+        raise InputError("expected either class names or a task, and one of the two")
+    found = Classification(tuple(classes or ())) if task is None else task
+    if topology.exits and isinstance(found, Several):
+        raise InputError(
+            f"exits answer for one output, and this task has {len(found.outputs)}: "
+            f"{', '.join(found.outputs)}; leave the exits out"
+        )
+    return found
 
 
 def _received(
@@ -235,7 +285,7 @@ def _site(
     topology: Topology,
     node: str,
     received: Mapping[str, Any],
-    classes: int,
+    task: Task,
     weights: Mapping[str, float],
     multiplex: bool,
 ) -> Site:
@@ -247,11 +297,12 @@ def _site(
         inputs={k: keras.Input(x.shape[1:], dtype=x.dtype, name=k) for k, x in received.items()},
         sensors=topology.sensor_names,
         weights={x.source: weights.get(x.name, 1.0) for x in links},
-        classes=classes if node == topology.output else None,
+        task=task,
+        is_output=node == topology.output,
         multiplexed={
             x.source: bypassed(topology, x) for x in links if multiplex and x.kind == "residual"
         },
-        exit=classes if node in topology.exits else None,
+        has_exit=node in topology.exits,
     )
 
 
@@ -267,25 +318,28 @@ class ExitLoss(keras.losses.Loss):
         return self.of(y_true, y_pred)
 
 
-def _labels(x: Any, y: Any) -> Array | None:
-    """The labels that `fit` was given; None where they cannot be known beforehand."""
+def _targets(x: Any, y: Any) -> Any:
+    """The targets that `fit` was given; None where they cannot be known beforehand."""
     if isinstance(x, tf.data.Dataset):
         if x.cardinality() == tf.data.INFINITE_CARDINALITY:
             return None
-        return np.concatenate([np.asarray(batch[1]) for batch in x.as_numpy_iterator()])
-    labels = getattr(x, "labels", y)
-    return None if labels is None else np.asarray(labels)
+        batches = [batch[1] for batch in x.as_numpy_iterator()]
+        return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+    return getattr(x, "labels", y)
 
 
-def _frequencies(labels: Array, classes: int) -> NDArray[np.float64]:
-    """Share of each class among labels, by number or one-hot."""
-    if labels.ndim == 2 and labels.shape[1] == classes:
-        counts = labels.sum(axis=0, dtype=np.float64)
-    else:
-        counts = np.bincount(labels.ravel().astype(np.int64), minlength=classes).astype(np.float64)
-    if len(counts) > classes:
-        raise InputError(f"expected labels from 0 to {classes - 1}, got {len(counts) - 1}")
-    return np.asarray(counts / counts.sum())
+def _plain(targets: Any, task: Task) -> Any:
+    """Targets as a task takes them: labels by number where Keras was given them otherwise."""
+    if isinstance(task, Several):
+        if isinstance(targets, Mapping):
+            return {n: _plain(targets[n], own) for n, own in task.outputs.items() if n in targets}
+        return targets
+    values = np.asarray(targets)
+    if isinstance(task, Classification):
+        if values.ndim == 2 and values.shape[1] == task.width:
+            return values.argmax(axis=1)
+        return values.ravel().astype(np.int64)
+    return values[:, None] if values.ndim == 1 and isinstance(task, MultiLabel) else values
 
 
 def _sections_by_node(topology: Topology, sections: Any) -> dict[str, Any]:
@@ -328,15 +382,15 @@ def _called(site: Site, make: keras.Model) -> Any:
 
 def _with_exit(site: Site, make: Any, output: Any) -> list[Any]:
     """What a node with an exit sends, and last its answer: the section's own, or a linear one."""
-    assert site.exit is not None
+    assert not isinstance(site.task, Several)  # by `build`
     outputs = list(output) if isinstance(output, (list, tuple)) else [output]
     # What a model gives where it is called does not say which of its layers it came from.
     if not has_exit(make.outputs if isinstance(make, keras.Model) else outputs):
-        outputs.append(linear_exit(outputs, site.exit))
+        outputs.append(linear_exit(outputs, site.task))
     if tuple(outputs[-1].shape) != (None, site.exit):
         raise InputError(
-            f"section of {site.node.name!r}: expected its layer {EXIT!r} to give class "
-            f"probabilities of shape (batch, {site.exit}), got {tuple(outputs[-1].shape)}"
+            f"section of {site.node.name!r}: expected its layer {EXIT!r} to give an answer, "
+            f"{_meaning(site.task)}, of shape (batch, {site.exit}), got {tuple(outputs[-1].shape)}"
         )
     return outputs
 
@@ -352,7 +406,7 @@ def _section(site: Site, make: Any) -> keras.Model:
             f"section of {site.node.name!r}: expected a tensor or a list of tensors, got a mapping "
             f"with {', '.join(output)}; its receivers know tensors by their place"
         )
-    if site.exit is not None:
+    if site.has_exit:
         output = _with_exit(site, make, output)
     try:
         section = keras.Model(inputs, output, name=site.node.name)
@@ -361,9 +415,26 @@ def _section(site: Site, make: Any) -> keras.Model:
             f"section of {site.node.name!r} makes no Keras model: {error}; use the site's inputs "
             "only, and name no layer as a sender, or the sender otherwise"
         ) from error
-    if site.classes is not None and tuple(section.output_shape) != (None, site.classes):
-        raise InputError(
-            f"section of the output node {site.node.name!r}: expected probabilities of shape "
-            f"(batch, {site.classes}), got {section.output_shape}"
-        )
+    if site.is_output:
+        _check_answer(site, section)
     return section
+
+
+def _check_answer(site: Site, section: keras.Model) -> None:
+    """`InputError` unless the output node's section gives what the task asks for."""
+    task = site.task
+    outputs = task.outputs.values() if isinstance(task, Several) else [task]
+    widths = [own.width for own in outputs]
+    shapes = [tuple(x.shape) for x in section.outputs]
+    if shapes != [(None, width) for width in widths]:
+        expected = " and ".join(f"(batch, {width})" for width in widths)
+        raise InputError(
+            f"section of the output node {site.node.name!r}: expected {_meaning(task)} of shape "
+            f"{expected}, got {' and '.join(map(str, shapes))}"
+        )
+
+
+def _meaning(task: Task) -> str:
+    if isinstance(task, Several):
+        return f"an output for each of {', '.join(task.outputs)}"
+    return "probabilities" if isinstance(task, (Classification, MultiLabel)) else "values"

@@ -18,6 +18,7 @@ from keras import layers
 from edge_runtime.bundle.tensors import PRESENT
 from edge_runtime.errors import InputError
 from edge_runtime.failures.distribution import FailureModel
+from edge_runtime.task import Classification, Several, Single, Task
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
 from edge_runtime.topology.topology import Tier
 
@@ -34,11 +35,11 @@ class Site:
     """Where a section is placed: what reaches it and what is expected of it.
 
     `inputs`: symbolic tensors by sender; `weights`: of each sender where links are added;
-    `classes`: number of classes on the output node, else None. `multiplexed`: for each sender of a
-    residual link, those whose primary links it goes round: it is used only where none of theirs
-    delivers. Empty where links are merged as they are. `exit`: number of classes where the node has
-    an exit, else None. A section may bring its own classifier for the exit: as its last output,
-    from a layer named `exit`. Where it does not, one linear classifier is added.
+    `task`: of the model; `is_output`: whether this is the output node, whose section ends with
+    `answer`. `multiplexed`: for each sender of a residual link, those whose primary links it goes
+    round: it is used only where none of theirs delivers. Empty where links are merged as they are.
+    `has_exit`: whether the node has an exit. A section may bring its own head for it: as its last
+    output, from a layer named `exit`. Where it does not, a linear one is added.
     """
 
     node: Node
@@ -46,9 +47,29 @@ class Site:
     inputs: dict[str, Tensor]
     sensors: frozenset[str]
     weights: Mapping[str, float]
-    classes: int | None
+    task: Task
+    is_output: bool
     multiplexed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    exit: int | None = None
+    has_exit: bool = False
+
+    @property
+    def classes(self) -> int | None:
+        """How many numbers an answer has, on the output node; else None."""
+        return self.task.width if self.is_output else None
+
+    @property
+    def exit(self) -> int | None:
+        """How many numbers an answer has, where the node has an exit; else None."""
+        return self.task.width if self.has_exit else None
+
+    def answer(self, x: Tensor) -> Any:
+        """The answer from features, (batch, width): of several outputs, a list with that of each.
+
+        Class probabilities by softmax, those of labels by sigmoid, values as they are.
+        """
+        if isinstance(self.task, Several):
+            return [head(x, own, name) for name, own in self.task.outputs.items()]
+        return head(x, self.task)
 
     @cached_property
     def present(self) -> Tensor:
@@ -228,9 +249,15 @@ def _norm(**options: Any) -> layers.Layer:
     return layers.BatchNormalization(momentum=MOMENTUM, synchronized=several, **options)
 
 
-def classifier(x: Tensor, classes: int, name: str = "probabilities") -> Tensor:
-    """Class probabilities, float32 (batch, classes)."""
-    return layers.Dense(classes, activation="softmax", name=name)(x)
+#: What a head's numbers go through, by the kind of task; else nothing.
+ACTIVATIONS: Mapping[str, str] = {"classification": "softmax", "multi-label": "sigmoid"}
+
+
+def head(x: Tensor, task: Single, name: str = "answer") -> Tensor:
+    """The numbers of an answer by a linear layer, float32 (batch, width)."""
+    if isinstance(task, Classification):
+        name = {"answer": "probabilities"}.get(name, name)
+    return layers.Dense(task.width, activation=ACTIVATIONS.get(task.kind), name=name)(x)
 
 
 def has_exit(outputs: Sequence[Tensor]) -> bool:
@@ -238,10 +265,10 @@ def has_exit(outputs: Sequence[Tensor]) -> bool:
     return len(outputs) > 1 and outputs[-1]._keras_history.operation.name == EXIT
 
 
-def linear_exit(outputs: Sequence[Tensor], classes: int) -> Tensor:
-    """Class probabilities of a linear classifier on all that a section sends."""
+def linear_exit(outputs: Sequence[Tensor], task: Single) -> Tensor:
+    """The answer of a linear head on all that a section sends."""
     flat = [x if len(x.shape) == 2 else layers.Flatten()(x) for x in outputs]
-    return classifier(flat[0] if len(flat) == 1 else layers.Concatenate()(flat), classes, EXIT)
+    return head(flat[0] if len(flat) == 1 else layers.Concatenate()(flat), task, EXIT)
 
 
 #: The poster's number of layers by tier, and on the one node that has fewer than its tier.
@@ -278,7 +305,7 @@ class FullyConnected:
         x = weighted_add(merged, site.weights, learned=self.learned_weights)
         for _ in range(depth):
             x = layers.Dense(self.units, activation="relu")(x)
-        return x if site.classes is None else classifier(x, site.classes)
+        return site.answer(x) if site.is_output else x
 
 
 @dataclass(frozen=True)
@@ -312,9 +339,8 @@ class Convolutional:
         }
         flags = site.present if self.flags and len(site.links) > 1 else None
         x = concatenate({**parts, **site.messages}, flags)
-        if site.classes is not None:
-            x = layers.Dense(self.hidden, activation="relu")(x)
-            return classifier(x, site.classes)
+        if site.is_output:
+            return site.answer(layers.Dense(self.hidden, activation="relu")(x))
         if site.messages:
             x = layers.Dense(self.hidden, activation="relu")(x)
         return layers.Dense(self.units, activation="relu")(x)

@@ -1,4 +1,3 @@
-from .answers.classification import Classification as Classification
 from .answers.records import Answer as Answer
 from .answers.rule import AnswerRule as AnswerRule
 from .bundle.sections import check_node as check_node
@@ -11,6 +10,12 @@ from .failures.reachability import reach_probability as reach_probability
 from .failures.sampling import Sampling as Sampling
 from .failures.trace import FailureTrace as FailureTrace
 from .samples import Samples as Samples
+from .scoring import Score as Score
+from .task import Classification as Classification
+from .task import Custom as Custom
+from .task import MultiLabel as MultiLabel
+from .task import Regression as Regression
+from .task import Several as Several
 from .topology import Group as Group
 from .topology import Link as Link
 from .topology import Node as Node

@@ -30,12 +30,12 @@ class Labeled(Protocol):
         """By sensor, samples first."""
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """True class of every sample, (samples,)."""
+    def labels(self) -> NDArray[Any]:
+        """Target of every sample, samples first: its class, labels or values, see `task`."""
 
 
 class LabeledArrays(NamedTuple):
     """Views and labels as a caller has them; whoever uses them checks what it needs."""
 
     inputs: Mapping[str, NDArray[Any]]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
 from .files import new_file
+from .task import Classification
 
 _LABEL = "label"
 
@@ -97,6 +98,11 @@ class Samples:
             self.labels[rows],
             self.class_names,
         )
+
+    @property
+    def task(self) -> Classification:
+        """What the labels mean."""
+        return Classification(self.class_names, tuple(self.frequencies().tolist()))
 
     def frequencies(self) -> NDArray[np.float64]:
         """Share of each class, shape `(classes,)`, float64, summing to 1."""

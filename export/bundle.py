@@ -15,9 +15,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.answers.classification import Classification
 from edge_runtime.arrays import Array, LabeledArrays
 from edge_runtime.bundle.manifest import BUNDLE_FILE, Quantization
+from edge_runtime.bundle.tensors import answer_in
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.cache import Runner
@@ -26,6 +26,7 @@ from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.failures.distribution import Mask
 from edge_runtime.failures.sampling import Sampling, find_configurations
 from edge_runtime.files import new_folder
+from edge_runtime.task import Several, Task
 from edge_runtime.topology import Survival, Topology
 
 from .artifact import TOLERANCES, Artifact, write_artifact
@@ -33,6 +34,7 @@ from .calibration import failure_masks, inputs_of, spaced
 from .compress import Compressed, compress_model
 from .compression import Attempts, Budget, Compression, planned
 from .manifests import Manifests, reliability_tables
+from .original import check_original
 from .parity import FLOAT32_TOLERANCE, BundleParity, ParityError, Reference, check_chain, whole
 from .report import ExportReport
 from .split import KerasRunner, NodeTrace
@@ -55,8 +57,7 @@ class TrainedModel:
 
     model: keras.Model
     topology: Topology
-    class_names: tuple[str, ...]
-    prior: tuple[float, ...]
+    task: Task
     reference: Reference | None
 
     @classmethod
@@ -64,19 +65,14 @@ class TrainedModel:
         cls,
         model: keras.Model,
         topology: Topology | None = None,
-        class_names: Sequence[str] | None = None,
-        prior: Sequence[float] | None = None,
+        task: Task | None = None,
         reference: Reference | None = None,
     ) -> TrainedModel:
         """What is not given is taken from the model; `InputError` where it does not carry it."""
-        known = topology or _carried(model, "topology")
-        names = _carried(model, "class_names") if class_names is None else class_names
-        shares = _carried(model, "prior") if prior is None else prior
         return cls(
             model,
-            known,
-            tuple(str(name) for name in names),
-            tuple(float(p) for p in shares),
+            topology or _carried(model, "topology"),
+            task or _carried(model, "task"),
             reference or getattr(model, "simulate", None),
         )
 
@@ -91,9 +87,10 @@ class ExportPlan:
     """What an export is to do, all of it checked.
 
     `inputs`: calibration data, by sensor; `sections`: those of the trained model; `labeled`: what
-    accuracy is measured on, or None; `held_out`: whether that is held-out data; `accuracy`:
-    expected accuracy of the trained model on it, by survivability; `is_by_node`: whether anything
-    was chosen by node.
+    accuracy is measured on, or None; `held_out`: whether that is held-out data; `scores`:
+    expected score of the trained model on it, by survivability; `is_by_node`: whether anything was
+    chosen by node; `original_error`: how far the model is from the one that it was cut from, None
+    where that is not known.
     """
 
     trained: TrainedModel
@@ -103,8 +100,9 @@ class ExportPlan:
     sections: KerasRunner
     labeled: Any
     held_out: bool
-    accuracy: dict[str, float]
+    scores: dict[str, float]
     is_by_node: bool
+    original_error: float | None
 
 
 @dataclass(frozen=True)
@@ -139,8 +137,7 @@ def export_bundle(
     budget: Budget | None = None,
     saved_models: Sequence[str] = (),
     topology: Topology | None = None,
-    class_names: Sequence[str] | None = None,
-    prior: Sequence[float] | None = None,
+    task: Task | None = None,
     reference: Reference | None = None,
     seed: int = 0,
     progress: Progress = lambda node: None,
@@ -162,8 +159,7 @@ def export_bundle(
         budget: most bytes of some nodes' artifacts; each gets the mildest compression that fits.
         saved_models: nodes that also get a SavedModel.
         topology: of the deployment; taken from the model's attribute if it carries one.
-        class_names: likewise.
-        prior: training frequency of each class; likewise.
+        task: what its answers mean; likewise.
         reference: what the whole model answers under failures; by default the model's `simulate`,
             or else its sections one after the other.
         seed: of the failures drawn for calibration.
@@ -174,7 +170,7 @@ def export_bundle(
         ParityError: where an artifact, or the chain of them, does not compute what the model does;
             of sections that learned, what the model with their new weights does.
     """
-    trained = TrainedModel.of(model, topology, class_names, prior, reference)
+    trained = TrainedModel.of(model, topology, task, reference)
     plan = plan_export(
         trained,
         calibration,
@@ -211,8 +207,9 @@ def plan_export(
     _check_options(quantize, saved_models, topology)
     attempts = planned(topology, Compression(quantize=quantize), compression, budget)
     sections = KerasRunner(trained.model, topology)
-    _check_classes(sections, trained)
+    _check_outputs(sections, trained)
     check_chain(trained.model, sections, spaced(inputs, COMPARED))
+    original_error = check_original(trained.model)
     labeled = _labeled(calibration, validation, trained)
     return ExportPlan(
         trained=trained,
@@ -222,8 +219,9 @@ def plan_export(
         sections=sections,
         labeled=labeled,
         held_out=validation is not None,
-        accuracy={} if labeled is None else _expected(_measured(trained, labeled, sections)),
+        scores={} if labeled is None else _expected(_measured(trained, labeled, sections)),
         is_by_node=bool(compression or budget),
+        original_error=original_error,
     )
 
 
@@ -248,14 +246,14 @@ def _check_options(quantize: str, saved_models: Sequence[str], topology: Topolog
         )
 
 
-def _check_classes(sections: KerasRunner, trained: TrainedModel) -> None:
-    output = trained.topology.output
-    names, priors = len(trained.class_names), len(trained.prior)
-    shape = tuple(sections.sections[output].outputs[0].shape)
-    if not shape == (None, names) == (None, priors):
+def _check_outputs(sections: KerasRunner, trained: TrainedModel) -> None:
+    output, task = trained.topology.output, trained.task
+    shapes = [tuple(x.shape) for x in sections.sections[output].outputs]
+    several = task.outputs.values() if isinstance(task, Several) else [task]
+    if shapes != [(None, own.width) for own in several]:
         raise InputError(
-            f"expected one class name and one prior for each output of {output!r}, which has "
-            f"shape {shape}; got {names} class names and {priors} priors"
+            f"expected the outputs of {output!r} to be those of a {task.kind} of "
+            f"{', '.join(task.names)}; their shapes are {', '.join(map(str, shapes))}"
         )
 
 
@@ -275,19 +273,19 @@ def _labeled(calibration: Any, validation: Any, trained: TrainedModel) -> Any:
 
 
 def _measured(trained: TrainedModel, labeled: Any, runner: Runner) -> Reliability:
-    """How accurately a model's sections or artifacts answer."""
+    """How well a model's sections or artifacts answer."""
     return evaluate(
         trained.topology,
         runner,
         LabeledArrays(inputs_of(labeled, trained.topology), labeled.labels),
-        Classification(trained.class_names, trained.prior),
+        trained.task,
         trained.survivabilities,
     )
 
 
 def _expected(found: Reliability) -> dict[str, float]:
-    """Expected accuracy by survivability."""
-    return {s: found.expected_accuracy(s) for s in found.survivabilities}
+    """Expected score by survivability."""
+    return {s: found.expected_score(s) for s in found.survivabilities}
 
 
 # -- prepare ---------------------------------------------------------------------------------------
@@ -337,7 +335,8 @@ def _chained(runner: KerasRunner) -> Reference:
     """For a model that cannot simulate failures: its own sections, one after the other."""
 
     def reference(inputs: Mapping[str, Array], masks: NDArray[np.bool_]) -> Array:
-        return runner.trace(inputs, masks)[runner.topology.output].outputs[0]
+        outputs = runner.trace(inputs, masks)[runner.topology.output].outputs
+        return answer_in(outputs, exit=False)
 
     return reference
 
@@ -357,8 +356,7 @@ def write_bundle(
         manifests = Manifests(
             folder,
             plan.trained.topology,
-            plan.trained.class_names,
-            plan.trained.prior,
+            plan.trained.task,
             prepared.quantization,
             {node: one.quantize for node, one in prepared.choice.items()},
             artifacts,
@@ -373,7 +371,9 @@ def write_bundle(
         bytes={node: artifact.size for node, artifact in artifacts.items()},
         node_errors={node: artifact.error for node, artifact in artifacts.items()},
         parity=parity,
-        accuracy_change=worth.change,
+        score=plan.trained.task.score,
+        score_change=worth.change,
+        original_error=plan.original_error,
         states=worth.states,
         compression={node: str(one) for node, one in prepared.choice.items() if plan.is_by_node},
     )
@@ -407,6 +407,7 @@ def _compared(plan: ExportPlan, prepared: Prepared, bundle: Bundle) -> BundlePar
         prepared.reference,
         spaced(plan.inputs, COMPARED),
         find_configurations(topology, plan.trained.survivabilities, Sampling(CONFIGURATIONS)),
+        plan.trained.task,
     )
     if prepared.quantization == "none" and parity.max_error > FLOAT32_TOLERANCE:
         raise ParityError(
@@ -418,7 +419,7 @@ def _compared(plan: ExportPlan, prepared: Prepared, bundle: Bundle) -> BundlePar
 
 @dataclass(frozen=True)
 class _Worth:
-    """Change of accuracy by survivability, and states of the output node's reliability table."""
+    """Change of the score by survivability, and states of the output node's reliability table."""
 
     change: dict[str, float]
     states: int
@@ -429,7 +430,7 @@ def _worth(plan: ExportPlan, bundle: Bundle, manifests: Manifests) -> _Worth:
     if plan.labeled is None:
         return _Worth({}, 0)
     deployed = _measured(plan.trained, plan.labeled, bundle)
-    change = {s: value - plan.accuracy[s] for s, value in _expected(deployed).items()}
+    change = {s: value - plan.scores[s] for s, value in _expected(deployed).items()}
     if not plan.held_out:
         return _Worth(change, 0)
     tables = reliability_tables(deployed)

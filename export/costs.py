@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 import numpy as np
 
-from edge_runtime.answers.classification import Classification
 from edge_runtime.bundle.manifest import MODEL_FILE, NodeManifest, read_bundle
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.cache import Runner
@@ -18,6 +17,7 @@ from edge_runtime.evaluation.profile import Profile
 from edge_runtime.evaluation.profile import profile as measure
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.evaluation.rounding import Rounded
+from edge_runtime.scoring import ACCURACY, Score
 from edge_runtime.topology import Survival
 from edge_runtime.transport.wire import Encoding
 
@@ -49,12 +49,13 @@ class NodeCosts:
 class Costs:
     """A bundle's table.
 
-    `accuracy_change`: expected accuracy of the bundle minus that of the trained model, by the
-    encoding of messages and survivability; and `balanced_change` likewise.
+    `score_change`: expected `score` of the bundle minus that of the trained model, by the encoding
+    of messages and survivability; and `balanced_change` likewise, where there is such a form.
     """
 
     nodes: dict[str, NodeCosts]
-    accuracy_change: dict[str, dict[str, float]] = field(default_factory=dict)
+    score: Score = ACCURACY
+    score_change: dict[str, dict[str, float]] = field(default_factory=dict)
     balanced_change: dict[str, dict[str, float]] = field(default_factory=dict)
     process_mb: float | None = None
 
@@ -74,18 +75,25 @@ class Costs:
             for key in ("raw_bytes", "zstd_bytes")
         )
         lines.append(f"  {'in all':<12} {raw:>11,} {packed:>11,}")
-        for encoding, changes in self.accuracy_change.items():
-            balanced = self.balanced_change[encoding]
+        for encoding, changes in self.score_change.items():
+            balanced = self.balanced_change.get(encoding, {})
             said = ", ".join(
-                f"{name} {100 * change:+.2f} ({100 * balanced[name]:+.2f} balanced)"
+                f"{name} {self.score.change(change)}"
+                + (f" ({self.score.change(balanced[name])} balanced)" if balanced else "")
                 for name, change in changes.items()
             )
-            lines.append(f"  expected accuracy, {encoding} messages, points: {said}")
+            lines.append(f"  expected {self.score.name}, {encoding} messages: {said}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        found = {"nodes": {name: asdict(node) for name, node in self.nodes.items()}}
+        return {
+            **found,
+            self.score.change_key: self.score_change,
+            "balanced_change": self.balanced_change,
+            "process_mb": self.process_mb,
+        }
 
 
 def costs(
@@ -100,14 +108,14 @@ def costs(
     Args:
         folder: the bundle.
         trained: the model it was made of, to compare with on `data`.
-        data: held-out data with `inputs` and `labels`; without them no accuracy is compared.
+        data: held-out data with `inputs` and `labels`; without them no score is compared.
         profile: what its sections cost on a device, or True to measure it here.
 
     Raises:
         InputError: for a damaged bundle, or where zstandard is not installed.
     """
     folder = Path(folder)
-    _, manifests = read_bundle(folder)
+    whole, manifests = read_bundle(folder)
     if isinstance(profile, Profile):
         measured: Profile | None = profile
     else:
@@ -124,12 +132,12 @@ def costs(
             latency_ms=section.latency_ms if section else None,
             memory_mb=section.memory_mb if section else None,
         )
-    accuracy: dict[str, dict[str, float]] = {}
+    changes: dict[str, dict[str, float]] = {}
     balanced: dict[str, dict[str, float]] = {}
     if trained is not None and data is not None:
-        accuracy, balanced = _changes(Bundle(folder), trained, data)
+        changes, balanced = _changes(Bundle(folder), trained, data)
     process = measured.process_mb if measured else None
-    return Costs(nodes, accuracy, balanced, process)
+    return Costs(nodes, whole.task.score, changes, balanced, process)
 
 
 def _payload(manifest: NodeManifest, encoding: Encoding) -> int:
@@ -152,19 +160,20 @@ def _changes(
             topology,
             runner,
             data,
-            Classification(manifest.class_names, manifest.prior),
+            manifest.task,
             survivabilities,
         )
 
     before = found(trained)
-    accuracy: dict[str, dict[str, float]] = {}
+    changes: dict[str, dict[str, float]] = {}
     balanced: dict[str, dict[str, float]] = {}
     for encoding in ENCODINGS:
         after = found(bundle if encoding == "raw" else Rounded(bundle, topology, encoding))
-        accuracy[encoding] = {
-            s: after.expected_accuracy(s) - before.expected_accuracy(s) for s in survivabilities
+        changes[encoding] = {
+            s: after.expected_score(s) - before.expected_score(s) for s in survivabilities
         }
-        balanced[encoding] = {
-            s: after.balanced_accuracy(s) - before.balanced_accuracy(s) for s in survivabilities
-        }
-    return accuracy, balanced
+        if before.is_balanced:
+            balanced[encoding] = {
+                s: after.balanced_accuracy(s) - before.balanced_accuracy(s) for s in survivabilities
+            }
+    return changes, balanced

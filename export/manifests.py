@@ -25,6 +25,7 @@ from edge_runtime.evaluation.reliability import Reliability
 from edge_runtime.failures.configurations import Configurations
 from edge_runtime.failures.distribution import Mask
 from edge_runtime.files import sha256
+from edge_runtime.task import Task
 from edge_runtime.topology import Topology
 
 from .artifact import TOLERANCES, Artifact
@@ -47,8 +48,7 @@ class Manifests:
 
     folder: Path
     topology: Topology
-    class_names: tuple[str, ...]
-    prior: tuple[float, ...]
+    task: Task
     quantization: Quantization | Literal["mixed"]
     by_node: Mapping[str, Quantization]
     artifacts: Mapping[str, Artifact]
@@ -59,7 +59,7 @@ class Manifests:
         """Write them; again once the reliability tables, by node that answers, are known."""
         bits = self.topology.bits
         models = [artifact.files[MODEL_FILE] for artifact in self.artifacts.values()]
-        own = fingerprint(self.topology, self.class_names, models)
+        own = fingerprint(self.topology, self.task, models)
         output = self.topology.output
         hashes = {}
         for node, artifact in self.artifacts.items():
@@ -85,8 +85,7 @@ class Manifests:
                 budget=BUDGET * self.topology.depths[node] / self.topology.depths[output],
                 exit=node in self.topology.exits,
                 links=tuple(bits) if answers else None,
-                class_names=self.class_names if answers else None,
-                prior=self.prior if answers else None,
+                task=self.task if answers else None,
                 reliability=tables.get(node),
             )
             data = encode(manifest)
@@ -95,8 +94,7 @@ class Manifests:
         manifest_of_all = BundleManifest(
             fingerprint=own,
             topology=self.topology,
-            class_names=self.class_names,
-            prior=self.prior,
+            task=self.task,
             quantization=self.quantization,
             reliability=tables.get(output),
             priority=priority,
@@ -109,19 +107,22 @@ def reliability_tables(found: Reliability) -> dict[str, ReliabilityTable]:
     """What the answers of each node that can answer are worth, from an evaluation of the output."""
     topology = found.topology
     also = _one_more_failure(topology, found.configurations)
-    tables = {}
-    for node in topology.answering:
-        if node == topology.output:
-            expected = {s: found.expected_accuracy(s) for s in found.survivabilities}
-        else:
-            worth = {s: found.exit_accuracy(node, s) for s in found.survivabilities}
-            expected = {s: value for s, value in worth.items() if value is not None}
-        tables[node] = ReliabilityTable(
-            samples=int(found.counts.sum()),
-            states={f"{state:x}": value for state, value in found.states(also, node).items()},
-            expected=expected,
-        )
-    return tables
+    return {node: _table(found, node, also) for node in topology.answering}
+
+
+def _table(found: Reliability, node: str, also: Mask) -> ReliabilityTable:
+    """One node's; of several outputs, each has one of its own beside it."""
+    if node == found.topology.output:
+        expected = {s: found.expected_score(s) for s in found.survivabilities}
+    else:
+        worth = {s: found.exit_score(node, s) for s in found.survivabilities}
+        expected = {s: value for s, value in worth.items() if value is not None}
+    return ReliabilityTable(
+        samples=found.samples,
+        states={f"{state:x}": value for state, value in found.states(also, node).items()},
+        expected=expected,
+        outputs={name: _table(own, node, also) for name, own in found.by_output().items()},
+    )
 
 
 def _one_more_failure(topology: Topology, configurations: Configurations) -> Mask:

@@ -13,6 +13,7 @@ from edge_runtime.evaluation.answering import state_keys
 from edge_runtime.evaluation.cache import Runner, SectionCache
 from edge_runtime.failures.configurations import Configurations, output_states
 from edge_runtime.failures.distribution import Mask
+from edge_runtime.task import Task
 from edge_runtime.topology import Topology
 
 from .split import KerasRunner
@@ -63,8 +64,9 @@ def check_chain(model: keras.Model, runner: KerasRunner, inputs: Mapping[str, Ar
                     "sections there may be nothing but layers that are the identity at inference"
                 )
     output = runner.topology.output
-    answers = [relative_error(traces[output].outputs[0], np.asarray(x)) for x in answer]
-    if len(answers) != 1 or answers[0] > FLOAT32_TOLERANCE:
+    own = traces[output].outputs
+    errors = [relative_error(x, np.asarray(y)) for x, y in zip(own, answer, strict=False)]
+    if len(own) != len(answer) or max(errors) > FLOAT32_TOLERANCE:
         raise ParityError(
             f"the output of {model.name!r} is not that of its output node {output!r}; "
             f"move what follows it into the sub-model {output!r}"
@@ -76,8 +78,8 @@ class BundleParity:
     """A bundle against the reference, over failure configurations.
 
     `configurations`: how many were compared; `max_error`: see `relative_error`;
-    `label_agreement`: by survivability, how probably both answer the same class. Where nothing
-    reaches the output node they do: both give the fallback.
+    `label_agreement`: by survivability, how probably both answer the same class, or the same
+    labels; none of values. Where nothing reaches the output node they do: both give the fallback.
     """
 
     configurations: int
@@ -91,6 +93,7 @@ def whole(
     reference: Reference,
     inputs: Mapping[str, Array],
     configurations: Configurations,
+    task: Task,
 ) -> BundleParity:
     """Compare a bundle's answers with the reference under every configuration that answers.
 
@@ -100,14 +103,17 @@ def whole(
     samples = len(next(iter(inputs.values())))
     states, inverse = state_keys(output_states(topology, configurations.masks))
     error, compared, agreeing = 0.0, 0, np.ones(len(configurations))
+    tells = task.agree(np.zeros((1, task.width)), np.zeros((1, task.width))) is not None
     for i, mask in enumerate(configurations.masks):
         if state := states[inverse[i]]:
             expected = reference(inputs, np.tile(mask, (samples, 1)))
             got = cache.answer(state)
             error = max(error, relative_error(got, expected))
-            agreeing[i] = (got.argmax(axis=1) == expected.argmax(axis=1)).mean()
+            same = task.agree(got, expected)
+            agreeing[i] = 0.0 if same is None else same.mean()
             compared += 1
-    agreement = {}
-    for name, weights in configurations.weights.items():
-        agreement[name] = float(np.average(agreeing, weights=weights))
+    agreement = {
+        name: float(np.average(agreeing, weights=weights))
+        for name, weights in (configurations.weights.items() if tells else ())
+    }
     return BundleParity(compared, error, agreement)

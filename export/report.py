@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_runtime.bundle.manifest import Quantization
+from edge_runtime.scoring import ACCURACY, Score
 
 from .parity import BundleParity
 
@@ -16,10 +17,11 @@ class ExportReport:
     """What an export wrote and how it compares with the model.
 
     `bytes`: size of each node's artifact; `node_errors`: relative error of each artifact's outputs;
-    `parity`: the whole bundle under every configuration; `accuracy_change`: expected accuracy of
-    the artifacts minus that of the model, by survivability, where labeled data were given;
-    `states`: of the reliability table, 0 where it has none; `compression`: what was done to each
-    node, where anything was chosen by node.
+    `parity`: the whole bundle under every configuration; `score_change`: expected `score` of the
+    artifacts minus that of the model, by survivability, where labeled data were given;
+    `original_error`: how far the model is from the one that it was cut from, None where that is
+    not known; `states`: of the reliability table, 0 where it has none; `compression`: what was done
+    to each node, where anything was chosen by node.
     """
 
     path: Path
@@ -27,7 +29,9 @@ class ExportReport:
     bytes: dict[str, int]
     node_errors: dict[str, float]
     parity: BundleParity
-    accuracy_change: dict[str, float] = field(default_factory=dict)
+    score: Score = ACCURACY
+    score_change: dict[str, float] = field(default_factory=dict)
+    original_error: float | None = None
     states: int = 0
     compression: dict[str, str] = field(default_factory=dict)
 
@@ -42,12 +46,17 @@ class ExportReport:
             f"  {'in all':<12} {sum(self.bytes.values()):>9,} bytes   over "
             f"{self.parity.configurations} configurations at most {self.parity.max_error:.1e}"
         )
-        for name, agreement in self.parity.label_agreement.items():
-            change = self.accuracy_change.get(name)
-            lines.append(
-                f"  against Keras at {name}: {100 * agreement:.2f} % of answers the same class"
-                + ("" if change is None else f", accuracy {100 * change:+.2f} points")
-            )
+        for name in self.parity.label_agreement or self.score_change:
+            said = []
+            if name in self.parity.label_agreement:
+                same = self.parity.label_agreement[name]
+                what = "class" if self.score.name == "accuracy" else "labels"
+                said.append(f"{100 * same:.2f} % of answers the same {what}")
+            if name in self.score_change:
+                said.append(f"{self.score.name} {self.score.change(self.score_change[name])}")
+            lines.append(f"  against Keras at {name}: {', '.join(said)}")
+        if self.original_error is not None:
+            lines.append(f"  at most {self.original_error:.1e} from the original model (relative)")
         lines.append(
             f"  a reliability table of {self.states} states tells what each answer is worth"
             if self.states
@@ -65,7 +74,8 @@ class ExportReport:
             "configurations": self.parity.configurations,
             "max_error": self.parity.max_error,
             "label_agreement": self.parity.label_agreement,
-            "accuracy_change": self.accuracy_change,
+            "original_error": self.original_error,
+            self.score.change_key: self.score_change,
             "states": self.states,
             "compression": self.compression,
         }

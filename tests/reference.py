@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from edge_runtime.answers.classification import Classification
-from edge_runtime.answers.fallback import Fallback
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.arrays import Array, LabeledArrays
 from edge_runtime.evaluation.cache import Runner
 from edge_runtime.evaluation.reliability import Reliability, evaluate
+from edge_runtime.task import Classification, Fallback
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
 from tests.strategies import samples
 
@@ -247,8 +246,9 @@ def measured(
         topology,
         runner,
         LabeledArrays(inputs, labels),
-        Classification(CLASSES, PRIOR, fallback),
+        Classification(CLASSES, PRIOR),
         {"s": survival},
+        fallback=fallback,
         rule=rule,
     )
     return found, runner, inputs, labels

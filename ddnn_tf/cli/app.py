@@ -14,7 +14,7 @@ import typer
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.bundle.manifest import BUNDLE_FILE, Quantization
 from edge_runtime.errors import InputError
-from edge_runtime.evaluation.bundle import check_classes
+from edge_runtime.evaluation.bundle import check_task
 from edge_runtime.failures.parsing import survivabilities
 from edge_runtime.failures.sampling import Sampling, check_sampling
 from edge_runtime.files import new_file
@@ -298,7 +298,7 @@ def evaluate(
         trained = load_model(model)
         source = load_data(data, trained.topology)
         samples = split_of(source, split)
-        check_classes(samples, trained.class_names)
+        check_task(samples, trained.task)
         wanted = survivabilities(survival, trained.topology)
         priority = None
         if answer == "any" and policy == "priority":  # chosen on what is not reported
@@ -365,7 +365,7 @@ def export(
 
     compression, budgets = chosen(compress, budget, packed, steps)
     source = load_data(data, trained.topology)
-    check_classes(source, trained.class_names)
+    check_task(source, trained.task)
     calibration = source.split(split) if split else source.train
     with _parity_proved(), progress_bar(console) as bar:
         task = bar.add_task("export", total=len(trained.topology.order))

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edge_runtime.answers.fallback import Fallback
 from edge_runtime.answers.policies import AnswerMode, Policy
+from edge_runtime.task import Fallback
 
 from ..names import Merge, Method, SectionName
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_runtime.errors import InputError
-from edge_runtime.evaluation.bundle import check_classes
+from edge_runtime.evaluation.bundle import check_task
 from edge_runtime.failures.parsing import survivabilities
 from edge_runtime.files import new_file
 from edge_runtime.process.command import print_json
@@ -61,7 +61,7 @@ def importance(
     from ..searches.experiments import link_bytes
 
     samples = split_of(load_data(data, trained.topology), split)
-    check_classes(samples, trained.class_names)
+    check_task(samples, trained.task)
     wanted = survivabilities(survival, trained.topology)
     report = expected_accuracy(trained, samples, wanted, fallback=fallback)
     found = {name: report.importance(name) for name in wanted}
@@ -250,7 +250,7 @@ def plan(
     samples = split_of(source, split)
     measured = None
     if trained:
-        check_classes(samples, trained.class_names)
+        check_task(samples, trained.task)
         measured = expected_accuracy(trained, samples, wanted).expected_accuracy(name)
     sizes = message_bytes(trained or build(graph, sections, classes=source.class_names))
     columns = [source.sensors.index(s.name) for s in graph.sensors]

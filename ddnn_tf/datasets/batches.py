@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
+from edge_runtime.task import Classification, Several, Task
 
 
 class Batches(keras.utils.PyDataset):
     """One split, in batches: an ordinary `keras.utils.PyDataset`.
 
-    Item `i` is `(inputs, labels)`: a dictionary from sensor name to an array
-    `(batch, …)` of the samples' own type, and int64 labels `(batch,)`. The last batch may be
-    smaller. A shuffled split changes its order at the end of every epoch.
+    Item `i` is `(inputs, targets)`: a dictionary from sensor name to an array
+    `(batch, …)` of the samples' own type, and for classes int64 labels `(batch,)`, for labels and
+    values an array `(batch, names)`, for several outputs a dictionary by output. The last batch may
+    be smaller. A shuffled split changes its order at the end of every epoch.
 
     `model.fit` also shuffles the order of the batches, from Python's global random numbers;
     call `keras.utils.set_random_seed` or pass `shuffle=False` to repeat a training exactly.
@@ -85,8 +87,8 @@ class Batches(keras.utils.PyDataset):
         return self.samples.inputs
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """All labels, `(N,)`, in the samples' order."""
+    def labels(self) -> NDArray[Any]:
+        """All targets, samples first, in the samples' order."""
         return self.samples.labels
 
     @property
@@ -94,16 +96,23 @@ class Batches(keras.utils.PyDataset):
         """The classes, by label."""
         return self.samples.class_names
 
+    @property
+    def task(self) -> Task:
+        """What the labels mean, with the training data's frequencies."""
+        return Classification(self.class_names, tuple(self.prior.tolist()))
+
     def __len__(self) -> int:
         """Batches in an epoch."""
         return math.ceil(len(self.samples) / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], Any]:
         """Batch `index`."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         rows = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        return {name: values[rows] for name, values in self.inputs.items()}, self.labels[rows]
+        targets, task = self.labels[rows], self.task
+        inputs = {name: values[rows] for name, values in self.inputs.items()}
+        return inputs, task.split(targets) if isinstance(task, Several) else targets
 
     def on_epoch_end(self) -> None:
         """Draw the next epoch's order; Keras calls this."""

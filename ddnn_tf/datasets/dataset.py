@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
+from edge_runtime.task import Task
 
 from .batches import Batches
 from .splits import Table, rows_of, split_names, training_split
@@ -69,6 +70,11 @@ class Dataset:
     def class_names(self) -> tuple[str, ...]:
         """The classes, by label; sorted by name in folders, as stored in an `.npz`."""
         return self.samples.class_names
+
+    @property
+    def task(self) -> Task:
+        """What the labels mean."""
+        return self.samples.task
 
     @property
     def sensors(self) -> tuple[str, ...]:

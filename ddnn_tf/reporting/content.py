@@ -77,7 +77,7 @@ def _configurations(report: Reliability) -> list[dict[str, Any]]:
     return [
         {
             "failed": list(report.failed(case)),
-            "accuracy": float(report.accuracies[case]),
+            "accuracy": float(report.scores[case]),
             "probability": {s: float(p[case]) for s, p in weights.items()},
         }
         for case in cases.tolist()

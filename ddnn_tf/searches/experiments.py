@@ -17,14 +17,13 @@ import keras
 import msgspec
 import numpy as np
 
-from edge_runtime.answers.classification import Classification
-from edge_runtime.answers.fallback import Fallback
 from edge_runtime.answers.policies import AnswerMode
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.files import new_file, sha256
+from edge_runtime.task import Fallback
 from edge_runtime.topology import Survival, Topology
 from export.split import KerasRunner
 from export.split import split as sections_of
@@ -255,8 +254,9 @@ class ExperimentStore:
                     model.topology,
                     runner,
                     self.split(split),
-                    Classification(model.class_names, model.prior, fallback),
+                    model.task,
                     wanted,
+                    fallback=fallback,
                     rule=AnswerRule(mode=experiment.answer),
                 )
                 reports[split][fallback] = found.to_dict()

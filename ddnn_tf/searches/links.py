@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_runtime.answers.fallback import Fallback
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.answering import state_keys
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.failures.configurations import enumerate_configurations, output_states
+from edge_runtime.task import Fallback
 from edge_runtime.topology import Link, Survival, Topology
 from edge_runtime.topology.topology import TIERS, detour
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.answers.fallback import Fallback
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
+from edge_runtime.task import Fallback
 
 from ..datasets import Dataset
 from ..names import StudyName

@@ -42,7 +42,7 @@ class Augmented(keras.utils.PyDataset):
         super().__init__()
         self.batches = batches
         self.labels = batches.labels
-        self.prior = batches.prior
+        self.task = batches.task
         self._rng = rng
         self._repeats = repeats
         self._how: dict[str, Any] = {"shift": shift, "gain": gain, "mirror": mirror, "zoom": zoom}
@@ -50,12 +50,13 @@ class Augmented(keras.utils.PyDataset):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-        inputs, labels = self.batches[index]
+    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], Any]:
+        inputs, targets = self.batches[index]
         varied = {
             name: self._vary(np.repeat(x, self._repeats, axis=0)) for name, x in inputs.items()
         }
-        return varied, np.repeat(labels, self._repeats)
+        repeated = keras.tree.map_structure(lambda y: np.repeat(y, self._repeats, axis=0), targets)
+        return varied, repeated
 
     def on_epoch_end(self) -> None:
         """Let the split change its order."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
+
+from edge_runtime.errors import InputError
+from edge_runtime.task import Classification, Custom, Several, Task
 
 from ..datasets import Batches
 from ..model import ResilientModel
@@ -31,7 +35,7 @@ def fit(
     learner = model
     if isinstance(model, ResilientModel) and (recipe.auxiliary or recipe.distil):
         learner = AuxiliaryLossModel(model, auxiliary=recipe.auxiliary, distil=recipe.distil)
-        model.prior = data.samples.frequencies()  # else learned by its own `fit`
+        model.task = data.samples.task  # else learned by its own `fit`
     learner.compile(
         keras.optimizers.AdamW(
             rate,
@@ -39,8 +43,8 @@ def fit(
             use_ema=recipe.average > 0,
             ema_momentum=recipe.average or 0.99,
         ),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        loss_of(data.task),
+        metrics=metrics_of(data.task),
     )
     # Else the first step makes the optimizer's variables, and is traced again for that.
     learner.optimizer.build(learner.trainable_variables)
@@ -61,7 +65,34 @@ def fit(
     )
 
 
-def class_weights(data: Batches, balance: float) -> dict[int, float]:
-    """Weight of each class in the loss, see `Recipe.balance`; classes without a sample weigh 1."""
+def loss_of(task: Task) -> Any:
+    """By which a task is learned; of several outputs, by name, each as much as the others.
+
+    Values are learned by their own score: its median for an absolute error, its mean for a squared.
+    """
+    if isinstance(task, Several):
+        return {name: loss_of(own) for name, own in task.outputs.items()}
+    if isinstance(task, Custom):
+        raise InputError(
+            f"the score {task.by!r} is your own, so `train` does not know by which loss it is "
+            "learned; compile the model with one and use its `fit`"
+        )
+    return task.loss
+
+
+def metrics_of(task: Task) -> Any:
+    """What Keras tells of each epoch besides the loss."""
+    if isinstance(task, Several):
+        return {name: metrics_of(own) for name, own in task.outputs.items()}
+    return {"classification": ["accuracy"], "multi-label": ["binary_accuracy"]}.get(task.kind, [])
+
+
+def class_weights(data: Batches, balance: float) -> dict[int, float] | None:
+    """Weight of each class in the loss, see `Recipe.balance`; classes without a sample weigh 1.
+
+    None where there are no classes, or several outputs, which Keras weighs by no class.
+    """
+    if not isinstance(data.task, Classification):
+        return None
     counts = np.bincount(data.labels, minlength=len(data.class_names))
     return {i: float((counts.max() / n) ** balance) if n else 1.0 for i, n in enumerate(counts)}

@@ -58,6 +58,7 @@ class Task:
         if not 0 <= seed < 1 << 32:
             raise InputError(f"expected a seed from 0 to 2^32 - 1, got {seed}")
         recipe = recipe or Recipe()
+        _check_losses(recipe, data.task.kind)
         survivabilities = tuple(named_survivabilities(survival).values())
         if not survivabilities:
             raise InputError("expected at least one survivability to train for, got none")
@@ -94,7 +95,7 @@ class Task:
         return build(
             topology,
             sections,
-            classes=self.data.class_names,
+            task=self.data.task,
             dropout=self.dropout,
             multiplex=self.method == "multiplexer",
             merge_weights=self._weights,
@@ -113,9 +114,16 @@ class Task:
             "merge_weights": self.merge_weights,
             "recipe": asdict(self.recipe),
             "seed": self.seed,
-            "class_names": list(self.data.class_names),
+            "task": msgspec.to_builtins(self.data.task),
             "samples": len(self.data.labels),
         }
+
+
+def _check_losses(recipe: Recipe, kind: str) -> None:
+    if kind != "classification" and (recipe.auxiliary or recipe.distil):
+        raise InputError(
+            f"auxiliary and distil are losses of classes, and this is a {kind}; leave them at 0"
+        )
 
 
 def _check_merge_weights(merge_weights: MergeWeights, sections: Sections) -> None:

@@ -77,6 +77,10 @@ def train(
     if start is not None:
         _check_start(start, task, encoder)
         start.draw_failures(task.dropout)
+    if encoder is not None and task.data.task.kind != "classification":
+        raise InputError(
+            f"an encoder learns to tell classes, and this is a {task.data.task.kind}; leave it out"
+        )
     if encoder == "shared":
         model = learn_shared(task, state, callbacks)
     elif encoder is None:
@@ -101,10 +105,11 @@ def _check_start(
             f"expected to go on from a model of topology {task.topology.name!r}, got one of "
             f"{start.topology.name!r}; give the model's own"
         )
-    if start.class_names != tuple(task.data.class_names):
+    own, given = start.task, task.data.task
+    if (own.kind, own.names) != (given.kind, given.names):
         raise InputError(
-            f"the model to go on from knows {', '.join(start.class_names)}, the data have "
-            f"{', '.join(task.data.class_names)}; make the classes agree, in this order"
+            f"the model to go on from is for a {own.kind} of {', '.join(own.names)}, the data for "
+            f"a {given.kind} of {', '.join(given.names)}; make the two agree, in this order"
         )
     if task.method not in ("residual", "dropout"):
         raise InputError(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ..errors import InputError
+from ..task import Classification, MultiLabel, Task
 from .policies import AnswerMode, Policy
 
 
@@ -31,3 +33,15 @@ class AnswerRule(msgspec.Struct, frozen=True):
     def only_output(self) -> bool:
         """Whether no other than the output node ever answers."""
         return self.mode == "output" and not self.early
+
+
+def check_confidence(task: Task, rule: AnswerRule) -> None:
+    """`InputError` where answers are compared by a confidence that they do not have."""
+    if isinstance(task, (Classification, MultiLabel)):
+        return
+    if rule.early or (rule.mode == "any" and rule.policy in ("maximal", "confident")):
+        raise InputError(
+            f"answers of a {task.kind} do not say how sure they are, so nodes can neither answer "
+            f"early nor be chosen by the policy {rule.policy}; ask for the policy priority or "
+            "highest, or for the output node's answers alone"
+        )

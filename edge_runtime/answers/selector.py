@@ -91,7 +91,8 @@ class AnswerSelector:
             return "foreign"
         if self._model not in (None, answer.model):
             return "stale_model"
-        if _state(answer) is None or not answer.probabilities:
+        compared = self._early or self._policy in ("maximal", "confident")
+        if _state(answer) is None or (compared and answer.confidence is None):
             return "malformed"
         age = max(0.0, answer.age_ms) * 1e6
         if age > self._deadline:
@@ -191,7 +192,7 @@ class AnswerSelector:
             chosen = candidates(self._policy, states, ranking)
         if not chosen:  # all are fallbacks, and alike
             return next((answers[name] for name in ranking if name in answers), None)
-        return answers[max(chosen, key=lambda name: max(answers[name].probabilities))]
+        return answers[max(chosen, key=lambda name: answers[name].confidence or 0.0)]
 
     def _close(self, frame: int) -> None:
         self._closed[frame] = set(self._open.pop(frame).answers)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..task import Classification, Task
 
 #: Probabilities below it count as this: no frame may outvote all others for good.
 LEAST = 1e-6
@@ -68,6 +69,17 @@ class Smoother:
         found = self._prior + self._belief
         weights = np.exp(found - found.max())
         return np.asarray(weights / weights.sum())
+
+
+def smoothed_task(task: Task | None) -> Classification:
+    """The task, where its answers can be smoothed; `InputError` for other than classes."""
+    if not isinstance(task, Classification):
+        kind = "node that does not answer" if task is None else task.kind
+        raise InputError(
+            f"only answers of one class among several are smoothed, got a {kind}; leave out "
+            "--smooth"
+        )
+    return task
 
 
 def check_smoothing(smooth: float | None, *, only_output: bool) -> None:

@@ -2,7 +2,7 @@
 
 Layout of a bundle:
 
-    manifest.json                the whole: topology, classes, prior, reliability
+    manifest.json                the whole: topology, task, reliability
     nodes/NODE/node.json         one device's part: its links, its files
     nodes/NODE/model.tflite      its section
     nodes/NODE/golden.npz        inputs and outputs that prove its numbers
@@ -12,7 +12,6 @@ Layout of a bundle:
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -26,9 +25,10 @@ from ..answers.rule import AnswerRule
 from ..arrays import TensorSpec
 from ..errors import InputError
 from ..files import read_checked
+from ..task import Task
 from ..topology import Topology
 
-SCHEMA = 1
+SCHEMA = 2
 BUNDLE_FILE, NODE_FILE, MODEL_FILE, GOLDEN_FILE = (
     "manifest.json",
     "node.json",
@@ -48,15 +48,17 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class ReliabilityTable(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an answer is worth.
 
-    `states`: accuracy by delivered-links state, a bit mask in hexadecimal (bit i stands for the
-    topology's link i; "0" is the fallback). `expected`: expected accuracy by survivability; of an
-    exit, given that it has an answer. Fractions of 1, measured on `samples` held-out samples with
-    the artifacts themselves.
+    `states`: the task's score by delivered-links state, a bit mask in hexadecimal (bit i stands for
+    the topology's link i; "0" is the fallback). `expected`: expected score by survivability; of an
+    exit, given that it has an answer. Accuracies are fractions of 1. Measured on `samples` held-out
+    samples with the artifacts themselves. `outputs`: where a task has several outputs, the same of
+    each, by name.
     """
 
     samples: int
     states: dict[str, float]
     expected: dict[str, float]
+    outputs: dict[str, ReliabilityTable] = {}
 
 
 class IncomingLink(_Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,8 +95,7 @@ class NodeManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     budget: Annotated[float, Meta(gt=0, le=1)]
     exit: bool = False
     links: tuple[str, ...] | None = None
-    class_names: tuple[str, ...] | None = None
-    prior: tuple[float, ...] | None = None
+    task: Task | None = None
     reliability: ReliabilityTable | None = None
     early: _Threshold | None = None
 
@@ -128,8 +129,7 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
     schema: int = SCHEMA
     fingerprint: str
     topology: Topology
-    class_names: tuple[str, ...]
-    prior: tuple[float, ...]
+    task: Task
     quantization: Quantization | Literal["mixed"]
     reliability: ReliabilityTable | None = None
     priority: tuple[str, ...] | None = None
@@ -150,12 +150,12 @@ class BundleManifest(_Record, frozen=True, forbid_unknown_fields=True, kw_only=T
         return msgspec.structs.replace(rule, priority=self.priority, early=own)
 
 
-def fingerprint(topology: Topology, class_names: tuple[str, ...], models: Iterable[str]) -> str:
+def fingerprint(topology: Topology, task: Task, models: Iterable[str]) -> str:
     """Identifies a model version: all that its nodes must agree on to understand each other.
 
     `models`: sha256 of each node's artifact, in the topology's order. Hexadecimal.
     """
-    digest = hashlib.sha256(repr((topology.to_dict(), class_names)).encode())
+    digest = hashlib.sha256(repr((topology.to_dict(), task.kind, task.names)).encode())
     for model in models:
         digest.update(model.encode())
     return digest.hexdigest()
@@ -172,16 +172,6 @@ def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManif
             f"{path}: expected nodes {', '.join(sorted(expected))}, got "
             f"{', '.join(sorted(manifest.nodes))} (at $.nodes); export the bundle again"
         )
-    if not len(manifest.class_names) == len(manifest.prior) > 1:
-        raise InputError(
-            f"{path}: expected one prior a class, got {len(manifest.prior)} for "
-            f"{len(manifest.class_names)} classes (at $.prior); export the bundle again"
-        )
-    if min(manifest.prior) < 0 or not math.isclose(sum(manifest.prior), 1.0, abs_tol=1e-6):
-        raise InputError(
-            f"{path}: expected frequencies that sum to 1, got {list(manifest.prior)} "
-            "(at $.prior); export the bundle again"
-        )
     nodes = {}
     for name, digest in manifest.nodes.items():
         node_file = folder / "nodes" / name / NODE_FILE
@@ -195,7 +185,7 @@ def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManif
     _check_answers(manifest, nodes[manifest.topology.output], path)
     _check_early(manifest, nodes, path)
     models = [nodes[name].files.get(MODEL_FILE, "") for name in manifest.topology.order]
-    if fingerprint(manifest.topology, manifest.class_names, models) != manifest.fingerprint:
+    if fingerprint(manifest.topology, manifest.task, models) != manifest.fingerprint:
         raise InputError(
             f"{path}: topology, survival values or artifacts are not those that were exported (at "
             "$.fingerprint); a file was edited: copy or export the bundle again, and give other "
@@ -206,7 +196,7 @@ def read_bundle(folder: str | Path) -> tuple[BundleManifest, dict[str, NodeManif
 
 def _check_answers(manifest: BundleManifest, output: NodeManifest, path: Path) -> None:
     """What answers mean is said twice, here and on the device that gives them."""
-    for name in ("class_names", "prior", "reliability"):
+    for name in ("task", "reliability"):
         if getattr(manifest, name) != getattr(output, name):
             raise InputError(
                 f"{path}: not what node {output.node!r} was exported with (at $.{name}); the file "

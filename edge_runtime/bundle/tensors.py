@@ -75,6 +75,16 @@ def named(sender: str, outputs: tuple[_T, ...]) -> dict[str, _T]:
     return {f"{sender}__{k}": output for k, output in enumerate(outputs)}
 
 
+def answer_in(outputs: tuple[Array, ...], *, exit: bool) -> Array:
+    """The answer among a section's outputs, (batch, width).
+
+    That of an exit is the last of them; of the output node all are, one after the other.
+    """
+    if exit or len(outputs) == 1:
+        return outputs[-1]
+    return np.concatenate(outputs, axis=1)
+
+
 def messages(topology: Topology, sender: str, outputs: tuple[_T, ...]) -> dict[str, _T]:
     """What a node sends of its section's outputs, as `named`: all but what its exit answers."""
     return named(sender, outputs[:-1] if sender in topology.exits else outputs)

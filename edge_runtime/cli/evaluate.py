@@ -1,4 +1,4 @@
-"""`ddnn-edge evaluate`: expected accuracy of a bundle over all failures."""
+"""`ddnn-edge evaluate`: expected score of a bundle over all failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .options import (
 
 def add_to(command: AddCommand) -> None:
     """Add `evaluate`."""
-    add = command("evaluate", _evaluate, "Expected accuracy of a bundle over all failures.")
+    add = command("evaluate", _evaluate, "Expected score of a bundle over all failures.")
     add.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder that export wrote")
     add_data(add)
     add_survivabilities(add)
@@ -35,30 +35,50 @@ def add_to(command: AddCommand) -> None:
 def print_reliability(found: Reliability) -> None:
     """A table for people."""
     print(
-        f"{found.counts.sum()} samples, {len(found.configurations)} failure configurations, "
+        f"{found.samples} samples, {len(found.configurations)} failure configurations, "
         f"{found.section_evaluations} section evaluations, fallback {found.fallback}"
     )
     if found.rule.mode == "any":
         print(f"any exit answers; of several, by the policy {found.rule.policy}")
-    print(f"all alive   {100 * found.all_alive:6.2f} %")
-    bounds = found.bounds()
+    _print_scores(found)
     for name in found.survivabilities:
-        bound = bounds[name]
-        print(
-            f"{name:<11} {100 * found.expected_accuracy(name):6.2f} %   "
-            f"(balanced {100 * found.balanced_accuracy(name):.2f} %"
-            + ("" if bound is None else f", upper bound {100 * bound:.2f} %")
-            + f"){found.intervals.text(name)}"
-        )
         if found.rule.mode == "any" or found.rule.early:
             shares = (f"{node} {100 * p:.1f} %" for node, p in found.exits(name).items() if p)
-            print(f"{'':<11} answered by {', '.join(shares)}")
+            print(f"{name:<11} answered by {', '.join(shares)}")
         print(
-            f"{'':<11} {found.traffic.payload_bytes(name):,.0f} bytes of payload an inference, and "
-            f"{found.traffic.answers(name):.2f} answers handed over"
+            f"{name:<11} {found.traffic.payload_bytes(name):,.0f} bytes of payload an inference, "
+            f"and {found.traffic.answers(name):.2f} answers handed over"
         )
     if found.absent_classes:
         print(f"no samples of {', '.join(found.absent_classes)}: not in the balanced accuracy")
+
+
+def _print_scores(found: Reliability) -> None:
+    """The scores of the task, or of each output of several."""
+    if outputs := found.by_output():
+        for name, own in outputs.items():
+            print(f"output {name}:")
+            _print_scores(own)
+        return
+    score, bounds = found.score, found.bounds()
+    if score.name != "accuracy":
+        better = "higher" if score.higher_is_better else "lower"
+        print(f"{score.name} of a {found.task.kind}, {better} is better")
+    print(f"{'all alive':<11} {score.number(found.all_alive):>6} {score.unit}".rstrip())
+    for name in found.survivabilities:
+        beside = []
+        if found.is_balanced:
+            beside.append(f"balanced {score.text(found.balanced_accuracy(name))}")
+        elif len(found.parts) > 1:
+            parts = found.expected_parts(name).items()
+            beside += [f"{part} {score.number(value)}" for part, value in parts]
+        bound = bounds[name]
+        if bound is not None:
+            end = "upper" if score.higher_is_better else "lower"
+            beside.append(f"{end} bound {score.text(bound)}")
+        line = f"{name:<11} {score.number(found.expected_score(name)):>6} {score.unit}".rstrip()
+        more = f"   ({', '.join(beside)})" if beside else ""
+        print(line + more + found.intervals.text(name))
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from ..answers.classification import Classification
 from ..answers.rule import AnswerRule
 from ..errors import InputError
-from ..evaluation.bundle import Bundle, check_classes
+from ..evaluation.bundle import Bundle, check_task
 from ..evaluation.thresholds import Goal, find_thresholds, lines, write_thresholds
 from ..failures.parsing import survivabilities
 from ..process.command import print_json
@@ -56,13 +55,14 @@ def _exits(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle)
     manifest = bundle.manifest
     samples = samples_for(manifest.topology, options.data)
-    check_classes(samples, manifest.class_names)
+    check_task(samples, manifest.task)
     found = find_thresholds(
         manifest.topology,
         bundle,
         samples,
-        Classification(manifest.class_names, manifest.prior, options.fallback),
+        manifest.task,
         survivabilities(options.survival, manifest.topology),
+        fallback=options.fallback,
         rule=manifest.rule(AnswerRule(options.answer, options.policy)),
     )
     chosen = None if goal is None else found.best(goal)

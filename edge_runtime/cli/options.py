@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, get_args
 
-from ..answers.fallback import FALLBACKS
 from ..answers.policies import ANSWER_MODES, POLICIES
 from ..answers.rule import AnswerRule
 from ..answers.selector import AnswerSelector
-from ..answers.smoothing import check_smoothing
+from ..answers.smoothing import check_smoothing, smoothed_task
 from ..bundle.manifest import BUNDLE_FILE, BundleManifest, read_bundle
 from ..clock import SECOND, FrameClock, parse_seconds
 from ..errors import InputError
@@ -20,6 +19,7 @@ from ..evaluation.answering import BoundRule
 from ..node.settings import LiveSettings
 from ..process.command import renamed_error
 from ..samples import Samples
+from ..task import FALLBACKS, Task
 from ..topology import Topology
 from ..transport.config import ZenohTuning
 from ..transport.deployment import Deployment
@@ -134,8 +134,9 @@ def add_fallback(parser: Any) -> None:
         "--fallback",
         choices=FALLBACKS,
         default="prior",
-        help="what answers where nothing arrives: the most frequent class, one drawn by the "
-        "frequencies of the classes, or one drawn evenly",
+        help="what answers where nothing arrives, by training data: the likeliest answer (prior); "
+        "of classes also one drawn by their frequencies (prior-random) or evenly (uniform), of "
+        "values also their mean or median",
     )
 
 
@@ -215,25 +216,33 @@ def answer_rule(options: argparse.Namespace, manifest: BundleManifest) -> Answer
 
 
 def live_settings(
-    options: argparse.Namespace, rule: AnswerRule, deployment: Deployment | None = None
+    options: argparse.Namespace,
+    rule: AnswerRule,
+    deployment: Deployment | None = None,
+    task: Task | None = None,
 ) -> LiveSettings:
-    """What a deployment runs by, as the options and its file say."""
+    """What a deployment runs by, as the options and its file say; `task`: of its answers."""
     tuning = deployment.tuning if deployment else ZenohTuning()
     return LiveSettings(
         fps=options.fps,
         deadline_ns=deadline(options.deadline, deployment),
         encoding=options.encoding,
         rule=rule,
-        smooth_ns=half_life(options),
+        smooth_ns=half_life(options, task),
         lease_ns=tuning.lease_ms * 1_000_000,
         settle_ns=tuning.settle_ms * 1_000_000,
     )
 
 
-def half_life(options: argparse.Namespace) -> int | None:
-    """What `--smooth` says, in nanoseconds; None without it."""
+def half_life(options: argparse.Namespace, task: Task | None = None) -> int | None:
+    """What `--smooth` says, in nanoseconds; None without it.
+
+    `task`: of the answers, where it is known here; only classes are smoothed.
+    """
     if options.smooth is None:
         return None
+    if task is not None:
+        smoothed_task(task)
     seconds = parse_seconds("--smooth", options.smooth)
     if not seconds:
         raise InputError("expected --smooth above 0, as in 500ms; leave it out for no smoothing")
@@ -280,7 +289,7 @@ def frame_clock(fps: float, deployment: Deployment) -> FrameClock:
 
 def selector_of(manifest: BundleManifest, rule: AnswerRule, deadline_ns: int) -> AnswerSelector:
     """What takes one of the answers that a bundle's nodes give to a frame."""
-    bound = BoundRule(manifest.topology, rule)
+    bound = BoundRule(manifest.topology, rule, manifest.task)
     return AnswerSelector(
         rule.policy,
         bound.ordinary,

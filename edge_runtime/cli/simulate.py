@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers.probabilities import rounded_probabilities
-from ..answers.records import Smoothed
+from ..answers.records import Smoothed, output_answers, values_of
+from ..answers.smoothing import smoothed_task
 from ..clock import SECOND, parse_seconds
 from ..errors import InputError
-from ..evaluation.bundle import Answers, Bundle, check_classes, smoothed
+from ..evaluation.bundle import Answers, Bundle, check_task, smoothed
 from ..failures.configurations import draw
 from ..failures.distribution import Mask
 from ..failures.parsing import one_survivability
@@ -98,25 +98,25 @@ def add_to(command: AddCommand) -> None:
 
 
 class Played(NamedTuple):
-    """What a trace came to: the answers, and frame by frame whether they are right.
+    """What a trace came to: the answers, and frame by frame what they score.
 
-    `smoothed`: probabilities, (frames, classes), with `--smooth`; `agrees`: whether these are
-    right.
+    `smoothed`: probabilities, (frames, classes), with `--smooth`; `smoothed_scores`: what these
+    score.
     """
 
     answers: Answers
-    right: NDArray[np.bool_]
+    scores: NDArray[np.float64]
     smoothed: NDArray[np.float64] | None
-    agrees: NDArray[np.bool_] | None
+    smoothed_scores: NDArray[np.float64] | None
 
 
 def _simulate(options: argparse.Namespace) -> int:
     _check(options)
-    smooth = half_life(options)
     bundle = Bundle(options.bundle)
+    smooth = half_life(options, bundle.manifest.task)
     topology = bundle.manifest.topology
     samples = samples_for(topology, options.data)
-    check_classes(samples, bundle.manifest.class_names)
+    check_task(samples, bundle.manifest.task)
     if options.replay_answers:
         return _replay(options, bundle, samples)
     frames = options.frames or len(samples)
@@ -152,52 +152,57 @@ def _play(
         masks,
         answer_rule(options, bundle.manifest),
     )
-    labels = samples.labels[frames]
-    right = answers.classes == labels
+    task = bundle.manifest.task
+    scorer = task.scorer(samples.labels[frames])
+    scores = scorer.per_sample(scorer.points(answers.values))
     if smooth is None:
-        return Played(answers, right, None, None)
-    together = smoothed(answers, bundle.manifest.prior, smooth * options.fps / SECOND)
-    return Played(answers, right, together, together.argmax(axis=1) == labels)
+        return Played(answers, scores, None, None)
+    together = smoothed(answers, smoothed_task(task).prior, smooth * options.fps / SECOND)
+    return Played(answers, scores, together, scorer.per_sample(scorer.points(together)))
 
 
 def _tell(options: argparse.Namespace, trace: FailureTrace, played: Played) -> None:
     """Print what it came to."""
+    score, measured = played.answers.task.score, float(played.scores.mean())
     result = {
-        "frames": len(played.right),
+        "frames": len(played.scores),
         "answered": sum(state != 0 for state in played.answers.states),
         "changes": len(trace.changes),
-        "measured_accuracy": float(played.right.mean()),
+        "score": score.name,
+        score.key("measured"): measured,
     }
     smoothly = ""
-    if played.agrees is not None:
-        result["smoothed_accuracy"] = float(played.agrees.mean())
-        smoothly = f", smoothed {100 * result['smoothed_accuracy']:.2f} %"
+    if played.smoothed_scores is not None:
+        together = float(played.smoothed_scores.mean())
+        result[score.key("smoothed")] = together
+        smoothly = f", smoothed {score.text(together)}"
     if options.json:
         print_json(result)
     else:
         print(
             f"{result['frames']} frames, {result['changes']} changes of what had failed, "
             f"{result['answered']} frames answered by the network, the others by the fallback; "
-            f"accuracy {100 * result['measured_accuracy']:.2f} %{smoothly}"
+            f"{score.name} {score.text(measured)}{smoothly}"
         )
 
 
 def _save_answers(path: Path, bundle: Bundle, played: Played) -> None:
-    answers = played.answers
-    names = bundle.manifest.class_names
+    answers, task = played.answers, bundle.manifest.task
     with path.open("w", encoding="utf-8") as file:
         for i, state in enumerate(answers.states):
+            main, *others = output_answers(task, answers.values[i], {}).items()
             line = {
                 "frame": i,
-                "answer": names[answers.classes[i]],
-                "probabilities": rounded_probabilities(answers.probabilities[i]),
+                "answer": main[1].answer,
+                "probabilities": main[1].probabilities,
+                "others": msgspec.to_builtins(dict(others)),
                 "node": answers.nodes[i],
                 "state": f"{state:x}",
                 "fallback": state == 0,
-                "right": bool(played.right[i]),
+                "score": float(played.scores[i]),
             }
             if played.smoothed is not None:
-                smooth = Smoothed.of(played.smoothed[i], names)
+                smooth = Smoothed.of(played.smoothed[i], task.names)
                 line["smoothed"] = msgspec.to_builtins(smooth)
             file.write(json.dumps(line) + "\n")
 
@@ -205,23 +210,25 @@ def _save_answers(path: Path, bundle: Bundle, played: Played) -> None:
 def _replay(options: argparse.Namespace, bundle: Bundle, samples: Samples) -> int:
     answers = read_answers(options.replay_answers)
     agreed, mixed = Replay(bundle, samples.inputs, options.encoding).count(answers)
-    right = [
-        samples.class_names[samples.labels[answer.frame % len(samples)]] == answer.answer
-        for answer in answers
-    ]
+    task = bundle.manifest.task
+    rows = np.array([answer.frame for answer in answers]) % len(samples)
+    scorer = task.scorer(samples.labels[rows])
+    values = np.stack([values_of(task, answer) for answer in answers])
+    measured = float(scorer.per_sample(scorer.points(values)).mean())
     result = {
         "frames": len(answers),
         "answered": sum(int(answer.state, 16) != 0 for answer in answers),
         "agreement": agreed / len(answers),
         "mixed_frames": mixed,
-        "measured_accuracy": sum(right) / len(answers),
+        "score": task.score.name,
+        task.score.key("measured"): measured,
     }
     if options.json:
         print_json(result)
     else:
         print(
             f"{len(answers)} recorded answers, of which {agreed} are what their frame and their "
-            f"state give; accuracy {100 * result['measured_accuracy']:.2f} %"
+            f"state give; {task.score.name} {task.score.text(measured)}"
         )
     return 1 if mixed else 0
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..clock import SECOND, parse_seconds
 from ..errors import InputError
-from ..evaluation.bundle import Bundle, check_classes
+from ..evaluation.bundle import Bundle, check_task
 from ..failures.parsing import one_survivability
 from ..files import new_file
 from ..process.signals import interruptible
@@ -132,9 +132,9 @@ def _up(options: argparse.Namespace) -> int:
     if options.frames is not None and options.frames < 1:
         raise InputError(f"expected --frames of at least 1, got {options.frames}")
     rule = answer_rule(options, manifest)
-    settings = live_settings(options, rule)
+    settings = live_settings(options, rule, task=manifest.task)
     plan = _plan(options, topology, settings.deadline_ns)
-    inputs, labels = _feed(options, bundle)
+    inputs, targets = _feed(options, bundle)
     replay = Replay(
         bundle,
         inputs,
@@ -156,8 +156,8 @@ def _up(options: argparse.Namespace) -> int:
                 settings,
             )
         )
-        judging = RunEvaluator(replay, manifest.class_names, labels, plan)
-        monitor = None if options.json else open_monitor(manifest.class_names, labels)
+        judging = RunEvaluator(replay, targets, plan)
+        monitor = None if options.json else open_monitor(manifest.task, targets)
         run = _live_run(options, stack, local, observer, plan, judging, monitor)
         interruption.calls(run.stop)
         record = run.run()
@@ -221,7 +221,7 @@ def _live_run(
 def _end(options: argparse.Namespace, judging: RunEvaluator, interrupted: int | None) -> int:
     """Print what the run came to; returns the exit code."""
     verdict = judging.verdict()
-    encoded = msgspec.json.encode(verdict)
+    encoded = msgspec.json.encode(verdict.to_dict())
     print((encoded if options.json else msgspec.json.format(encoded)).decode())
     if interrupted is not None and options.frames is not None:
         return interrupted
@@ -258,12 +258,12 @@ def _end_s(options: argparse.Namespace, deadline_ns: int) -> float | None:
 
 def _feed(
     options: argparse.Namespace, bundle: Bundle
-) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64] | None]:
-    """What the sensors see, and the labels; without data, the views that export kept."""
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
+    """What the sensors see, and the targets; without data, the views that export kept."""
     if options.data is None:
         return golden_views(bundle.folder, bundle.nodes), None
     samples = samples_for(bundle.manifest.topology, options.data)
-    check_classes(samples, bundle.manifest.class_names)
+    check_task(samples, bundle.manifest.task)
     return samples.inputs, samples.labels
 
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ..answers.early import cascade, check_thresholds
 from ..answers.policies import candidates, highest_first
-from ..answers.probabilities import confidence, entropy
-from ..answers.rule import AnswerRule
+from ..answers.rule import AnswerRule, check_confidence
 from ..arrays import Array
 from ..errors import InputError
 from ..failures.configurations import output_states
 from ..failures.distribution import Mask
+from ..task import Classification, MultiLabel, Task
 from ..topology import Topology
 from .cache import SectionCache
 
@@ -24,13 +24,13 @@ from .cache import SectionCache
 class Taken(NamedTuple):
     """The answers taken in one joint_state.
 
-    `probabilities`: (samples, classes), zeros where nobody has an answer. `places`: (samples,) who
+    `answers`: (samples, width), zeros where nobody has an answer. `places`: (samples,) who
     gave them, in `BoundRule.nodes`; -1 for nobody. `sends_tensor`, `hands_over`: bool (nodes in
     order, samples), whether each sends a tensor, and whether it hands an answer over if it is one
     of `nodes`; None where nobody is early, so that all do that received something.
     """
 
-    probabilities: Array
+    answers: Array
     places: NDArray[np.intp]
     sends_tensor: Mask | None = None
     hands_over: Mask | None = None
@@ -43,12 +43,15 @@ class BoundRule:
     preferred ones first; `ordinary`: those of them whose answers are taken although they are not
     early.
 
-    Raises `InputError` for a rule that does not fit the topology.
+    `task`: what answers mean.
+
+    Raises `InputError` for a rule that does not fit the topology or the task.
     """
 
-    def __init__(self, topology: Topology, rule: AnswerRule = AnswerRule()) -> None:
+    def __init__(self, topology: Topology, rule: AnswerRule, task: Task) -> None:
         check_thresholds(topology, rule.early)
-        self.topology = topology
+        check_confidence(task, rule)
+        self.topology, self._task = topology, task
         thresholds = {node: threshold for node, threshold in rule.early.items() if threshold}
         self.rule = msgspec.structs.replace(rule, early=thresholds)
         self.early: Mapping[str, float] = thresholds
@@ -92,7 +95,8 @@ class BoundRule:
         own = {node: cache.answer(states[node], node) for node in self.early if states[node]}
         if not own:
             return Taken(answers, places, sends, says)
-        sure = {node: entropy(found) < self.early[node] for node, found in own.items()}
+        task = self.sure_task
+        sure = {node: task.entropy(found) < self.early[node] for node, found in own.items()}
         bits = self.topology.bits
         delivers = {
             link.name: np.array(bool(states[link.target] >> bits[link.name] & 1))
@@ -102,7 +106,7 @@ class BoundRule:
         for i, node in enumerate(self.topology.order):
             sends[i] &= ~(early[node] | passes[node])
             says[i] &= ~passes[node]
-        chosen = first_early(self.topology, early, {n: confidence(x) for n, x in own.items()})
+        chosen = first_early(self.topology, early, {n: task.confidence(x) for n, x in own.items()})
         is_early = chosen >= 0
         if is_early.any():
             answers = np.broadcast_to(answers, (cache.samples, *next(iter(own.values())).shape[1:]))
@@ -119,11 +123,20 @@ class BoundRule:
         chosen = candidates(self.rule.policy, states, self.ordinary)
         if not chosen:
             return np.zeros((cache.samples, 1)), np.full(cache.samples, -1)
+        if len(chosen) == 1:  # nothing to choose by
+            answer = cache.answer(states[chosen[0]], chosen[0])
+            return answer, np.full(cache.samples, self.nodes.index(chosen[0]))
         answers = np.stack([cache.answer(states[node], node) for node in chosen])
         # As answers tell it: of two that are sure to all their digits the first is taken.
-        which = confidence(answers).argmax(axis=0)
+        which = self.sure_task.confidence(answers).argmax(axis=0)
         taken = np.take_along_axis(answers, which[None, :, None], axis=0)[0]
         return taken, np.array([self.nodes.index(node) for node in chosen])[which]
+
+    @property
+    def sure_task(self) -> Classification | MultiLabel:
+        """The task, whose answers say how sure they are."""
+        assert isinstance(self._task, (Classification, MultiLabel))  # by `check_confidence`
+        return self._task
 
 
 def first_early(

@@ -11,6 +11,7 @@ from ..answers.policies import AnswerMode
 from ..arrays import Array, Vector
 from ..failures.configurations import MOST_CONFIGURATIONS, enumerate_configurations, output_states
 from ..failures.distribution import Mask
+from ..scoring import ClassScorer, Scorer
 from ..topology import Survival, Topology
 
 
@@ -42,7 +43,9 @@ def reachability_bound(
     """
     configurations = enumerate_configurations(topology, survivabilities, limit=limit)
     nodes = topology.answering if answer == "any" else (topology.output,)
-    best = _best(topology, configurations.masks, visible, labels, nodes)
+    names = tuple(map(str, range(int(labels.max()) + 1)))
+    scorer = ClassScorer(names, labels)
+    best = _best(topology, configurations.masks, visible, scorer, nodes)
     return {s: float(configurations.probabilities(s) @ best) for s in survivabilities}
 
 
@@ -50,14 +53,16 @@ def _best(
     topology: Topology,
     masks: Mask,
     visible: Mask,
-    labels: NDArray[np.int64],
+    scorer: Scorer,
     nodes: Sequence[str],
 ) -> Vector:
-    """The bound of `reachability_bound` in each case, shape (cases,); `nodes` may answer."""
+    """The bound of `reachability_bound` in each case, shape (cases,); `nodes` may answer.
+
+    By any score: perfect in samples that are seen, else that of the best constant.
+    """
     states = np.zeros((len(masks), len(topology.links)), bool)
     for node in nodes:
         states |= output_states(topology, masks, node)
-    classes = int(labels.max()) + 1
     reached = np.zeros((len(states), len(topology.sensors)), bool)
     for i, sensor in enumerate(topology.sensors):
         own = [k for k, link in enumerate(topology.links) if link.source == sensor.name]
@@ -65,7 +70,6 @@ def _best(
     ways, inverse = np.unique(reached, axis=0, return_inverse=True)
     best = np.empty(len(ways))
     for i, way in enumerate(ways):
-        seen = visible[:, way].any(axis=1)
-        unseen = np.bincount(labels[~seen], minlength=classes)
-        best[i] = (seen.sum() + unseen.max()) / len(labels)
+        seen = np.asarray(visible[:, way].any(axis=1))
+        best[i] = (scorer.perfect * seen.sum() + scorer.best_constant(~seen)) / len(seen)
     return np.asarray(best[inverse])

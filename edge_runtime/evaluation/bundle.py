@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers.classification import Classification
-from ..answers.fallback import Fallback, fallback_answer
-from ..answers.probabilities import rounded_probabilities
 from ..answers.rule import AnswerRule
 from ..answers.smoothing import Smoother
 from ..arrays import Array
@@ -23,17 +20,24 @@ from ..errors import InputError
 from ..failures.distribution import Mask
 from ..failures.parsing import survivabilities
 from ..failures.sampling import Sampling
+from ..task import DIGITS, Fallback, Task
 from .answering import BoundRule
 from .cache import SectionCache
 from .reliability import Reliability, evaluate
 
 
-def check_classes(samples: Any, class_names: Sequence[str]) -> None:
-    """Labels mean the same in the data and in the model, or `InputError`."""
-    if tuple(samples.class_names) != tuple(class_names):
+def check_task(samples: Any, task: Task) -> None:
+    """Targets mean the same in the data and in the model, or `InputError`."""
+    own: Task = samples.task
+    if own.kind != task.kind:
         raise InputError(
-            f"expected data with the model's classes {', '.join(class_names)}, in this order; "
-            f"got {', '.join(samples.class_names)}"
+            f"expected data for the model's {task.kind} ({', '.join(task.names)}); got those of a "
+            f"{own.kind} ({', '.join(own.names)})"
+        )
+    if own.names != task.names:
+        raise InputError(
+            f"expected data with the model's {task.called} {', '.join(task.names)}, in this "
+            f"order; got {', '.join(own.names)}"
         )
 
 
@@ -46,18 +50,19 @@ def evaluate_bundle(
     rule: AnswerRule = AnswerRule(),
     sampling: Sampling = Sampling(),
 ) -> Reliability:
-    """Expected accuracy of a bundle's artifacts on samples with `inputs`, `labels` and classes.
+    """Expected score of a bundle's artifacts on samples with `inputs`, `labels` and a task.
 
     `survival`: as `survivabilities` reads it. `rule`: see `BundleManifest.rule`.
     """
     manifest = bundle.manifest
-    check_classes(samples, manifest.class_names)
+    check_task(samples, manifest.task)
     return evaluate(
         manifest.topology,
         bundle,
         samples,
-        Classification(manifest.class_names, manifest.prior, fallback),
+        manifest.task,
         survivabilities(survival, manifest.topology),
+        fallback=fallback,
         rule=rule,
         sampling=sampling,
     )
@@ -67,19 +72,15 @@ def evaluate_bundle(
 class Answers:
     """Answers to a series of frames.
 
-    `probabilities`: float32 (frames, classes), the fallback's where nothing reached a node that may
-    answer; `states`: each frame's delivered-links state, 0 for the fallback; `nodes`: who answered,
-    None for the fallback.
+    `values`: float32 (frames, width), such as class probabilities; the fallback's where nothing
+    reached a node that may answer. `task`: what they mean. `states`: each frame's delivered-links
+    state, 0 for the fallback; `nodes`: who answered, None for the fallback.
     """
 
-    probabilities: Array
+    values: Array
+    task: Task
     states: list[int]
     nodes: list[str | None]
-
-    @property
-    def classes(self) -> NDArray[np.int64]:
-        """The class answered, int64 (frames,)."""
-        return np.asarray(self.probabilities.argmax(axis=1))
 
 
 class Bundle:
@@ -109,10 +110,10 @@ class Bundle:
         `BundleManifest.rule`.
         """
         topology = self.manifest.topology
-        bound = BoundRule(topology, rule)
+        task = self.manifest.task
+        bound = BoundRule(topology, rule, task)
         found, which = bound.joint_states(masks)
-        prior = self.manifest.prior
-        answers = np.tile(fallback_answer("prior", prior).astype(np.float32), (len(masks), 1))
+        answers = np.tile(task.fallback().astype(np.float32), (len(masks), 1))
         states = [0] * len(masks)
         nodes: list[str | None] = [None] * len(masks)
         for i, joint_state in enumerate(found):
@@ -124,8 +125,8 @@ class Bundle:
                 for k, (row, place) in enumerate(zip(rows, taken.places, strict=True)):
                     if place >= 0:
                         nodes[row] = node = bound.nodes[place]
-                        answers[row], states[row] = taken.probabilities[k], own[node]
-        return Answers(answers, states, nodes)
+                        answers[row], states[row] = taken.answers[k], own[node]
+        return Answers(answers, task, states, nodes)
 
 
 def smoothed(answers: Answers, prior: Sequence[float], half_life: float) -> NDArray[np.float64]:
@@ -136,8 +137,8 @@ def smoothed(answers: Answers, prior: Sequence[float], half_life: float) -> NDAr
     """
     smoother = Smoother(prior, half_life)
     found = []
-    for frame, (own, state) in enumerate(zip(answers.probabilities, answers.states, strict=True)):
-        belief = smoother.add(rounded_probabilities(own) if state else None, frame)
+    for frame, (own, state) in enumerate(zip(answers.values, answers.states, strict=True)):
+        belief = smoother.add(np.round(own.astype(np.float64), DIGITS) if state else None, frame)
         assert belief is not None  # they come in order
         found.append(belief)
     return np.stack(found)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ..arrays import Array
-from ..bundle.tensors import messages
+from ..bundle.tensors import answer_in, messages
 from ..topology import Topology
 
 #: Bytes of section outputs that are remembered; sampled configurations can have millions of them.
@@ -83,7 +83,7 @@ class SectionCache:
                 else:
                     delivered[link.source] = self._inputs[link.source]
             outputs[node] = self._section(node, own[node], delivered)
-        return outputs[answering][0 if answering == self.topology.output else -1]
+        return answer_in(outputs[answering], exit=answering != self.topology.output)
 
     def _section(self, node: str, state: int, delivered: dict[str, Array]) -> tuple[Array, ...]:
         key = node, state

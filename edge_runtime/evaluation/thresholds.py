@@ -12,20 +12,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers.classification import Classification
 from ..answers.early import cascade
-from ..answers.fallback import fallback_answer
-from ..answers.probabilities import confidence, entropy
 from ..answers.rule import AnswerRule
 from ..arrays import Array, Labeled
 from ..bundle.manifest import BUNDLE_FILE, NODE_FILE, encode, read_bundle
 from ..errors import InputError
 from ..failures.sampling import Sampling, find_configurations
 from ..files import new_folder, sha256
+from ..scoring import Scorer
+from ..task import Fallback, Task, check_samples
 from ..topology import Survival, Topology
 from .answering import BoundRule, first_early
 from .cache import Runner, SectionCache
-from .reliability import check_data
 
 #: Thresholds that are tried of each node; no finer than some hundred samples can tell.
 GRID = (0.0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -118,9 +116,10 @@ def find_thresholds(
     topology: Topology,
     runner: Runner,
     samples: Labeled,
-    classification: Classification,
+    task: Task,
     survivabilities: Mapping[str, Survival],
     *,
+    fallback: Fallback = "prior",
     rule: AnswerRule = AnswerRule(),
     sampling: Sampling = Sampling(),
 ) -> Thresholds:
@@ -137,18 +136,18 @@ def find_thresholds(
         raise InputError(
             f"no node of {topology.name!r} has an exit, so none can answer early; train with exits"
         )
-    check_data(topology, samples, len(classification.prior))
+    check_samples(samples.inputs, samples.labels, [s.name for s in topology.sensors])
     configurations = find_configurations(topology, survivabilities, sampling)
     everyone = dict.fromkeys(topology.exits, 1.0)
-    bound = BoundRule(topology, msgspec.structs.replace(rule, early=everyone))
+    bound = BoundRule(topology, msgspec.structs.replace(rule, early=everyone), task)
     found, inverse = bound.joint_states(configurations.masks)
     weights = {
         s: np.asarray(np.bincount(inverse, configurations.probabilities(s), len(found)), np.float64)
         for s in survivabilities
     }
     cache = SectionCache(topology, runner, samples.inputs)
-    fallback = fallback_answer(classification.fallback, classification.prior)
-    trial = _Trial(bound, cache, found, samples.labels, fallback, weights)
+    scorer = task.scorer(samples.labels)
+    trial = _Trial(bound, cache, found, scorer, task.fallback(fallback), weights)
     nobody = dict.fromkeys(topology.exits, 0.0)
     without = trial.of(nobody)
     for threshold in GRID:
@@ -191,7 +190,7 @@ class _Trial:
         answering: BoundRule,
         cache: SectionCache,
         joint_states: Sequence[tuple[int, ...]],
-        labels: NDArray[np.int64],
+        scorer: Scorer,
         fallback: NDArray[np.float64],
         weights: Mapping[str, NDArray[np.float64]],
     ) -> None:
@@ -209,19 +208,20 @@ class _Trial:
         self._row: dict[str, NDArray[np.intp]] = {}
         self._entropy: dict[str, Array] = {}
         self._confidence: dict[str, Array] = {}
-        self._right: dict[str, Array] = {}
+        self._score: dict[str, Array] = {}
         for node in topology.exits:
             own = [0, *sorted({s[node] for s in states} - {0})]
             place = {state: i for i, state in enumerate(own)}
             self._row[node] = np.array([place[s[node]] for s in states])
             answers = [cache.answer(state, node) for state in own[1:]]
             blank = np.full(cache.samples, np.inf), np.zeros(cache.samples), np.zeros(cache.samples)
-            self._entropy[node] = np.stack([blank[0], *map(entropy, answers)])
-            self._confidence[node] = np.stack([blank[1], *map(confidence, answers)])
-            right = [(x.argmax(axis=1) == labels).astype(np.float64) for x in answers]
-            self._right[node] = np.stack([blank[2], *right])
+            task = answering.sure_task
+            self._entropy[node] = np.stack([blank[0], *map(task.entropy, answers)])
+            self._confidence[node] = np.stack([blank[1], *map(task.confidence, answers)])
+            scores = [scorer.per_sample(scorer.points(x)) for x in answers]
+            self._score[node] = np.stack([blank[2], *scores])
         self._ordinary = np.stack(
-            [self._given(answering, cache, s, labels, fallback) for s in states]
+            [self._given(answering, cache, s, scorer, fallback) for s in states]
         )
         self._bytes = {
             node: cache.message_bytes.get(node, 0) * len(topology.outgoing(node))
@@ -256,31 +256,34 @@ class _Trial:
         sure = {n: (self._entropy[n] < thresholds[n])[row] for n, row in rows.items()}
         delivers = {name: x[cases, None] for name, x in self._delivers.items()}
         early, passes = cascade(topology, delivers, sure)
-        right = self._ordinary[cases]
+        scores = self._ordinary[cases]
         if rows:
             confidences = {n: self._confidence[n][row] for n, row in rows.items()}
             who = first_early(topology, early, confidences)
             for node, row in rows.items():
-                right = np.where(who == topology.order.index(node), self._right[node][row], right)
-        payload = np.zeros(len(right))
+                own = who == topology.order.index(node)
+                scores = np.where(own, self._score[node][row], scores)
+        payload = np.zeros(len(scores))
         for node in topology.order:
             silenced = early[node] | passes[node]
             share = 1.0 - (silenced.mean(axis=1) if silenced.ndim else float(silenced))
             payload += self._bytes[node] * self._sends[node][cases] * share
-        return right.mean(axis=1), payload
+        return scores.mean(axis=1), payload
 
     @staticmethod
     def _given(
         answering: BoundRule,
         cache: SectionCache,
         states: Mapping[str, int],
-        labels: NDArray[np.int64],
+        scorer: Scorer,
         fallback: NDArray[np.float64],
     ) -> Array:
-        """How probably the answer is right that is taken where nobody is early, (samples,)."""
+        """What the answer scores that is taken where nobody is early, (samples,)."""
         answers, places = answering.not_early(cache, states)
-        right = (answers.argmax(axis=1) == labels).astype(np.float64)
-        return np.asarray(np.where(places < 0, fallback[labels], right))
+        nothing = scorer.per_sample(scorer.of_constant(fallback))
+        if (places < 0).all():
+            return nothing
+        return np.where(places < 0, nothing, scorer.per_sample(scorer.points(answers)))
 
 
 def write_thresholds(folder: str | Path, thresholds: Mapping[str, float]) -> None:

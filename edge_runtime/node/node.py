@@ -9,18 +9,17 @@ from collections.abc import Callable, Mapping
 from typing import get_args
 
 import msgspec
-import numpy as np
 
-from ..answers.fallback import fallback_answer
-from ..answers.probabilities import entropy, rounded_probabilities
-from ..answers.records import Answer, Condition, Dropped, Metrics, Smoothed
-from ..answers.smoothing import Smoother
+from ..answers.records import Answer, Condition, Dropped, Metrics, Smoothed, output_answers
+from ..answers.rule import AnswerRule, check_confidence
+from ..answers.smoothing import Smoother, smoothed_task
 from ..arrays import Array
 from ..bundle.manifest import NodeManifest
-from ..bundle.tensors import Section, complete
+from ..bundle.tensors import Section, answer_in, complete
 from ..clock import SECOND, FrameClock
 from ..errors import InputError
 from ..process.memory import resident_mb
+from ..task import Classification, MultiLabel, Task
 from ..transport.base import ANSWERS, METRICS, PeerDown, PeerUp, Received, Transport
 from ..transport.wire import Message, encode, short_fingerprint
 from .assembler import FrameAssembler, ReadyFrame
@@ -71,7 +70,8 @@ class Node:
         self._threshold = settings.rule.early.get(manifest.node, 0.0)
         self._smoother = None
         if settings.smooth_ns is not None and not manifest.outgoing:
-            self._smoother = Smoother(manifest.prior or (), settings.smooth_ns)
+            own = smoothed_task(manifest.task)
+            self._smoother, self._smoothed = Smoother(own.prior, settings.smooth_ns), own
         self._exits = manifest.exit and (settings.rule.mode == "any" or self._threshold > 0)
         self._clock, self._wall = clocks
         self._notice = notice
@@ -244,7 +244,7 @@ class Node:
             full = complete(ready.inputs, self._section.inputs, self.manifest.senders)
             outputs = self._section.with_exit(full)
         self._busy += self._clock() - start
-        sure = outputs and self._threshold and entropy(outputs[-1][0]) < self._threshold
+        sure = bool(outputs and self._threshold) and self._entropy(outputs) < self._threshold
         # The answer first: whoever hears the marks no longer gives one.
         if sure and self._answer(ready, outputs, early=True):
             self._send(ready, (), answered=True)
@@ -287,34 +287,39 @@ class Node:
         now = self._clock()
         if not self._may_speak(now):
             return False
-        manifest = self.manifest
+        manifest, task = self.manifest, self._task
         if ready.silent:
-            probabilities = fallback_answer("prior", manifest.prior or ())
+            values: Array = task.fallback()
         else:
-            probabilities = outputs[-1 if manifest.exit else 0][0]
-        names = manifest.class_names or ()
-        said = rounded_probabilities(probabilities)
+            values = answer_in(outputs, exit=manifest.exit)[0]
+        state = f"{ready.state:x}"
+        said = output_answers(task, values, self._worth(state))
+        main = next(iter(said))
+        own = said.pop(main)
         smoothed = None
         if self._smoother is not None:
             # From what is reported, so that whoever has the answers can find it again.
-            smoothed = self._smoother.add(None if ready.silent else said, ready.captured_ns)
-        state = f"{ready.state:x}"
-        table = manifest.reliability
+            belief = None if ready.silent else own.probabilities
+            smoothed = self._smoother.add(belief, ready.captured_ns)
         answer = Answer(
             frame=ready.frame,
-            answer=names[int(np.argmax(probabilities))],
-            probabilities=said,
+            answer=own.answer,
+            probabilities=own.probabilities,
+            confidence=own.confidence,
+            score=own.score,
+            score_name=own.score_name,
+            units=own.units,
+            others=said,
             node=manifest.node,
             state=state,
             nodes=self._nodes_in(ready.state),
             age_ms=ready.age(now) / 1e6,
-            accuracy=table.states.get(state) if table else None,
             fallback=ready.silent,
             waited=not ready.complete,
             exit=manifest.exit,
             model=self._fingerprint.hex(),
             early=early,
-            smoothed=None if smoothed is None else Smoothed.of(smoothed, names),
+            smoothed=None if smoothed is None else Smoothed.of(smoothed, task.names),
         )
         self._transport.send(ANSWERS, b"", msgspec.json.encode(answer))
         self._answers += 1
@@ -322,6 +327,26 @@ class Node:
         self._early += early
         self._ages += ready.age(now)
         return True
+
+    @property
+    def _task(self) -> Task:
+        """What its answers mean."""
+        task = self.manifest.task
+        assert task is not None  # by `_check`, of a node that answers
+        return task
+
+    def _entropy(self, outputs: tuple[Array, ...]) -> float:
+        task = self._task
+        assert isinstance(task, (Classification, MultiLabel))  # by `_check`, of one with an exit
+        return float(task.entropy(outputs[-1][0]))
+
+    def _worth(self, state: str) -> dict[str, float | None]:
+        """What the tables say of a state, by output."""
+        table = self.manifest.reliability
+        if table is None:
+            return {}
+        found = {name: own.states.get(state) for name, own in table.outputs.items()}
+        return found or {"": table.states.get(state)}
 
     def _may_speak(self, now: int) -> bool:
         """Whether this process has its name, as far as it can know."""
@@ -364,8 +389,10 @@ def _check(
             f"node {manifest.node!r} has no exit, and a threshold for one in its node.json (at "
             "$.early); choose the thresholds again with `ddnn-edge exits`"
         )
-    if answers and not (manifest.class_names and manifest.prior and manifest.links):
+    if answers and not (manifest.task and manifest.links):
         raise InputError(
-            f"node {manifest.node!r} answers, and its node.json has no classes, prior or links "
-            "(at $.class_names); export the bundle again"
+            f"node {manifest.node!r} answers, and its node.json has no task or links (at $.task); "
+            "export the bundle again"
         )
+    if manifest.exit and manifest.task:
+        check_confidence(manifest.task, AnswerRule(early={manifest.node: 0.0}))

@@ -10,10 +10,11 @@ from itertools import islice
 from typing import Any, TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..answers.records import Metrics
+from ..answers.records import Answer, Metrics, values_of
+from ..arrays import Array
 from ..clock import SECOND
+from ..task import Task
 from .observer import Observer
 from .run import LiveRun, Monitor
 
@@ -34,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class View:
-    """A run so far. Latencies in milliseconds; accuracy of the answers, where labels are known."""
+    """A run so far. Latencies in milliseconds; `score` of the answers, where targets are known."""
 
     seconds: float
     rows: tuple[Row, ...]
@@ -42,17 +43,18 @@ class View:
     answers_a_second: float
     p50: float | None
     p99: float | None
-    accuracy: float | None
+    score: str | None
 
 
 class Viewer:
     """Looks at a run about every second."""
 
-    def __init__(self, class_names: Sequence[str], labels: NDArray[np.int64] | None) -> None:
-        self._names, self._labels = class_names, labels
+    def __init__(self, task: Task, targets: Array | None) -> None:
+        self._task = task
+        self._targets = None if targets is None else task.checked(targets)
         self._metrics: dict[str, Metrics] = {}
         self._at = self._begun = 0
-        self._seen = self._right = 0
+        self._seen, self._sum = 0, 0.0
 
     def look(self, run: LiveRun, now: int) -> View:
         """The run as it is now, in monotonic nanoseconds."""
@@ -67,11 +69,11 @@ class Viewer:
         count = observer.answered
         new = list(islice(reversed(observer.answers.values()), count - self._seen))
         ages = [a.age_ms for a in new if not a.fallback]
-        if self._labels is not None:
-            labels = self._labels
-            self._right += sum(
-                self._names[labels[answer.frame % len(labels)]] == answer.answer for answer in new
-            )
+        score = None
+        if self._targets is not None and count:
+            self._sum += self._scored(new, self._targets)
+            own = self._task.score
+            score = f"{own.name} {own.text(self._sum / count)}"
         view = View(
             seconds=(now - self._begun) / SECOND,
             rows=rows,
@@ -79,10 +81,19 @@ class Viewer:
             answers_a_second=len(new) / seconds,
             p50=float(np.percentile(ages, 50)) if ages else None,
             p99=float(np.percentile(ages, 99)) if ages else None,
-            accuracy=self._right / count if count and self._labels is not None else None,
+            score=score,
         )
         self._metrics, self._at, self._seen = dict(observer.metrics), now, count
         return view
+
+    def _scored(self, answers: Sequence[Answer], targets: Array) -> float:
+        """Sum of what answers score."""
+        if not answers:
+            return 0.0
+        rows = np.array([answer.frame for answer in answers]) % len(targets)
+        values = [values_of(self._task, answer) for answer in answers]
+        scorer = self._task.scorer(targets[rows])
+        return float(scorer.per_sample(scorer.points(np.stack(values))).sum())
 
     def _row(self, node: str, process: str, observer: Observer, seconds: float) -> Row:
         """A node whose process is in the state `process`, over the last `seconds`."""
@@ -103,8 +114,8 @@ def summary(view: View) -> str:
     parts.append(f"{view.answers_a_second:.0f}/s")
     if view.p50 is not None:
         parts.append(f"latency {view.p50:.1f} ms (p99 {view.p99:.1f})")
-    if view.accuracy is not None:
-        parts.append(f"accuracy {100 * view.accuracy:.1f} %")
+    if view.score is not None:
+        parts.append(view.score)
     return "  ".join(parts)
 
 
@@ -164,11 +175,9 @@ class RichMonitor:
         self._live.stop()
 
 
-def open_monitor(
-    class_names: Sequence[str], labels: NDArray[np.int64] | None, out: TextIO | None = None
-) -> Monitor:
+def open_monitor(task: Task, targets: Array | None, out: TextIO | None = None) -> Monitor:
     """A table on a terminal where rich is installed, else lines."""
-    viewer = Viewer(class_names, labels)
+    viewer = Viewer(task, targets)
     out = out or sys.stdout
     if out.isatty():
         try:

@@ -10,14 +10,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers.fallback import fallback_answer
-from ..answers.records import Answer
+from ..answers.records import Answer, OutputAnswer, told_values
 from ..answers.rule import AnswerRule
 from ..arrays import Array
 from ..errors import InputError
 from ..evaluation.answering import BoundRule, Taken
 from ..evaluation.bundle import Bundle
 from ..evaluation.cache import SectionCache
+from ..scoring import TOLD_FROM, Scorer
+from ..task import Classification, MultiLabel, Several, Single, Task, Told
 from ..transport.wire import Encoding, Message, decode, encode
 
 #: By how much a replayed probability may differ. Messages are encoded for the replay as they were
@@ -36,10 +37,11 @@ class Recorded(msgspec.Struct, frozen=True):
     """
 
     frame: int
-    answer: str
+    answer: Told
     probabilities: tuple[float, ...]
     state: str
     node: str | None = None
+    others: dict[str, OutputAnswer] = {}
 
 
 def read_answers(path: str | Path) -> list[Recorded]:
@@ -77,7 +79,8 @@ class Replay:
         encoding: Encoding = "raw",
         rule: AnswerRule = AnswerRule(),
     ) -> None:
-        self.answering = BoundRule(bundle.manifest.topology, rule)
+        self.task: Task = bundle.manifest.task
+        self.answering = BoundRule(bundle.manifest.topology, rule, self.task)
         self._bundle, self._inputs, self._encoding = bundle, inputs, encoding
         self.samples = len(next(iter(inputs.values())))
         self._tolerance = TOLERANCES[encoding]
@@ -95,13 +98,18 @@ class Replay:
         rows = [self._sent(tuple(x[i] for x in outputs[:sent])) for i in range(len(outputs[0]))]
         return (*(np.stack(column) for column in zip(*rows, strict=True)), *outputs[sent:])
 
-    def probabilities(self, frame: int, state: int, node: str | None = None) -> Array:
-        """What the output node answers to a frame in a delivered-links state; float (classes,).
+    @property
+    def tolerance(self) -> float:
+        """By how much a number of an answer may differ, times max(1, |number|)."""
+        return self._tolerance
+
+    def values(self, frame: int, state: int, node: str | None = None) -> Array:
+        """What the output node answers to a frame in a delivered-links state; float (width,).
 
         Or what `node`'s exit answers in a state of its own.
         """
         if not state:
-            return fallback_answer("prior", self._bundle.manifest.prior)
+            return self.task.fallback()
         sample = frame % self.samples
         if sample not in self._caches:
             # One row, as on the device: a kernel for many rows may sum in another order.
@@ -114,41 +122,67 @@ class Replay:
 
     def confirms(self, answer: Answer | Recorded) -> bool:
         """Whether its own frame and its own state give this answer; a state must be one."""
-        names = self._bundle.manifest.class_names
         try:
             state = int(answer.state, 16)
+            told_values(self.task, answer.answer, answer.probabilities, answer.others)
         except ValueError:
             return False
         topology = self._bundle.manifest.topology
         node = topology.output if answer.node is None else answer.node
         if node not in topology.answering or not self._possible(state, node):
             return False
-        expected = self.probabilities(answer.frame, state, node)
-        if len(answer.probabilities) != len(expected) or answer.answer not in names:
-            return False
-        off = np.abs(np.asarray(answer.probabilities) - expected).max()
-        # Of classes that tie, either is right.
-        best = expected[names.index(answer.answer)] >= expected.max() - 2 * self._tolerance
-        return bool(off <= self._tolerance and best)
+        expected = self.values(answer.frame, state, node)
+        task = self.task
+        if not isinstance(task, Several):
+            return self._same(task, answer.answer, answer.probabilities, expected)
+        main = next(iter(task.outputs))
+        told = {main: (answer.answer, answer.probabilities)} | {
+            name: (x.answer, x.probabilities) for name, x in answer.others.items()
+        }
+        return all(
+            self._same(own, *told[name], expected[task.answer_of(name)])
+            for name, own in task.outputs.items()
+        )
 
     def count(self, answers: Iterable[Answer | Recorded]) -> tuple[int, int]:
         """How many answers the replay confirms, and how many it does not."""
         found = [self.confirms(answer) for answer in answers]
         return sum(found), len(found) - sum(found)
 
-    def right(self, labels: NDArray[np.int64], joint_state: Sequence[int]) -> NDArray[np.bool_]:
-        """On which samples the answer taken in a joint_state is right; bool (samples,).
+    def scores(self, scorer: Scorer, joint_state: Sequence[int]) -> NDArray[np.float64]:
+        """What the answers taken in a joint_state score on each sample; float64 (samples,).
 
-        `joint_state`: see `BoundRule.joint_states`.
+        `scorer`: of the samples' targets; `joint_state`: see `BoundRule.joint_states`.
         """
         taken = self._taken(joint_state)
-        prior = fallback_answer("prior", self._bundle.manifest.prior).argmax()
-        given = np.where(taken.places < 0, prior, taken.probabilities.argmax(axis=1))
-        return np.asarray(given == labels)
+        nothing = scorer.per_sample(scorer.of_constant(self.task.fallback()))
+        if (taken.places < 0).all():
+            return nothing
+        found = scorer.per_sample(scorer.points(taken.answers))
+        return np.where(taken.places < 0, nothing, found)
 
     def answered(self, joint_state: Sequence[int]) -> NDArray[np.bool_]:
         """Which samples the network answers in a joint_state, not the fallback; bool (samples,)."""
         return np.asarray(self._taken(joint_state).places >= 0)
+
+    def _same(
+        self, task: Single, told: Told, probabilities: tuple[float, ...], expected: Array
+    ) -> bool:
+        """Whether an output's answer is what it should be, within the tolerance."""
+        if not isinstance(task, (Classification, MultiLabel)):
+            off = np.abs(task.read(told, ()) - expected)
+            return bool((off <= self._tolerance * np.maximum(1.0, np.abs(expected))).all())
+        if len(probabilities) != len(expected):
+            return False
+        off = np.abs(np.asarray(probabilities) - expected).max()
+        # Of classes that tie, either is right; so is a label at the edge, told or not.
+        own = task.read(told, probabilities)
+        if isinstance(task, Classification):
+            best = float(expected[own.argmax()]) >= expected.max() - 2 * self._tolerance
+        else:
+            edge = np.abs(expected - TOLD_FROM) <= 2 * self._tolerance
+            best = bool((((expected >= TOLD_FROM) == own.astype(bool)) | edge).all())
+        return bool(off <= self._tolerance and best)
 
     def _taken(self, joint_state: Sequence[int]) -> Taken:
         key = tuple(joint_state)

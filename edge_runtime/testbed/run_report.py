@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers.records import Answer
+from ..answers.records import Answer, values_of
+from ..arrays import Array
 from ..failures.configurations import enumerate_configurations
+from ..scoring import Score, Scorer
+from ..task import Classification
 from ..topology import Survival, Topology
 from .replay import Replay
 from .run import FixedSchedule, Plan, RandomSchedule, Record
@@ -20,15 +25,19 @@ Z = 3.2905
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The object that `up --frames` prints; docs/reference/run-report.md explains each number."""
+    """What a run came to; docs/reference/run-report.md explains each number.
+
+    `score`: which the three figures and the interval are of, None where no targets are known.
+    """
 
     frames: int
     answered: int
     answerable: int
     unanswered: int
-    measured_accuracy: float | None
-    smoothed_accuracy: float | None
-    expected_accuracy: float | None
+    score: str
+    measured_score: float | None
+    smoothed_score: float | None
+    expected_score: float | None
     interval: tuple[float, float] | None
     agreement: float
     mixed_frames: int
@@ -42,16 +51,18 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     crashes: tuple[str, ...]
     exits: dict[str, float]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `up --frames` prints; figures of an accuracy are called so."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        key = Score(self.score).key
+        for which in ("measured", "smoothed", "expected"):
+            plain[key(which)] = plain.pop(f"{which}_score")
+        return plain
 
-def judge(
-    record: Record,
-    replay: Replay,
-    class_names: tuple[str, ...],
-    labels: NDArray[np.int64] | None,
-    plan: Plan,
-) -> RunReport:
-    """Replay a run's answers and compare its accuracy with what was to be expected."""
-    judging = RunEvaluator(replay, class_names, labels, plan)
+
+def judge(record: Record, replay: Replay, targets: Array | None, plan: Plan) -> RunReport:
+    """Replay a run's answers and compare its score with what was to be expected."""
+    judging = RunEvaluator(replay, targets, plan)
     judging.take(record)
     return judging.verdict()
 
@@ -61,19 +72,19 @@ class RunEvaluator:
 
     Args:
         replay: of the bundle, on what the sensors saw.
-        class_names: of the model.
-        labels: true class of every sample, if they are known; int64 (samples,).
+        targets: of every sample, if they are known, samples first.
         plan: of the run.
     """
 
     def __init__(
         self,
         replay: Replay,
-        class_names: tuple[str, ...],
-        labels: NDArray[np.int64] | None,
+        targets: Array | None,
         plan: Plan,
     ) -> None:
-        self._replay, self._names, self._labels, self._plan = replay, class_names, labels, plan
+        self._replay, self._task, self._plan = replay, replay.task, plan
+        self._targets = None if targets is None else replay.task.checked(targets)
+        self._scorer = None if targets is None else replay.task.scorer(targets)
         #: Whole numbers, by the names that `RunReport` has for them.
         self._counts: Counter[str] = Counter()
         self._bytes = [0.0, 0.0]
@@ -83,6 +94,7 @@ class RunEvaluator:
         #: Frames answered by each node.
         self._exits: Counter[str] = Counter()
         self._expected = self._least = self._most = self._variance = 0.0
+        self._measured = self._smoothed = 0.0
         self._every: _EveryConfiguration | None = None
         self._smooths = False
 
@@ -128,32 +140,34 @@ class RunEvaluator:
             deadline_misses=len(reached - in_time),
             transition_frames=len(converged) - len(counted) if held else int((~converged).sum()),
         )
-        if self._labels is not None:
-            self._measure(record, self._labels, counted_states)
+        if self._scorer is not None:
+            self._measure(record, self._scorer, counted_states)
 
     def verdict(self) -> RunReport:
         """What all parts came to."""
         counts, frames = self._counts, self._counts["frames"]
         proved = counts["agreed"] + counts["mixed_frames"]
         measured, expected, interval = None, None, None
-        if self._labels is not None and frames:
-            measured, expected = counts["right"] / frames, self._expected / frames
+        if self._scorer is not None and frames:
+            measured, expected = self._measured / frames, self._expected / frames
             if isinstance(self._plan, RandomSchedule):
                 spread = Z * self._variance**0.5 / frames
-                interval = (max(0.0, expected - spread), min(1.0, expected + spread))
+                most = 1.0 if self._task.score.unit == "%" else math.inf
+                interval = (max(0.0, expected - spread), min(most, expected + spread))
             else:
                 interval = (self._least / frames, self._most / frames)
         smoothed = None
         if measured is not None and self._smooths:
-            smoothed = counts["smoothed_right"] / frames
+            smoothed = self._smoothed / frames
         return RunReport(
             frames=frames,
             answered=counts["answered"],
             answerable=counts["answerable"],
             unanswered=counts["unanswered"],
-            measured_accuracy=measured,
-            smoothed_accuracy=smoothed,
-            expected_accuracy=expected,
+            score=self._task.score.name,
+            measured_score=measured,
+            smoothed_score=smoothed,
+            expected_score=expected,
             interval=interval,
             agreement=counts["agreed"] / proved if proved else 1.0,
             mixed_frames=counts["mixed_frames"],
@@ -172,40 +186,56 @@ class RunEvaluator:
             },
         )
 
-    def _measure(
-        self, record: Record, labels: NDArray[np.int64], during: Sequence[tuple[int, ...]]
-    ) -> None:
-        """Add what was answered rightly, and what was to be expected."""
-        replay, counted = self._replay, record.counted
+    def _measure(self, record: Record, scorer: Scorer, during: Sequence[tuple[int, ...]]) -> None:
+        """Add what the answers scored, and what was to be expected."""
+        replay, counted, answers = self._replay, record.counted, record.answers
         samples = np.array(counted) % replay.samples
-        fallback = replay.probabilities(0, 0).argmax()
-        answered = [
-            self._names.index(record.answers[f].answer) if f in record.answers else fallback
-            for f in counted
-        ]
-        self._counts["right"] += int((np.array(answered) == labels[samples]).sum())
-        smoothed = [getattr(record.answers.get(f), "smoothed", None) for f in counted]
-        self._smooths |= any(smoothed)
-        reported = [self._names.index(s.answer) if s else fallback for s in smoothed]
-        self._counts["smoothed_right"] += int((np.array(reported) == labels[samples]).sum())
+        nothing = self._task.fallback()
+        given = [values_of(self._task, answers[f]) if f in answers else nothing for f in counted]
+        measured = self._score_of(given, samples)
+        self._measured += float(measured.sum())
+        self._add_smoothed([answers.get(frame) for frame in counted], samples)
         if isinstance(self._plan, RandomSchedule):
             if self._every is None:
                 self._every = _EveryConfiguration(
-                    record.topology, self._plan.survival, replay, labels
+                    record.topology, self._plan.survival, replay, scorer
                 )
             for hold in record.holds:
-                mean, variance = self._every.accuracy(np.array(hold) % replay.samples)
+                mean, variance = self._every.score(np.array(hold) % replay.samples)
                 self._expected += len(hold) * mean
                 self._variance += len(hold) ** 2 * variance
             return
         # The artifacts on the same frames under the failures in force. The interval is what that
-        # can be if of the frames during which something changed, all were wrong, or all right.
-        right = {joint_state: replay.right(labels, joint_state) for joint_state in set(during)}
-        found = np.array([right[k][i] for k, i in zip(during, samples, strict=True)])
+        # can be if of the frames during which something changed, all were wrong, or all right;
+        # where a score has no such ends, they count as they were measured.
+        scores = {joint_state: replay.scores(scorer, joint_state) for joint_state in set(during)}
+        found = np.array([scores[k][i] for k, i in zip(during, samples, strict=True)])
         converged = record.converged()[np.array(counted) - record.first]
         self._expected += float(found.sum())
-        self._least += float((found & converged).sum())
-        self._most += float((found | ~converged).sum())
+        least, most = np.where(converged, found, 0.0), np.where(converged, found, 1.0)
+        if self._task.score.unit != "%":
+            # What a number may be off in a live answer, its error may be off as well.
+            slack = replay.tolerance * np.maximum(1.0, np.abs(np.stack(given)).max(axis=1))
+            least = np.where(converged, found, measured) - slack
+            most = np.where(converged, found, measured) + slack
+        self._least += float(least.sum())
+        self._most += float(most.sum())
+
+    def _score_of(self, values: Sequence[Array], samples: NDArray[np.intp]) -> NDArray[np.float64]:
+        """What answers score, each on a sample."""
+        assert self._targets is not None  # by who asks
+        scorer = self._task.scorer(self._targets[samples])
+        return scorer.per_sample(scorer.points(np.stack(values)))
+
+    def _add_smoothed(self, answers: Sequence[Answer | None], samples: NDArray[np.intp]) -> None:
+        smoothed = [None if x is None else x.smoothed for x in answers]
+        if not isinstance(self._task, Classification):
+            return  # no other answers are smoothed
+        self._smooths |= any(smoothed)
+        one_hot = np.eye(self._task.width)
+        names, fallback = self._task.class_names, self._task.fallback()
+        values = [one_hot[names.index(s.answer)] if s else fallback for s in smoothed]
+        self._smoothed += float(self._score_of(values, samples).sum())
 
     def _age(self, percent: int) -> float | None:
         """A percentile of the ages, in milliseconds, between the two nearest as numpy has it."""
@@ -219,25 +249,25 @@ class RunEvaluator:
 
 
 class _EveryConfiguration:
-    """All configurations of a survivability, their probabilities, and what each answers rightly."""
+    """All configurations of a survivability, how probable each is, and what answers score in it."""
 
     def __init__(
-        self, topology: Topology, survival: Survival, replay: Replay, labels: NDArray[np.int64]
+        self, topology: Topology, survival: Survival, replay: Replay, scorer: Scorer
     ) -> None:
         configurations = enumerate_configurations(topology, {"drawn": survival})
         self._weights = configurations.probabilities("drawn")
         found, self._which = replay.answering.joint_states(configurations.masks)
-        self._right = np.stack([replay.right(labels, joint_state) for joint_state in found])
+        self._scores = np.stack([replay.scores(scorer, joint_state) for joint_state in found])
 
-    def accuracy(self, samples: NDArray[np.int64]) -> tuple[float, float]:
-        """Mean and variance, over all configurations, of the accuracy on these samples.
+    def score(self, samples: NDArray[np.int64]) -> tuple[float, float]:
+        """Mean and variance, over all configurations, of the mean score of these samples.
 
-        Exact for the frames of a hold: their accuracy is a random variable of the one configuration
+        Exact for the frames of a hold: it is a random variable of the one configuration
         that was drawn, and holds are independent.
         """
-        accuracy = self._right[:, samples].mean(axis=1)[self._which]
-        mean = float(self._weights @ accuracy)
-        return mean, float(self._weights @ (accuracy - mean) ** 2)
+        scores = self._scores[:, samples].mean(axis=1)[self._which]
+        mean = float(self._weights @ scores)
+        return mean, float(self._weights @ (scores - mean) ** 2)
 
 
 def _joint_states(record: Record, replay: Replay) -> list[tuple[int, ...]]:

@@ -138,7 +138,7 @@ def test_exits_learn_with_the_model_and_come_back_with_it(tmp_path: Path) -> Non
     )
     found = expected_accuracy(model, data, ["low"])
     for node in EXITS.exits:
-        was, now = (r.exit_accuracy(node, "low") or 0.0 for r in (before, found))
+        was, now = (r.exit_score(node, "low") or 0.0 for r in (before, found))
         assert now > max(was, 0.6), node
     anyone = expected_accuracy(model, data, ["low"], answer="any")
     assert anyone.reach_probability("low") == found.reach_probability("low") == pytest.approx(1)
@@ -152,5 +152,5 @@ def test_exits_learn_with_the_model_and_come_back_with_it(tmp_path: Path) -> Non
     assert again.topology == EXITS
     assert again.get_layer("ddnn__exits").weights_of == dict.fromkeys(EXITS.exits, 0.75)
     same = expected_accuracy(again, data, ["low"], answer="any")
-    assert same.accuracies == pytest.approx(anyone.accuracies)
+    assert same.scores == pytest.approx(anyone.scores)
     again.fit(data.inputs, data.labels, epochs=1, verbose=0)

@@ -13,6 +13,7 @@ from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 from edge_runtime.failures.configurations import deliveries
 from edge_runtime.failures.distribution import FailureModel
+from edge_runtime.task import Classification
 from edge_runtime.topology import Group, Share, Survival, Topology, Uptime
 from tests.reference import small_topology
 from tests.strategies import masks, topologies
@@ -54,6 +55,10 @@ def run_layer_test(
     assert np.isfinite(loss.history["loss"]).all()
 
 
+TASK = {"kind": "classification", "class_names": ["a", "b"], "prior": [0.25, 0.75]}
+ORIGINAL = {"inputs": "", "answers": [[0.5, 0.5]]}
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "inputs", "shape"),
     [
@@ -77,8 +82,8 @@ def run_layer_test(
             (10,),
         ),
         (Deliveries, {"topology": small_topology()}, [np.ones((8, 10), "f4")], (5,)),
-        (Answer, {"class_names": ["a", "b"], "prior": None}, [np.ones((8, 2), "f4")], (2,)),
-        (Answer, {"class_names": ["a", "b"], "prior": [0.5, 0.5]}, [np.ones((8, 2), "f4")], (2,)),
+        (Answer, {"task": TASK, "original": None}, [np.ones((8, 2), "f4")], (2,)),
+        (Answer, {"task": TASK, "original": ORIGINAL}, [np.ones((8, 2), "f4")], (2,)),
     ],
 )
 def test_layers_keep_their_promises_to_keras(
@@ -246,4 +251,4 @@ def test_links_deliver_in_keras_as_on_the_devices(data: st.DataObject, topology:
 
 def test_an_answer_passes_unchanged() -> None:
     x = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
-    assert (np.asarray(Answer(["a", "b"], [0.5, 0.5])(x)) == x).all()
+    assert (np.asarray(Answer(Classification(("a", "b")))(x)) == x).all()

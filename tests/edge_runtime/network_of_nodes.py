@@ -19,6 +19,7 @@ from edge_runtime.node.node import Node
 from edge_runtime.node.settings import Clocks, LiveSettings
 from edge_runtime.node.sources import Source
 from edge_runtime.node.status import Notice
+from edge_runtime.task import Classification
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import ANSWERS, METRICS, Received
 from edge_runtime.transport.memory import MemoryNetwork, MemoryTransport
@@ -71,6 +72,14 @@ class Views:
         self.closed = True
 
 
+def task_of(topology: Topology) -> Classification:
+    """A class for each sensor, the second one the most frequent."""
+    count = len(topology.sensors)
+    prior = np.array([0.1, 0.6, *[0.3] * (count - 2)])
+    names = tuple(f"like {s.name}" for s in topology.sensors)
+    return Classification(names, tuple((prior / prior.sum()).tolist()))
+
+
 def manifest_of(
     topology: Topology,
     node: str,
@@ -104,8 +113,7 @@ def manifest_of(
         budget=0.9 * topology.depths[node] / topology.depths[topology.output],
         links=tuple(bits) if answers else None,
         # A class a sensor; the second is the most frequent.
-        class_names=tuple(f"like {s.name}" for s in topology.sensors) if answers else None,
-        prior=(0.1, 0.6, *[0.3 / count] * (count - 2)) if answers else None,
+        task=task_of(topology) if answers else None,
         reliability=table if answers else None,
         early=early,
     )

@@ -143,7 +143,7 @@ class Onlooker:
         assert said is not None
         same = msgspec.structs.replace(answer, age_ms=said.age_ms, waited=said.waited)
         ensure(same == said, f"{where}: not as {answer.node} said it")
-        number = int(answer.answer)
+        number = int(str(answer.answer))
         ensure(number >= 0, f"{where}: {answer.node}'s, of another model")
         entry, state = world.ledger.entries[number], int(answer.state, 16)
         ensure(entry.node == answer.node, f"{where}: {answer.node} says {entry.node}'s answer")

@@ -32,6 +32,7 @@ from edge_runtime.bundle.manifest import (
 from edge_runtime.errors import InputError
 from edge_runtime.files import sha256
 from edge_runtime.node.assembler import FrameAssembler
+from edge_runtime.task import Classification
 from edge_runtime.transport.wire import VERSION, Encoding, Limits, Message, WireError, decode
 from edge_runtime.transport.wire import encode as encode_message
 from tests.reference import small_topology
@@ -211,8 +212,7 @@ def node_manifest(name: str) -> NodeManifest:
         files={"model.tflite": "0" * 64},
         tolerance=1e-5,
         budget=0.9,
-        class_names=("a", "b") if top else None,
-        prior=(0.75, 0.25) if top else None,
+        task=Classification(("a", "b"), (0.75, 0.25)) if top else None,
         reliability=table if top else None,
     )
 
@@ -228,8 +228,7 @@ def bundle(folder: Path) -> bytes:
     manifest = BundleManifest(
         fingerprint="f" * 64,
         topology=small_topology(),
-        class_names=("a", "b"),
-        prior=(0.75, 0.25),
+        task=Classification(("a", "b"), (0.75, 0.25)),
         quantization="none",
         nodes=hashes,
     )

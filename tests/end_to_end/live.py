@@ -176,7 +176,7 @@ class Live:
 
     def _judge(self, record: Record, plan: RandomSchedule | FixedSchedule | tuple[()]) -> RunReport:
         replay = Replay(Bundle(self.it.bundle), self.samples.inputs, self.encoding)
-        return judge(record, replay, self.samples.class_names, self.samples.labels, plan)
+        return judge(record, replay, self.samples.labels, plan)
 
     def watch(self, condition: Callable[[], _T], what: str) -> _T:
         """Take what the deployment tells until a condition is true."""

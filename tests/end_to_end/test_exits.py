@@ -94,7 +94,7 @@ def watched(
     assert len(set(frames)) == len(frames), "one answer a frame"
     assert not any(answer.fallback for answer in said)
     # Each says what it is worth in its own state, by the bundle's table of its exit.
-    assert all(answer.accuracy is not None for answer in said)
+    assert all(answer.score is not None for answer in said)
 
 
 def after_now(deployment: Live, read: Callable[[], Answer]) -> list[Answer]:

@@ -64,7 +64,7 @@ def test_another_frame_would_not_have_given_it(toured: Tour, it: Deployed) -> No
     alike = 0
     for answer in answers:
         state = int(answer.state, 16)
-        one, other = (replay.probabilities(answer.frame + k, state) for k in (0, 1))
+        one, other = (replay.values(answer.frame + k, state) for k in (0, 1))
         alike += np.allclose(one, other, atol=1e-4)
     assert alike < 0.1 * len(answers)
 
@@ -101,8 +101,8 @@ def test_nobody_else_fell(toured: Tour) -> None:
 
 def test_accuracy_is_that_of_the_configurations(toured: Tour) -> None:
     _, _, verdict, _ = toured
-    assert verdict.expected_accuracy is not None
-    assert verdict.measured_accuracy == pytest.approx(verdict.expected_accuracy, abs=0.02)
+    assert verdict.expected_score is not None
+    assert verdict.measured_score == pytest.approx(verdict.expected_score, abs=0.02)
 
 
 def test_a_node_is_small(toured: Tour) -> None:
@@ -121,7 +121,7 @@ def test_the_trace_replays_what_had_failed(toured: Tour, it: Deployed, tmp_path:
     inputs = {n: x[rows % len(deployment.samples)] for n, x in deployment.samples.inputs.items()}
     simulated = Bundle(it.bundle).answer(inputs, masks[rows])
     answered = same = 0
-    for frame, state, row in zip(rows, simulated.states, simulated.probabilities, strict=True):
+    for frame, state, row in zip(rows, simulated.states, simulated.values, strict=True):
         if frame in record.answers:
             answer = record.answers[frame]
             answered += 1

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from ddnn_tf import Topology, datasets, expected_accuracy, train
 from ddnn_tf.training.recipe import Recipe
-from edge_runtime.answers.classification import Classification
 from edge_runtime.evaluation.bundle import Bundle
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.samples import Samples
+from edge_runtime.task import Classification
 from export import export_bundle
 
 ACTIVITIES = ("Standing", "Running", "Walking", "Badminton")

@@ -14,7 +14,6 @@ import edge_runtime.bundle.sections
 import export.artifact
 import export.bundle
 from ddnn_tf.model import build
-from edge_runtime.answers.classification import Classification
 from edge_runtime.arrays import Array, LabeledArrays
 from edge_runtime.bundle.litert import LiteRTSection
 from edge_runtime.bundle.manifest import read_bundle, read_node
@@ -26,6 +25,7 @@ from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.failures.configurations import draw, enumerate_configurations, output_states
 from edge_runtime.failures.distribution import mask_without
 from edge_runtime.files import sha256
+from edge_runtime.task import Classification, Regression
 from edge_runtime.topology import Topology
 from export import ParityError, export_bundle
 from export.litert import convert
@@ -59,8 +59,7 @@ def test_one_folder_for_each_node_and_what_describes_the_whole(exported: Any) ->
 def test_the_bundle_describes_the_model(exported: Any) -> None:
     manifest, nodes = read_bundle(exported.path)
     assert manifest.topology == exported.topology
-    assert manifest.class_names == CLASSES
-    assert manifest.prior == (0.2, 0.5, 0.3)
+    assert manifest.task == Classification(CLASSES, (0.2, 0.5, 0.3))
     assert manifest.quantization == "none"
     top = nodes["top"]
     assert [(x.source, x.bit, x.sensor) for x in top.incoming] == [
@@ -76,12 +75,10 @@ def test_the_bundle_describes_the_model(exported: Any) -> None:
 
 def test_only_a_node_that_answers_carries_what_answers_mean(exported: Any) -> None:
     manifest, nodes = read_bundle(exported.path)
-    assert nodes["top"].class_names == CLASSES
-    assert nodes["top"].prior == manifest.prior
+    assert nodes["top"].task == manifest.task
     assert nodes["top"].reliability == manifest.reliability
     for node in ("left", "right"):
-        assert nodes[node].class_names is None
-        assert nodes[node].prior is None
+        assert nodes[node].task is None
         assert nodes[node].reliability is None
 
 
@@ -112,7 +109,7 @@ def answers(exported: Any, count: int = 40) -> tuple[Array, Array]:
     masks = draw(exported.topology, survival, count, rng)
     inputs: Any = samples(exported.topology, count, seed=9)
     found = Bundle(exported.path).answer(inputs, masks)
-    return found.probabilities, exported.model.simulate(inputs, masks)
+    return found.values, exported.model.simulate(inputs, masks)
 
 
 def test_the_bundle_answers_as_the_model_does_under_failures(exported: Any) -> None:
@@ -131,8 +128,8 @@ def test_the_report_compares_under_every_configuration(exported: Any) -> None:
         node: (exported.path / "nodes" / node / "model.tflite").stat().st_size
         for node in ("left", "right", "top")
     }
-    assert set(report.accuracy_change) == {"low", "high"}
-    assert report.accuracy_change == pytest.approx({"low": 0.0, "high": 0.0})
+    assert set(report.score_change) == {"low", "high"}
+    assert report.score_change == pytest.approx({"low": 0.0, "high": 0.0})
     plain = report.to_dict()
     assert json.loads(json.dumps(plain)) == plain
     assert str(exported.path) in str(report)
@@ -160,7 +157,7 @@ def test_the_table_tells_what_the_artifacts_are_worth(exported: Any) -> None:
     states, which = state_keys(output_states(exported.topology, masks))
     for i, state in enumerate(states):
         answers = bundle.answer(data.inputs, np.tile(masks[which == i][0], (30, 1)))
-        right = (answers.classes == data.labels).mean()
+        right = (answers.values.argmax(axis=1) == data.labels).mean()
         assert table.states[f"{state:x}"] == pytest.approx(right)
 
 
@@ -175,7 +172,7 @@ def test_without_held_out_data_quantization_is_judged_by_the_labels_of_calibrati
     trained = accuracy(exported, KerasRunner(exported.model, exported.topology), calibration)
     deployed = accuracy(exported, Bundle(path), calibration)
     change = {s: deployed[s] - trained[s] for s in trained}
-    assert report.accuracy_change == pytest.approx(change, abs=1e-12)
+    assert report.score_change == pytest.approx(change, abs=1e-12)
     assert "accuracy " in str(report)
 
 
@@ -187,7 +184,7 @@ def test_more_configurations_than_can_be_enumerated_need_no_table(
 
     monkeypatch.setattr(export.bundle, "enumerate_configurations", limited)
     report = export_bundle(exported.model, tmp_path / "bundle", calibration)
-    assert report.accuracy_change == {}
+    assert report.score_change == {}
     assert report.parity.label_agreement == {"low": 1.0, "high": 1.0}
     # Held-out data, for which somebody asked, meet sampled ones where there are too many.
     export_bundle(exported.model, tmp_path / "b", calibration, exported.validation)
@@ -272,27 +269,24 @@ def test_any_keras_model_is_exported_with_what_it_does_not_carry(
         tmp_path / "bundle",
         x,
         topology=topology,
-        class_names=np.array(["a", "b"]),  # type: ignore[arg-type]
-        prior=np.array([0.25, 0.75]),  # type: ignore[arg-type]
+        task=Classification(("a", "b"), (0.25, 0.75)),
     )
     assert report.parity.configurations == 4
     bundle = Bundle(tmp_path / "bundle")
     assert bundle.manifest.reliability is None, "no labeled data, no table"
     alive = np.ones((20, len(topology.elements)), bool)
     expected = np.asarray(model([x["cam0"], x["cam1"]]))
-    assert bundle.answer(x, alive).probabilities == pytest.approx(expected, abs=1e-5)
+    assert bundle.answer(x, alive).values == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("missing", ["topology", "class_names", "prior"])
+@pytest.mark.parametrize("missing", ["topology", "task"])
 def test_what_a_model_does_not_carry_must_be_given(missing: str, tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "topology": small_topology(),
-        "class_names": ["a", "b"],
-        "prior": [0.5, 0.5],
+        "task": Classification(("a", "b")),
     }
     del given[missing]
-    spoken = missing.replace("_", " ")
-    with pytest.raises(InputError, match=f"'plain' does not carry its {spoken}; give {missing}="):
+    with pytest.raises(InputError, match=f"'plain' does not carry its {missing}; give {missing}="):
         export_bundle(plain_model(), tmp_path / "b", samples(small_topology(), 2), **given)
 
 
@@ -304,8 +298,7 @@ def test_a_layer_between_sections_is_refused_with_the_node(tmp_path: Path) -> No
             tmp_path / "b",
             samples(small_topology(), 12),
             topology=small_topology(),
-            class_names=["a", "b"],
-            prior=[0.5, 0.5],
+            task=Classification(("a", "b")),
         )
     assert not os.listdir(tmp_path)
 
@@ -326,7 +319,7 @@ def test_links_of_several_tensors_are_exported(tmp_path: Path) -> None:
     export_bundle(model, tmp_path / "bundle", samples(small_topology(), 12))
     inputs: Any = samples(small_topology(), 30, seed=4)
     masks = np.random.default_rng(4).random((30, 10)) < 0.75
-    found = Bundle(tmp_path / "bundle").answer(inputs, masks).probabilities
+    found = Bundle(tmp_path / "bundle").answer(inputs, masks).values
     assert found == pytest.approx(model.simulate(inputs, masks), abs=1e-5)
 
 
@@ -342,7 +335,7 @@ def test_a_quantized_bundle_reports_how_it_differs(
     assert set(report.parity.label_agreement) == {"low", "high"}
     assert all(0.8 <= share <= 1.0 for share in report.parity.label_agreement.values())
     assert report.parity.max_error < 0.1
-    assert set(report.accuracy_change) == {"low", "high"}
+    assert set(report.score_change) == {"low", "high"}
     assert all(check_node(tmp_path / "bundle" / "nodes" / n).passed for n in model.topology.order)
     assert bundle.manifest.fingerprint != exported_fingerprint(exported)
 
@@ -391,8 +384,8 @@ def test_the_posters_bundle_is_exact_over_all_256_configurations(tmp_path: Path)
             "unknown quantization 'int4'; expected none, float16, dynamic, int8",
         ),
         ({"saved_models": ["lost"]}, "unknown nodes lost; the topology has left, right, top"),
-        ({"class_names": ["a", "b"]}, r"shape \(None, 3\); got 2 class names and 3 priors"),
-        ({"prior": [0.5, 0.5]}, "got 3 class names and 2 priors"),
+        ({"task": Classification(("a", "b"))}, r"classification of a, b; .* \(None, 3\)"),
+        ({"task": Regression(("a",))}, r"regression of a; their shapes are \(None, 3\)"),
         ({"calibration": 7}, "data as a mapping from sensor to array, .* got int"),
         ({"calibration": {}}, "no data for sensor 'cam0'; got none"),
         (

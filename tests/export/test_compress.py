@@ -178,7 +178,7 @@ def test_a_bundle_computes_what_the_model_with_its_new_weights_does(
         "right": "int8",
         "top": "none",
     }
-    assert set(found.accuracy_change) == set(topology.survivabilities)
+    assert set(found.score_change) == set(topology.survivabilities)
     assert Bundle(tmp_path / "bundle").manifest.topology == topology
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from ddnn_tf.evaluation import expected_accuracy
 from ddnn_tf.model import build
-from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.bundle.litert import LiteRTSection
 from edge_runtime.bundle.manifest import Quantization, read_bundle
@@ -24,6 +23,7 @@ from edge_runtime.evaluation.thresholds import write_thresholds
 from edge_runtime.failures.configurations import enumerate_configurations
 from edge_runtime.files import sha256
 from edge_runtime.samples import Samples
+from edge_runtime.task import Classification
 from export import export_bundle
 from export.litert import convert
 from tests import reference
@@ -80,15 +80,14 @@ def test_a_node_with_an_exit_knows_what_its_answers_mean_and_are_worth(bundle: P
         "top": False,
     }
     left = nodes["left"]
-    assert left.class_names == CLASSES
-    assert left.prior == manifest.prior
+    assert left.task == manifest.task
     assert left.links == tuple(x.name for x in EXITS.links)
     assert [spec.shape for spec in left.outputs] == [(3,), (3,)]
     assert nodes["right"].reliability is None
     found = evaluated(Bundle(bundle))
     assert left.reliability is not None
     assert left.reliability.states["1"] == pytest.approx(found.states(node="left")[1])
-    assert left.reliability.expected["low"] == pytest.approx(found.exit_accuracy("left", "low"))
+    assert left.reliability.expected["low"] == pytest.approx(found.exit_score("left", "low"))
     presets = evaluated(Bundle(bundle), survivabilities={s: s for s in EXITS.survivabilities})
     assert manifest.priority == presets.priority()
     assert nodes["top"].reliability == manifest.reliability != left.reliability
@@ -97,7 +96,7 @@ def test_a_node_with_an_exit_knows_what_its_answers_mean_and_are_worth(bundle: P
 def test_the_bundle_answers_from_any_exit_as_the_model_does(model: Any, bundle: Path) -> None:
     deployed = evaluated(Bundle(bundle), rule=AnswerRule("any"))
     trained = expected_accuracy(model, VALIDATION, SURVIVAL, answer="any")
-    assert deployed.accuracies == pytest.approx(trained.accuracies)
+    assert deployed.scores == pytest.approx(trained.scores)
     assert deployed.answer_shares == pytest.approx(trained.answer_shares)
     assert deployed.section_evaluations == trained.section_evaluations
     assert deployed.exits("half")["left"] == pytest.approx(0.5 * 0.9)
@@ -116,10 +115,10 @@ def test_frames_are_answered_by_whoever_can(bundle: Path) -> None:
         assert alone.nodes[i] == ("top" if "top" in states else None)
         assert bin(answers.states[i]).count("1") == len(states.get(str(answers.nodes[i]), ()))
         if answers.nodes[i] == "top":
-            assert answers.probabilities[i] == pytest.approx(alone.probabilities[i])
+            assert answers.values[i] == pytest.approx(alone.values[i])
         if answers.nodes[i] == "left":
             row = {"cam0": inputs["cam0"][i : i + 1]}
-            assert answers.probabilities[i] == pytest.approx(found.run("left", row)[1][0], abs=1e-6)
+            assert answers.values[i] == pytest.approx(found.run("left", row)[1][0], abs=1e-6)
     assert {None, "left", "top"} == set(answers.nodes)
 
 
@@ -260,6 +259,6 @@ def test_frames_are_answered_early_as_an_evaluation_says(copied: Path) -> None:
     assert 0 < share < 1
     for i, node in enumerate(answers.nodes):
         if node == "top":
-            assert answers.probabilities[i] == pytest.approx(alone.probabilities[i], abs=1e-6)
+            assert answers.values[i] == pytest.approx(alone.values[i], abs=1e-6)
         else:
             assert (node, answers.states[i]) == ("left", 1)

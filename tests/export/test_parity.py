@@ -87,7 +87,8 @@ class Changed:
 def compare(model: Any, runner: Any, count: int = 6) -> Any:
     topology = model.topology
     configurations = enumerate_configurations(topology, {"s": {"left": 0.5, "top": 0.5}})
-    return whole(topology, runner, model.simulate, samples(topology, count), configurations)
+    x = samples(topology, count)
+    return whole(topology, runner, model.simulate, x, configurations, model.task)
 
 
 def test_every_configuration_that_answers_is_compared(model: Any) -> None:
@@ -113,5 +114,5 @@ def test_where_nothing_answers_there_is_nothing_to_disagree_about(model: Any) ->
     both = enumerate_configurations(topology, {"s": {"top": 0.0}})
     dead = replace(both, components=both.components[1:], weights={"s": np.ones(1)})
     runner = KerasRunner(model, topology)
-    found = whole(topology, runner, model.simulate, samples(topology, 2), dead)
+    found = whole(topology, runner, model.simulate, samples(topology, 2), dead, model.task)
     assert (found.configurations, found.max_error, found.label_agreement) == (0, 0.0, {"s": 1.0})

@@ -21,7 +21,7 @@ def configurations(report: Reliability) -> Figure:
     axes = figure.subplots()
     cases = most_probable(report, MOST_LISTED)
     failures = report.configurations.failures[cases]
-    accuracies = 100 * report.accuracies[cases]
+    accuracies = 100 * report.scores[cases]
     probabilities = report.configurations.probabilities(harshest(report))[cases]
     x = failures + _spread(failures, accuracies)
     area = 10 + 300 * probabilities / probabilities.max()

@@ -36,7 +36,7 @@ def by_failures(methods: Methods, best: str) -> Figure:
         rows = report.by_failures(similar(report, weights))
         above.plot(
             [r["failures"] for r in rows],
-            [100 * r["accuracy"] for r in rows],
+            [100 * r["score"] for r in rows],
             color=color,
             marker=marker,
             markersize=6,

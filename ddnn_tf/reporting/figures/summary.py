@@ -45,7 +45,7 @@ def _lines_by_survivability(axes: Axes, report: Reliability) -> None:
         rows = report.by_failures(name)
         axes.plot(
             [r["failures"] for r in rows],
-            [100 * r["accuracy"] for r in rows],
+            [100 * r["score"] for r in rows],
             color=color,
             marker=marker,
             markersize=5,

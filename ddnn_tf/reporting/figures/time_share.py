@@ -22,9 +22,9 @@ def share_of_time(methods: Methods, best: str) -> Figure:
         strict=True,
     ):
         weights = report.configurations.probabilities(similar(report, survivability))
-        order = np.argsort(-report.accuracies, kind="stable")
+        order = np.argsort(-report.scores, kind="stable")
         share = np.cumsum(weights[order])
-        accuracies = report.accuracies[order]
+        accuracies = report.scores[order]
         axes.step(
             100 * np.concatenate([[0.0], share]),
             100 * np.concatenate([accuracies[:1], accuracies]),

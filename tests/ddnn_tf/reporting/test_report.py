@@ -19,10 +19,10 @@ from ddnn_tf.reporting.figures.topology_curves import _covered, _sampled, route
 from ddnn_tf.reporting.figures.topology_layout import ROW, columns_of, rows_of
 from ddnn_tf.reporting.page import PICTURES, write_report
 from ddnn_tf.reporting.report import Report
-from edge_runtime.answers.classification import Classification
 from edge_runtime.arrays import Array, LabeledArrays
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.reliability import evaluate
+from edge_runtime.task import Classification
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from edge_runtime.topology.topology import Tier
 

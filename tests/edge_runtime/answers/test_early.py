@@ -8,10 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.answers.policies import ANSWER_MODES, AnswerMode, highest_first
-from edge_runtime.answers.probabilities import entropy
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
+from edge_runtime.task import Classification
 from edge_runtime.topology import Topology
 from tests import reference
 from tests.reference import DenseSections, chain_topology, small_topology
@@ -171,7 +171,8 @@ def test_early_answers_need_no_further_section_evaluations() -> None:
 
 def test_entropy_is_from_0_to_1() -> None:
     rows = np.array([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]], np.float32)
-    assert entropy(rows) == pytest.approx([0.0, 1.0, np.log(2) / np.log(3)])
+    task = Classification(("a", "b", "c"))
+    assert task.entropy(rows) == pytest.approx([0.0, 1.0, np.log(2) / np.log(3)])
 
 
 def test_a_threshold_that_no_exit_has_is_refused() -> None:

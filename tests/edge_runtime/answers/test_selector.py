@@ -23,11 +23,13 @@ def said(
         frame=frame,
         answer="a",
         probabilities=(p, 1 - p),
+        confidence=max(p, 1 - p),
         node=node,
         state=f"{held:x}",
         nodes=(),
         age_ms=age,
-        accuracy=None,
+        score=None,
+        score_name="accuracy",
         fallback=not held,
         waited=False,
         exit=node != "top",
@@ -126,7 +128,7 @@ def test_what_is_not_considered() -> None:
     assert found.take(said(0, "left"), 0) == "duplicate"
     assert found.take(said(2, "top", age=101), 0) == "expired"
     assert found.take(said(2, "top", age=float("inf")), 0) == "expired"
-    for change in ({"state": "x"}, {"state": "-1"}, {"probabilities": ()}):
+    for change in ({"state": "x"}, {"state": "-1"}, {"confidence": None}):
         assert found.take(msgspec.structs.replace(said(2, "top"), **change), 0) == "malformed"
     stranger = msgspec.structs.replace(said(2, "top"), node="stranger")
     assert found.take(stranger, 0) == "foreign"

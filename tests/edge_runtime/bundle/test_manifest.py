@@ -25,11 +25,12 @@ from edge_runtime.bundle.manifest import (
 )
 from edge_runtime.errors import InputError
 from edge_runtime.files import sha256
+from edge_runtime.task import Classification
 from tests.reference import small_topology
 
 Plain = dict[str, Any]
 MODELS = {node: sha256(node.encode()) for node in small_topology().order}
-FINGERPRINT = fingerprint(small_topology(), ("a", "b"), MODELS.values())
+FINGERPRINT = fingerprint(small_topology(), Classification(("a", "b")), MODELS.values())
 
 
 def node_manifest(name: str) -> NodeManifest:
@@ -51,8 +52,7 @@ def node_manifest(name: str) -> NodeManifest:
         files={MODEL_FILE: MODELS[name]},
         tolerance=1e-5,
         budget=0.5,
-        class_names=("a", "b") if answers else None,
-        prior=(0.75, 0.25) if answers else None,
+        task=Classification(("a", "b"), (0.75, 0.25)) if answers else None,
         reliability=table() if answers else None,
     )
 
@@ -77,8 +77,7 @@ class Folder:
         manifest = BundleManifest(
             fingerprint=FINGERPRINT,
             topology=small_topology(),
-            class_names=("a", "b"),
-            prior=(0.75, 0.25),
+            task=Classification(("a", "b"), (0.75, 0.25)),
             quantization="none",
             reliability=table(),
             nodes=hashes,
@@ -109,8 +108,7 @@ LEFT = f"nodes/left/{NODE_FILE}"
 def test_what_is_written_is_read_back_the_same(bundle: Folder) -> None:
     manifest, nodes = read_bundle(bundle.path)
     assert manifest.topology == small_topology()
-    assert manifest.class_names == ("a", "b")
-    assert manifest.prior == (0.75, 0.25)
+    assert manifest.task == Classification(("a", "b"), (0.75, 0.25))
     assert manifest.reliability == table()
     assert nodes == {n.name: node_manifest(n.name) for n in small_topology().nodes}
     assert read_node(bundle.path / "nodes" / "top") == node_manifest("top")
@@ -119,10 +117,10 @@ def test_what_is_written_is_read_back_the_same(bundle: Folder) -> None:
 
 
 FAULTS: dict[str, tuple[str, Callable[[Plain], object], str]] = {
-    "newer bundle": (BUNDLE_FILE, lambda m: m.update(schema=2), r"schema 1, got 2 \(at \$.schema"),
-    "older bundle": (BUNDLE_FILE, lambda m: m.update(schema=0), r"schema 1, got 0 \(at \$.schema"),
-    "bundle without schema": (BUNDLE_FILE, lambda m: m.pop("schema"), "schema 1, got None"),
-    "newer node": (LEFT, lambda m: m.update(schema=2, more=1), r"schema 1, got 2 \(at \$.schema"),
+    "newer bundle": (BUNDLE_FILE, lambda m: m.update(schema=3), r"schema 2, got 3 \(at \$.schema"),
+    "older bundle": (BUNDLE_FILE, lambda m: m.update(schema=1), r"schema 2, got 1 \(at \$.schema"),
+    "bundle without schema": (BUNDLE_FILE, lambda m: m.pop("schema"), "schema 2, got None"),
+    "newer node": (LEFT, lambda m: m.update(schema=3, more=1), r"schema 2, got 3 \(at \$.schema"),
     "a budget of more than all": (LEFT, lambda m: m.update(budget=1.5), r"<= 1.0 .*\$.budget"),
     "unknown field": (BUNDLE_FILE, lambda m: m.update(extra=1), "unknown field `extra`"),
     "unknown field of a node": (LEFT, lambda m: m.update(extra=1), "unknown field `extra`"),
@@ -153,7 +151,16 @@ FAULTS: dict[str, tuple[str, Callable[[Plain], object], str]] = {
         lambda m: m["nodes"].pop("left"),
         r"expected nodes left, right, top, got right, top \(at \$.nodes\)",
     ),
-    "too few priors": (BUNDLE_FILE, lambda m: m["prior"].pop(), r"got 1 for 2 .*\(at \$.prior\)"),
+    "too few priors": (
+        BUNDLE_FILE,
+        lambda m: m["task"]["prior"].pop(),
+        r"a prior for each of 2 names, got 1: .* at `\$.task`",
+    ),
+    "an unknown task": (
+        BUNDLE_FILE,
+        lambda m: m["task"].update(kind="guess"),
+        r"Invalid value 'guess' - at `\$.task.kind`",
+    ),
     "another node's folder": (LEFT, lambda m: m.update(node="right"), "expected node 'left'"),
     "another model's node": (
         LEFT,

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_runtime.answers.classification import Classification
 from edge_runtime.bundle.sections import check_node
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bundle import Bundle
@@ -67,7 +66,7 @@ def test_answer_of_each_frame_is_the_one_of_its_mask_alone(
         one = {name: x[i : i + 1] for name, x in samples.inputs.items()}
         alone = bundle.answer(one, mask[None])
         assert alone.states == [answers.states[i]]
-        np.testing.assert_allclose(alone.probabilities[0], answers.probabilities[i], atol=1e-6)
+        np.testing.assert_allclose(alone.values[0], answers.values[i], atol=1e-6)
         heard = output_state(topology, working(topology, mask))
         bits = {1 << b for b, link in enumerate(topology.links) if link.name in heard}
         assert answers.states[i] == sum(bits)
@@ -78,9 +77,9 @@ def test_nothing_that_reaches_the_output_gives_the_prior(bundle: Bundle, samples
     masks = np.repeat(mask_without(topology, ["top"])[None], len(samples), axis=0)
     answers = bundle.answer(samples.inputs, masks)
     assert set(answers.states) == {0}
-    most_frequent = int(np.argmax(bundle.manifest.prior))
-    assert set(answers.classes.tolist()) == {most_frequent}
-    assert answers.probabilities.dtype == np.float32
+    most_frequent = int(np.argmax(bundle.manifest.task.fallback()))
+    assert set(answers.values.argmax(axis=1).tolist()) == {most_frequent}
+    assert answers.values.dtype == np.float32
 
 
 def test_accuracy_over_drawn_failures_approaches_the_exact_one(
@@ -92,13 +91,13 @@ def test_accuracy_over_drawn_failures_approaches_the_exact_one(
         topology,
         bundle,
         samples,
-        Classification(bundle.manifest.class_names, bundle.manifest.prior),
+        bundle.manifest.task,
         {"own": survival},
     ).expected_accuracy("own")
     frames = np.arange(9000) % len(samples)
     masks = draw(topology, survival, len(frames), np.random.default_rng(0))
     answers = bundle.answer({n: x[frames] for n, x in samples.inputs.items()}, masks)
-    measured = np.mean(answers.classes == samples.labels[frames])
+    measured = np.mean(answers.values.argmax(axis=1) == samples.labels[frames])
     # Five standard deviations of a share of 9000.
     assert measured == pytest.approx(exact, abs=5 * 0.5 / np.sqrt(len(frames)))
     assert output_states(topology, masks).any(axis=1).mean() < 1

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_runtime.answers.smoothing import Smoother
+from edge_runtime.answers.smoothing import Smoother, smoothed_task
 from edge_runtime.bundle.manifest import read_bundle
 from edge_runtime.cli import check
 from edge_runtime.cli.main import main
@@ -262,20 +262,20 @@ def edit(path: Path, old: str, new: str) -> None:
         ("manifest.json", Path.unlink, "expected a folder that export wrote"),
         ("manifest.json", truncate, "Input data was truncated; export it again"),
         ("manifest.json", lambda p: p.write_bytes(b"\xff\xfe"), "export it again"),
-        ("manifest.json", lambda p: p.write_text("[]"), "expected schema 1, got None"),
+        ("manifest.json", lambda p: p.write_text("[]"), "expected schema 2, got None"),
         (
             "manifest.json",
-            lambda p: edit(p, '"schema": 1', '"schema": 0'),
-            "expected schema 1, got 0 (at $.schema); export it again, or install the version",
+            lambda p: edit(p, '"schema": 2', '"schema": 1'),
+            "expected schema 2, got 1 (at $.schema); export it again, or install the version",
         ),
         (
             "manifest.json",
-            lambda p: edit(p, '"schema": 1', '"schema": 2'),
-            "expected schema 1, got 2 (at $.schema); export it again, or install the version",
+            lambda p: edit(p, '"schema": 2', '"schema": 3'),
+            "expected schema 2, got 3 (at $.schema); export it again, or install the version",
         ),
         (
             "manifest.json",
-            lambda p: edit(p, '"schema": 1', '"schema": 1, "extra": 3'),
+            lambda p: edit(p, '"schema": 2', '"schema": 2, "extra": 3'),
             "unknown field `extra`",
         ),
         (
@@ -283,11 +283,11 @@ def edit(path: Path, old: str, new: str) -> None:
             lambda p: edit(p, '"right"', '"reich"'),
             "duplicate|unknown|expected nodes",
         ),
-        ("manifest.json", lambda p: edit(p, '"bus",', ""), "expected one prior a class"),
+        ("manifest.json", lambda p: edit(p, '"bus",', ""), "expected a prior for each of 2 names"),
         (
             "manifest.json",
             lambda p: edit(p, '"bus",', '"lorry",'),
-            "not what node 'top' was exported with (at $.class_names); the file was edited",
+            "not what node 'top' was exported with (at $.task); the file was edited",
         ),
         ("manifest.json", lambda p: edit(p, '"low": 0.', '"low": 0.0'), "(at $.reliability)"),
         (
@@ -318,7 +318,7 @@ def test_a_damaged_bundle_is_refused(
         ("golden.npz", flip, "damaged or was edited"),
         ("golden.npz", Path.unlink, "cannot be read"),
         ("node.json", truncate, "truncated; export it again"),
-        ("node.json", lambda p: edit(p, '"schema": 1', '"schema": 2'), "expected schema 1, got 2"),
+        ("node.json", lambda p: edit(p, '"schema": 2', '"schema": 3'), "expected schema 2, got 3"),
         ("node.json", Path.unlink, "expected a folder that export wrote"),
     ],
 )
@@ -509,7 +509,8 @@ def test_each_answer_is_recorded(simulated: tuple[str, ...], tmp_path: Path) -> 
         "frames": 18,
         "answered": sum(not line["fallback"] for line in lines),
         "changes": found["changes"],
-        "measured_accuracy": pytest.approx(sum(line["right"] for line in lines) / 18),
+        "score": "accuracy",
+        "measured_accuracy": pytest.approx(sum(line["score"] for line in lines) / 18),
     }
     assert 0 < found["answered"] < 18
     for line in lines:
@@ -528,7 +529,7 @@ def test_smoothed_answers_stand_beside_the_recorded_ones_and_follow_from_them(
     # Half a second at 4 frames per second are two frames.
     found = edge(*drawn, tmp_path / "log", "--smooth", "500ms", "--fps", "4").json
     lines = read(tmp_path / "log")
-    smoother = Smoother(read_bundle(small_deployed.bundle)[0].prior, 2)
+    smoother = Smoother(smoothed_task(read_bundle(small_deployed.bundle)[0].task).prior, 2)
     labels = Samples.load_npz(small_deployed.test).labels
     right = 0
     for line, label in zip(lines, labels, strict=True):

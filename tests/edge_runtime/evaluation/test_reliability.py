@@ -2,7 +2,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,14 +10,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.answers.classification import Classification
-from edge_runtime.answers.fallback import Fallback, fallback_answer
 from edge_runtime.answers.policies import POLICIES, Policy, highest_first
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.arrays import Array, LabeledArrays
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.bounds import reachability_bound
 from edge_runtime.evaluation.reliability import Reliability, evaluate
+from edge_runtime.task import Classification, Fallback
 from edge_runtime.topology import Group, Share, Topology
 from tests import reference
 from tests.reference import CLASSES, PRIOR, DenseSections, small_topology
@@ -137,7 +136,7 @@ def test_fc32_equals_brute_force_with_the_fewest_section_evaluations(
     )
     assert len(found.configurations) == 256
     assert found.section_evaluations == runner.runs == evaluations
-    assert len(set(found.accuracies)) > 3, "the configurations should not all be worth the same"
+    assert len(set(found.scores)) > 3, "the configurations should not all be worth the same"
     for preset in presets:
         survival = dict(zip(topology.components, topology.survival(preset), strict=True))
         accuracy, recalls = brute_force(topology, runner, inputs, labels, survival)
@@ -149,7 +148,7 @@ def test_fc32_equals_brute_force_with_the_fewest_section_evaluations(
 @given(
     data=st.data(),
     topology=st.one_of(topologies(), grouped()),
-    fallback=st.sampled_from(get_args(Fallback)),
+    fallback=st.sampled_from(Classification.fallbacks),
     seed=st.integers(0, 1000),
 )
 def test_any_topology_with_failing_nodes_and_links_equals_brute_force(
@@ -245,7 +244,7 @@ def test_the_priority_is_by_the_accuracy_of_each_exits_own_answers() -> None:
                 total += p
                 right += p * (answer.argmax(axis=1) == labels).mean()
         worth[node] = right / total
-        assert found.exit_accuracy(node, "s") == pytest.approx(worth[node])
+        assert found.exit_score(node, "s") == pytest.approx(worth[node])
     assert found.priority() == tuple(sorted(worth, key=lambda n: -worth[n]))
     with pytest.raises(InputError, match="needs an order of left, right, top, chosen on valid"):
         measured(topology, survival, rule=AnswerRule("any", "priority"))
@@ -376,8 +375,7 @@ def test_many_recorded_failures_are_not_multiplied_out() -> None:
 def test_a_fallback_is_a_distribution_over_classes(
     fallback: Fallback, expected: list[float]
 ) -> None:
-    assert fallback_answer(fallback, PRIOR) == pytest.approx(expected)
-    assert fallback_answer(fallback, [50, 30, 20]) == pytest.approx(expected)
+    assert Classification(CLASSES, PRIOR).fallback(fallback) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -398,8 +396,8 @@ def test_where_nothing_arrives_accuracy_is_the_fallbacks_expectation(
 
 
 def test_an_unknown_fallback_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match="'best'; expected one of prior, prior-random, uniform"):
-        fallback_answer("best", PRIOR)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="prior or prior-random or uniform; got 'best'"):
+        Classification(CLASSES, PRIOR).fallback("best")  # type: ignore[arg-type]
 
 
 # -- classes -----------------------------------------------------------------------------------
@@ -430,10 +428,10 @@ def test_accuracy_by_failures_adds_up_to_the_expected_accuracy(small: Any) -> No
     rows = found.by_failures("s")
     assert [row["failures"] for row in rows] == [0, 1, 2, 3, 4, 5]
     assert sum(row["probability"] for row in rows) == pytest.approx(1)
-    assert sum(row["probability"] * row["accuracy"] for row in rows) == pytest.approx(
+    assert sum(row["probability"] * row["score"] for row in rows) == pytest.approx(
         found.expected_accuracy("s")
     )
-    assert rows[0]["accuracy"] == pytest.approx(found.all_alive)
+    assert rows[0]["score"] == pytest.approx(found.all_alive)
     assert rows[0]["probability"] == pytest.approx(0.6 * 0.7 * 0.9 * 0.5 * 0.95)
 
 
@@ -441,7 +439,7 @@ def test_a_number_of_failures_that_cannot_occur_has_probability_zero() -> None:
     found, _, _, _ = measured(small_topology(), {"left": 0.0, "right": 0.5})
     rows = found.by_failures("s")
     assert [row["probability"] for row in rows] == pytest.approx([0, 0.5, 0.5])
-    assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    assert all(0 <= row["score"] <= 1 for row in rows)
 
 
 def test_the_worst_failures_leave_the_least_accuracy(small: Any) -> None:
@@ -451,9 +449,9 @@ def test_the_worst_failures_leave_the_least_accuracy(small: Any) -> None:
         elements, accuracy = found.worst(count)
         assert len(elements) == count
         assert accuracy == min(
-            a for s, a in zip(sets, found.accuracies, strict=True) if len(s) == count
+            a for s, a in zip(sets, found.scores, strict=True) if len(s) == count
         )
-        assert accuracy == found.accuracies[sets.index(elements)]
+        assert accuracy == found.scores[sets.index(elements)]
     with pytest.raises(InputError, match="expected 0 to 5 failures, got 6"):
         found.worst(6)
 
@@ -514,7 +512,7 @@ def test_the_table_of_states_tells_what_each_configuration_is_worth(small: Any) 
     found = small[0]
     states = found.states()
     bit = {x.name: 1 << i for i, x in enumerate(found.topology.links)}
-    for mask, accuracy in zip(found.configurations.masks, found.accuracies, strict=True):
+    for mask, accuracy in zip(found.configurations.masks, found.scores, strict=True):
         up = reference.working(found.topology, mask)
         state = sum(bit[name] for name in reference.output_state(found.topology, up))
         assert states[state] == pytest.approx(accuracy)
@@ -571,7 +569,7 @@ def test_the_printed_object_has_the_agreed_keys_and_is_plain_json(small: Any) ->
         ({"labels": np.array([], int), "inputs": {}}, "no data for sensor cam0, cam1"),
         ({"labels": np.array([0, 1, 3])}, "labels from 0 to 2, got 0 to 3"),
         ({"labels": np.array([0, 1, -1])}, "labels from 0 to 2, got -1 to 1"),
-        ({"prior": (0.5, 0.5)}, "prior of 3 classes, got 2"),
+        ({"prior": (0.5, 0.5)}, "a prior for each of 3 names, got 2"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(change: dict[str, Any], fragment: str) -> None:
@@ -587,8 +585,9 @@ def test_data_that_do_not_fit_are_refused(change: dict[str, Any], fragment: str)
             topology,
             DenseSections(topology, 0),
             LabeledArrays(arguments["inputs"], arguments["labels"]),
-            Classification(CLASSES, arguments["prior"], arguments.get("fallback", "prior")),
+            Classification(CLASSES, arguments["prior"]),
             {"low": "low"},
+            fallback=arguments.get("fallback", "prior"),
         )
     assert fragment in str(caught.value)
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.policies import ANSWER_MODES, AnswerMode
 from edge_runtime.answers.rule import AnswerRule
 from edge_runtime.arrays import LabeledArrays
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.reliability import evaluate
 from edge_runtime.evaluation.thresholds import Goal, Point, Thresholds, find_thresholds, lines
+from edge_runtime.task import Classification
 from edge_runtime.topology import Topology
 from tests.edge_runtime.answers.test_early import Sure
 from tests.reference import CLASSES, PRIOR, chain_topology

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_runtime.answers.classification import Classification
 from edge_runtime.arrays import LabeledArrays
 from edge_runtime.errors import InputError
 from edge_runtime.evaluation.cache import SectionCache
@@ -26,6 +25,7 @@ from edge_runtime.failures.sampling import (
     find_configurations,
     sample_configurations,
 )
+from edge_runtime.task import Classification
 from edge_runtime.topology import Group, Link, Node, Sensor, Share, Topology
 from tests.reference import DenseSections
 from tests.strategies import grouped, probabilities, samples, survivabilities, topologies

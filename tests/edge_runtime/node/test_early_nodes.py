@@ -19,7 +19,7 @@ from edge_runtime.node.settings import LiveSettings
 from edge_runtime.topology import Topology
 from edge_runtime.transport.base import PeerDown
 from edge_runtime.transport.memory import MemoryNetwork
-from tests.edge_runtime.network_of_nodes import MS, Adding, Nodes, manifest_of
+from tests.edge_runtime.network_of_nodes import MS, Adding, Nodes, manifest_of, task_of
 from tests.reference import chain_topology
 
 #: A node that hears one camera is sure, one that hears two alike is not at all.
@@ -58,7 +58,7 @@ def check(
         nodes.frame(frame)
     before = payload(nodes)
     said = nodes.frame(5)
-    answering = BoundRule(topology, AnswerRule(mode=answer, early=early))
+    answering = BoundRule(topology, AnswerRule(mode=answer, early=early), task_of(topology))
     masks = mask_without(topology, sorted(down))[None]
     [joint_state], _ = answering.joint_states(masks)
     views = {name: view.view(5)[None] for name, view in nodes.views.items()}
@@ -141,7 +141,10 @@ def test_a_mark_takes_no_link_that_is_cut() -> None:
     assert [(x.node, x.early) for x in said] == [("left", True), ("top", False)]
     assert said[1].state == nodes.state("cam1->right", "right->middle", "middle->top")
     assert [
-        x.node for x in taken(nodes, BoundRule(CHAIN, AnswerRule(early={"left": 0.5})), said)
+        x.node
+        for x in taken(
+            nodes, BoundRule(CHAIN, AnswerRule(early={"left": 0.5}), task_of(CHAIN)), said
+        )
     ] == ["left"]
 
 

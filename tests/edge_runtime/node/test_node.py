@@ -56,7 +56,7 @@ def test_an_answer_says_what_it_was_computed_from(small: Nodes) -> None:
     assert answer.node == "top"
     assert answer.state == small.state()
     assert answer.nodes == ("cam0", "left", "cam1", "right", "top")
-    assert (answer.fallback, answer.waited, answer.accuracy) == (False, False, None)
+    assert (answer.fallback, answer.waited, answer.score) == (False, False, None)
     # Once by way of left, once directly.
     assert list(answer.probabilities) == [4, 2]
     assert truthful(small, answer)
@@ -196,7 +196,7 @@ def test_the_fallback_answers_when_nobody_heard_anything(small: Nodes) -> None:
     assert answer.fallback
     assert (answer.state, answer.nodes, answer.answer) == ("0", (), "like cam1")
     assert list(answer.probabilities) == [0, 1]
-    assert answer.accuracy == 0.5
+    assert answer.score == 0.5
 
 
 def test_a_source_that_ends_is_not_waited_for_until_it_returns(small: Nodes) -> None:
@@ -584,11 +584,11 @@ def test_sources_need_a_frame_clock() -> None:
     assert "needs a frame clock" in message
 
 
-def test_the_output_node_needs_classes() -> None:
+def test_the_output_node_needs_a_task() -> None:
     topology = small_topology()
     section = Adding(topology, "top", {})
-    manifest = msgspec.structs.replace(manifest_of(topology, "top", section), class_names=None)
-    assert "no classes, prior or links (at $.class_names)" in refused(manifest, section, {})
+    manifest = msgspec.structs.replace(manifest_of(topology, "top", section), task=None)
+    assert "no task or links (at $.task)" in refused(manifest, section, {})
 
 
 def test_a_sensor_may_be_read_by_several_nodes() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.clock import SECOND
+from edge_runtime.task import Classification
 from edge_runtime.testbed.monitor import open_monitor
 from edge_runtime.testbed.observer import Observer
 from edge_runtime.transport.base import PeerUp
@@ -15,6 +16,9 @@ from tests.edge_runtime.testbed.test_observer import answer, metrics, tell
 from tests.reference import small_topology
 
 LABELS = np.array([1, 0])
+
+
+TASK = Classification(("truck", "car"))
 
 
 class Terminal(StringIO):
@@ -35,7 +39,7 @@ def run() -> Any:
 
 def test_a_line_a_second(run: Any) -> None:
     out = StringIO()
-    monitor = open_monitor(("truck", "car"), LABELS, out)
+    monitor = open_monitor(TASK, LABELS, out)
     monitor.show(run, SECOND)
     tell(run.observer, metrics("left", frames=0), answer(0), answer(1))
     monitor.show(run, 2 * SECOND)
@@ -45,9 +49,9 @@ def test_a_line_a_second(run: Any) -> None:
     monitor.close()
     assert out.getvalue().splitlines() == [
         "   0.0 s  0 answers  0/s  right hung  top starting",
-        "   1.0 s  2 answers  2/s  latency 1.0 ms (p99 1.0)  accuracy 50.0 %  right hung  "
+        "   1.0 s  2 answers  2/s  latency 1.0 ms (p99 1.0)  accuracy 50.00 %  right hung  "
         "top starting",
-        "   2.0 s  3 answers  1/s  latency 3.0 ms (p99 3.0)  accuracy 66.7 %  right hung  "
+        "   2.0 s  3 answers  1/s  latency 3.0 ms (p99 3.0)  accuracy 66.67 %  right hung  "
         "top starting",
         "-- hang right",
     ]
@@ -55,7 +59,7 @@ def test_a_line_a_second(run: Any) -> None:
 
 def test_without_labels_there_is_no_accuracy(run: Any) -> None:
     out = StringIO()
-    monitor = open_monitor(("truck", "car"), None, out)
+    monitor = open_monitor(TASK, None, out)
     tell(run.observer, answer(0))
     monitor.show(run, SECOND)
     assert "accuracy" not in out.getvalue()
@@ -63,7 +67,7 @@ def test_without_labels_there_is_no_accuracy(run: Any) -> None:
 
 def test_a_table_on_a_terminal(run: Any) -> None:
     out = Terminal()
-    monitor = open_monitor(("truck", "car"), LABELS, out)
+    monitor = open_monitor(TASK, LABELS, out)
     tell(run.observer, metrics("left", frames=0))
     monitor.show(run, SECOND)
     tell(run.observer, metrics("left", frames=30), answer(0))
@@ -86,5 +90,5 @@ def test_lines_on_a_terminal_without_rich(run: Any, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(builtins, "__import__", missing)
     out = Terminal()
-    open_monitor(("truck", "car"), LABELS, out).show(run, SECOND)
+    open_monitor(TASK, LABELS, out).show(run, SECOND)
     assert out.getvalue().startswith("   0.0 s  0 answers")

@@ -6,7 +6,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime.answers.classification import Classification
 from edge_runtime.answers.records import Answer, Smoothed
 from edge_runtime.clock import SECOND, FrameClock
 from edge_runtime.errors import InputError
@@ -52,16 +51,18 @@ def converged_state(topology: Topology, down: frozenset[str]) -> int:
 
 def ideal(it: Deployed, replay: Replay, samples: Samples, frame: int, state: int) -> Answer:
     """What a deployment without a fault answers."""
-    probabilities = replay.probabilities(frame, state)
+    probabilities = replay.values(frame, state)
     return Answer(
         frame=frame,
         answer=samples.class_names[int(probabilities.argmax())],
         probabilities=tuple(round(float(p), 6) for p in probabilities),
+        confidence=float(probabilities.max()),
         node=it.topology.output,
         state=f"{state:x}",
         nodes=(),
         age_ms=2.0,
-        accuracy=None,
+        score=None,
+        score_name="accuracy",
         fallback=state == 0,
         waited=False,
     )
@@ -89,7 +90,7 @@ def ideal_run(
 
 
 def judged(record: Record, replay: Replay, samples: Samples, plan: Any) -> RunReport:
-    return judge(record, replay, samples.class_names, samples.labels, plan)
+    return judge(record, replay, samples.labels, plan)
 
 
 # -- agreement -------------------------------------------------------------------------------------
@@ -110,28 +111,28 @@ def test_a_run_without_a_fault(run: Record, replay: Replay, samples: Samples) ->
     assert found.latency_ms == {"p50": 2.0, "p99": 2.0}
     assert found.configurations == 4
     assert found.transition_frames == 3
-    assert found.measured_accuracy == found.expected_accuracy
-    assert found.interval == pytest.approx((found.measured_accuracy, found.measured_accuracy))
+    assert found.measured_score == found.expected_score
+    assert found.interval == pytest.approx((found.measured_score, found.measured_score))
 
 
 def test_smoothed_answers_are_counted_apart(run: Record, replay: Replay, samples: Samples) -> None:
     plain = judged(run, replay, samples, FixedSchedule(()))
-    assert plain.smoothed_accuracy is None
+    assert plain.smoothed_score is None
     wrong = run.counted[:5]
     for frame, answer in run.answers.items():
         place = (int(samples.labels[frame % len(samples)]) + (frame in wrong)) % 3
         smoothed = Smoothed(samples.class_names[place], (0.5, 0.5))
         run.answers[frame] = msgspec.structs.replace(answer, smoothed=smoothed)
     found = judged(run, replay, samples, FixedSchedule(()))
-    assert found.smoothed_accuracy == pytest.approx(1 - 5 / len(run.counted))
-    assert msgspec.structs.replace(found, smoothed_accuracy=None) == plain
+    assert found.smoothed_score == pytest.approx(1 - 5 / len(run.counted))
+    assert msgspec.structs.replace(found, smoothed_score=None) == plain
 
 
 @pytest.mark.parametrize("plan", [FixedSchedule(()), RandomSchedule("low")])
 def test_parts_are_judged_as_the_whole_is(
     run: Record, replay: Replay, samples: Samples, plan: Any
 ) -> None:
-    judging = RunEvaluator(replay, samples.class_names, samples.labels, plan)
+    judging = RunEvaluator(replay, samples.labels, plan)
     # Answers that were heard and not taken are judged as well.
     wrong = [msgspec.structs.replace(a, state="1") for a in run.answers.values()]
     run.received = [*run.answers.values(), *wrong]
@@ -147,8 +148,8 @@ def test_parts_are_judged_as_the_whole_is(
     judging.take(run)
     found = judging.verdict()
     assert found.interval == pytest.approx(whole.interval)
-    same = {"interval": whole.interval, "expected_accuracy": whole.expected_accuracy}
-    assert found.expected_accuracy == pytest.approx(whole.expected_accuracy)
+    same = {"interval": whole.interval, "expected_score": whole.expected_score}
+    assert found.expected_score == pytest.approx(whole.expected_score)
     assert msgspec.structs.replace(found, **same) == whole
 
 
@@ -203,8 +204,8 @@ def test_an_unanswered_frame_counts_as_the_fallbacks_class(
 ) -> None:
     run.answers.clear()
     found = judged(run, replay, samples, FixedSchedule(()))
-    fallback = replay.probabilities(0, 0).argmax()
-    assert found.measured_accuracy == pytest.approx(float((samples.labels == fallback).mean()))
+    fallback = replay.values(0, 0).argmax()
+    assert found.measured_score == pytest.approx(float((samples.labels == fallback).mean()))
     assert found.agreement == 1.0
     assert found.latency_ms == {"p50": None, "p99": None}
 
@@ -213,7 +214,7 @@ def test_a_run_without_frames(small_deployed: Deployed, replay: Replay, samples:
     record = Record(small_deployed.topology, CLOCK, DEADLINE, first=3, last=2)
     record.phases.append(Phase(0, frozenset(), converged=True))
     found = judged(record, replay, samples, ())
-    assert (found.frames, found.measured_accuracy, found.interval) == (0, None, None)
+    assert (found.frames, found.measured_score, found.interval) == (0, None, None)
 
 
 # -- accuracy --------------------------------------------------------------------------------------
@@ -233,18 +234,18 @@ def test_the_expectation_of_drawn_configurations_is_the_exact_one(
         topology,
         bundle,
         samples,
-        Classification(samples.class_names, bundle.manifest.prior),
+        bundle.manifest.task,
         {"low": "low"},
     )
-    assert found.expected_accuracy == pytest.approx(exact.expected_accuracy("low"))
+    assert found.expected_score == pytest.approx(exact.expected_accuracy("low"))
     weights = exact.configurations.probabilities("low")
-    deviation = math.sqrt(weights @ (exact.accuracies - exact.expected_accuracy("low")) ** 2)
+    deviation = math.sqrt(weights @ (exact.scores - exact.expected_accuracy("low")) ** 2)
     assert found.interval is not None
     assert found.interval[1] - found.interval[0] == pytest.approx(
         2 * 3.2905 * deviation / math.sqrt(40)
     )
-    assert found.measured_accuracy is not None
-    assert found.interval[0] <= found.measured_accuracy <= found.interval[1]
+    assert found.measured_score is not None
+    assert found.interval[0] <= found.measured_score <= found.interval[1]
 
 
 def test_the_interval_holds_as_often_as_it_says(
@@ -262,8 +263,8 @@ def test_the_interval_holds_as_often_as_it_says(
         run = ideal_run(small_deployed, again, data, held, hold=3)
         found = judged(run, again, data, RandomSchedule("low", seed=seed))
         assert found.interval is not None
-        assert found.measured_accuracy is not None
-        outside += not found.interval[0] <= found.measured_accuracy <= found.interval[1]
+        assert found.measured_score is not None
+        outside += not found.interval[0] <= found.measured_score <= found.interval[1]
     assert outside <= 1
 
 
@@ -381,8 +382,9 @@ def test_encoded_messages_are_replayed_as_they_were_sent(
     whole = converged_state(small_deployed.topology, frozenset())
     raw, int8 = Replay(bundle, samples.inputs), Replay(bundle, samples.inputs, "int8")
     rows = range(len(samples))
-    one, other = (np.stack([r.probabilities(i, whole) for i in rows]) for r in (raw, int8))
+    one, other = (np.stack([r.values(i, whole) for i in rows]) for r in (raw, int8))
     assert 0 < np.abs(one - other).max() < 0.05
     many = enumerate_configurations(small_deployed.topology, {"low": "low"})
     assert len(many) == 4
-    assert (int8.right(samples.labels, (whole,)) == (other.argmax(axis=1) == samples.labels)).all()
+    found = int8.scores(int8.task.scorer(samples.labels), (whole,))
+    assert (found == (other.argmax(axis=1) == samples.labels)).all()
