@@ -96,12 +96,13 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """All calls that a model's output needs, each after those whose tensors it takes."""
+    """All calls that a model's outputs need, each after those whose tensors it takes."""
 
     name: str
     inputs: tuple[Value, ...]
     calls: tuple[Call, ...]
-    output: Value
+    outputs: tuple[Value, ...]
+    output_names: tuple[str, ...]
     nested: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
     @cached_property
@@ -180,38 +181,48 @@ def read_graph(model: Any) -> Graph:
     Nested functional models are opened up; other nested models stay as one call each. Raises
     `InputError`, with the name of the layer, for a model that cannot be cut whatever the place.
     """
-    model = _functional(model)
+    given, model = model, functional_of(model)
     if model is None:
+        if isinstance(given, keras.Sequential):
+            raise InputError(
+                f"model {given.name!r} does not know its input's shape yet, so it has no layers to "
+                "cut; begin it with keras.Input(shape), or call it once"
+            )
         raise InputError(
             "expected a functional or built Sequential Keras model: only there can the layers "
             "between two places be seen; rebuild it with keras.Model(inputs, outputs)"
         )
-    if len(model.outputs) != 1:
-        names = ", ".join(getattr(model, "output_names", ()))
-        raise InputError(
-            f"model {model.name!r} has {len(model.outputs)} outputs ({names}); expected one, of "
-            "class scores: give keras.Model(model.inputs, the one that answers)"
-        )
     inputs = tuple(_input(model, x) for x in model.inputs)
     opened = _Opened()
     tensors = {id(x): value for x, value in zip(model.inputs, inputs, strict=True)}
-    (output,) = opened.walk(model, tensors, "", {})
-    needed = _needed(output)
+    outputs = tuple(opened.walk(model, tensors, "", {}))
+    needed = _needed(outputs)
     graph = Graph(
-        model.name,
+        given.name,
         inputs,
         tuple(c for c in opened.calls if c in needed),
-        output,
+        outputs,
+        _output_names(model),
         {k: v for k, v in opened.nested.items() if all(x.call in needed for x in v)},
     )
     _check_graph(graph)
     return graph
 
 
-def _needed(output: Value) -> set[Call]:
-    """All calls that a tensor depends on."""
+def _output_names(model: Any) -> tuple[str, ...]:
+    """By what each output is known: its key in a mapping, else the layer that gives it."""
+    struct = getattr(model, "_outputs_struct", None)
+    if isinstance(struct, Mapping) and len(struct) == len(model.outputs):
+        places = {id(x): key for key, x in struct.items()}
+        return tuple(str(places[id(x)]) for x in model.outputs)
+    names = [x._keras_history.operation.name for x in model.outputs]
+    return tuple(name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names))
+
+
+def _needed(outputs: Iterable[Value]) -> set[Call]:
+    """All calls that some tensors depend on."""
     needed: set[Call] = set()
-    wanted = [output.call]
+    wanted = [output.call for output in outputs]
     while wanted:
         call = wanted.pop()
         if call is not None and call not in needed:
@@ -287,7 +298,7 @@ class _Opened:
         return [values[id(x)] for x in model.outputs]
 
     def _inner(self, operation: Any, args: Any, kwargs: Any, name: str) -> list[Value] | None:
-        inner = _functional(operation)
+        inner = functional_of(operation)
         given = keras.tree.flatten(args[0]) if len(args) == 1 else []
         if inner is None or set(kwargs) - {"training"} or len(given) != len(inner.inputs):
             return None
@@ -311,7 +322,7 @@ def _nodes(model: Any) -> Iterator[Any]:
                 yield node
 
 
-def _functional(model: Any) -> Any:
+def functional_of(model: Any) -> Any:
     """The functional model that a layer is, or that a Sequential one holds; else None."""
     if isinstance(model, keras.Sequential):
         return getattr(model, "_functional", None)

@@ -13,31 +13,25 @@ from itertools import pairwise
 from typing import Any, get_args
 
 import keras
-import numpy as np
 from keras import layers
 
-from edge_runtime.arrays import Array
 from edge_runtime.bundle.tensors import PRESENT, named
 from edge_runtime.errors import InputError
+from edge_runtime.task import Single, Task
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
 from edge_runtime.topology.topology import RESERVED, TIERS, Tier
-from export.split import split
 
 from ..model import ResilientModel, build
 from ..names import Merge
 from ..sections import Site, bypassed, missing, multiplexed
+from .comparison import Probe, compare
 from .graph import Call, Graph, Value, copy_of, read_graph, words_of
+from .head import Head, Kind, Numbers, heads_of, task_of
 from .places import Cuts, min_traffic_cuts, named_cuts
 from .projection import project
 
 Tensor = Any  # a Keras tensor, which has no public type
 
-#: The cut model agrees with the original to this, relative to the largest value of each tensor:
-#: the same kernels on the same numbers, but for what a compiler reorders.
-TOLERANCE = 1e-4
-#: Of each kind of input that the two are compared on, normal and like bytes: what lies outside a
-#: model's own range may saturate it.
-CHECKED = 3
 #: Begins the names of layers that are not the model's own; `__` keeps them apart.
 OURS = "ddnn__"
 MERGES: tuple[Merge, ...] = get_args(Merge)
@@ -50,11 +44,13 @@ class Partition:
     `model`: an ordinary `ResilientModel`. `cuts`: by node but for the output node, the layers that
     its section ends with, joined by `+`; given as `at`, they make the same cuts. `link_bytes`: of
     one frame over each link between nodes, uncompressed. `shares`: of the compute, by node.
-    `max_relative_error`: of all tensors sent and of the scores against the original's, without a
+    `heads`: what each output means, what was put over it, and how that is known.
+    `max_relative_error`: of all tensors sent and of the answers against the original's, without a
     failure. `training_only`: layers that do nothing at inference, by name.
     """
 
     model: ResilientModel
+    heads: tuple[Head, ...]
     cuts: tuple[str, ...]
     link_bytes: dict[str, int]
     shares: dict[str, float]
@@ -74,6 +70,7 @@ class Partition:
         lines += [
             f"  {link:<24} {size:>9,} bytes a frame" for link, size in self.link_bytes.items()
         ]
+        lines += [f"  {head}" for head in self.heads]
         if self.training_only:
             lines.append(f"  only in training: {', '.join(self.training_only)}")
         lines.append(f"  at most {self.max_relative_error:.1e} from the original (relative)")
@@ -83,6 +80,16 @@ class Partition:
         """Plain values, as `ddnn partition --json` prints them."""
         return {
             "cuts": list(self.cuts),
+            "heads": [
+                {
+                    "output": head.name,
+                    "task": head.task.kind,
+                    "names": list(head.task.names),
+                    "added": list(head.added),
+                    "because": head.because,
+                }
+                for head in self.heads
+            ],
             "link_bytes": self.link_bytes,
             "max_relative_error": self.max_relative_error,
             "compute": self.shares,
@@ -99,16 +106,19 @@ def partition(
     merge: Merge = "add",
     byte_range: tuple[float, float] | None = None,
     balance: float | None = None,
-    classes: Sequence[str] | None = None,
+    task: Task | Kind | Mapping[str, Single | Kind] | None = None,
+    head: Numbers | Mapping[str, Numbers] | None = None,
+    classes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     prior: Sequence[float] | None = None,
+    loss: Any = None,
     dropout: Sequence[Survival] | None = None,
     seed: int = 0,
 ) -> Partition:
     """Cut a functional Keras model into the sections of a topology.
 
     Args:
-        model: functional or Sequential, with fixed input shapes and one output: class scores or
-            probabilities, (batch, classes). Left as it is.
+        model: functional or Sequential, with fixed input shapes; each output (batch, numbers).
+            Left as it is.
         nodes: a chain by name, lowest first, or with the survival of each; or a topology, whose
             sensors are named after the model's inputs. Its residual links go over the cuts.
         at: where the sections end: layers for each node but the output node, in order or by node;
@@ -123,44 +133,52 @@ def partition(
             sensors then give bytes. None for sensors that give what the model takes.
         balance: with cuts of least traffic, the least share of compute of each node, as a part of
             an equal share. None means as much of 0.5 as can be had.
-        classes: names; numbers if None.
+        task: what answers mean, where the model does not tell: a task, or `classification`,
+            `multi-label` or `regression`; of several outputs by name.
+        head: what its numbers are, where the model does not tell: `probabilities`, `logits`, over
+            which a softmax or sigmoid is put, or `values`; of several outputs by name.
+        classes: names of the classes, labels or values; numbers if None. Of several outputs by
+            name.
         prior: frequency of each class, for the fallback; `fit` finds its own.
+        loss: what the model was trained by, as its file writes it; None for what the model itself
+            was compiled with.
         dropout: survivabilities at which nodes and links fail in training, see `build`.
         seed: of projections, of failures in training and of the inputs of the check.
 
     Raises:
         InputError: for a model that cannot be cut, or not there; it names the layer. Also where
-            the sections do not compute what the model does.
+            it is not known what its outputs mean, and where the sections do not compute what the
+            model does.
     """
     if merge not in MERGES:
         raise InputError(f"unknown merge {merge!r}; expected one of {', '.join(MERGES)}")
     if isinstance(model, ResilientModel):
         raise InputError(f"model {model.name!r} is already cut; give the one that it was made from")
     graph = read_graph(model)
-    count = _classes(graph.output)
     topology, sensors = _topology(graph, nodes, tuple(residual), byte_range)
+    probe = Probe.of(model, graph, sensors, byte_range, seed)
+    known = getattr(model, "loss", None) if loss is None else loss
+    heads = heads_of(graph, probe.outputs, loss=known, task=task, numbers=head, names=classes)
     if at is None:
         cuts = min_traffic_cuts(graph, topology, sensors, balance)
     else:
         cuts = named_cuts(graph, topology, _ends(at, topology), sensors)
-    names = _class_names(graph.output, count, classes)
-    maker = _Maker(cuts, sensors, merge, byte_range)
+    maker = _Maker(cuts, sensors, merge, byte_range, heads)
     made = build(
         topology,
         dict.fromkeys(topology.order, maker),
-        classes=names,
+        task=task_of(heads),
         dropout=dropout,
         multiplex=merge == "multiplexer",
         seed=seed,
     )
     maker.set_weights()
     if prior is not None:
-        if len(prior) != count:
-            raise InputError(f"expected a prior for each of {count} classes, got {len(prior)}")
-        made.prior = prior
-    error = _compare(model, made, maker, seed)
+        made.prior = tuple(prior)
+    error, made.original = compare(probe, made, cuts, heads)
     return Partition(
         model=made,
+        heads=heads,
         cuts=tuple(cuts.names),
         link_bytes=cuts.link_bytes,
         shares=cuts.shares,
@@ -316,11 +334,10 @@ class _Maker:
         sensors: Mapping[Value, str],
         merge: Merge,
         byte_range: tuple[float, float] | None,
+        heads: Sequence[Head],
     ) -> None:
         self.cuts, self.sensors, self.merge = cuts, dict(sensors), merge
-        self.byte_range = byte_range
-        #: The scores on the output node, before they are made probabilities.
-        self.scores: Tensor = None
+        self.byte_range, self.heads = byte_range, heads
         self._copies: list[tuple[Any, Call]] = []
 
     def __call__(self, site: Site) -> Tensor:
@@ -341,9 +358,8 @@ class _Maker:
                     f"{words_of(error)}"
                 ) from error
             values.update(zip(call.outputs, results, strict=True))
-        if site.classes is not None:
-            self.scores = values[self.cuts.graph.output]
-            return _probabilities(self.scores, self.cuts.graph.output)
+        if site.is_output:
+            return self._answers(values)
         sends = self.cuts.sends[node]
         # A tensor that is only handed on goes through a layer: an output that is an input itself
         # would not have a name of its own.
@@ -354,6 +370,18 @@ class _Maker:
             for k, v in enumerate(sends)
         ]
         return sent if len(sent) > 1 else sent[0]
+
+    def _answers(self, values: Mapping[Value, Tensor]) -> list[Tensor]:
+        """The outputs, with what is put over them."""
+        found = []
+        for head in self.heads:
+            prefix = f"{OURS}{head.name}_" if head.name else OURS
+            answer = head.over(values[head.output], prefix)
+            if head.output in self.cuts.needs[self.cuts.topology.output] and not head.added:
+                # As of a tensor that is only handed on.
+                answer = layers.Identity(name=f"{prefix}relay")(answer)
+            found.append(answer)
+        return found
 
     def set_weights(self) -> None:
         """Give every layer of the sections the weights of the model's own."""
@@ -448,61 +476,6 @@ def _unused(name: str, used: set[str]) -> str:
     return chosen
 
 
-def _classes(output: Value) -> int:
-    """How many classes the model's scores are of."""
-    shape = output.shape
-    where = f"the model's output, of layer {output.name!r}"
-    if len(shape) != 1 or shape[0] is None or not keras.backend.is_float_dtype(output.dtype):
-        raise InputError(
-            f"{where}, is {output.dtype} {(None, *shape)}; expected scores of classes, "
-            "float32 (batch, classes)"
-        )
-    if _activation(output) == "sigmoid" and shape[0] > 1:
-        raise InputError(
-            f"{where}, gives {shape[0]} sigmoids, several of which may be right at once; expected "
-            "one answer, by softmax or as scores"
-        )
-    return max(2, shape[0])
-
-
-def _class_names(output: Value, count: int, classes: Sequence[str] | None) -> tuple[str, ...]:
-    names = tuple(classes) if classes is not None else tuple(str(i) for i in range(count))
-    if len(names) != count:
-        raise InputError(
-            f"layer {output.name!r} gives scores of {count} classes; got {len(names)} names"
-        )
-    return names
-
-
-def _probabilities(scores: Tensor, output: Value) -> Tensor:
-    """Class probabilities, float32 (batch, classes), of whatever scores the model gives.
-
-    A single one is the second class's.
-    """
-    last = _activation(output)
-    if output.shape == (1,):
-        if last != "sigmoid":
-            scores = layers.Activation("sigmoid", dtype="float32", name=f"{OURS}sigmoid")(scores)
-        other = layers.Rescaling(-1.0, offset=1.0, name=f"{OURS}other_class")(scores)
-        return layers.Concatenate(name=f"{OURS}probabilities")([other, scores])
-    if last == "softmax":
-        return scores
-    return layers.Softmax(dtype="float32", name=f"{OURS}probabilities")(scores)
-
-
-def _activation(output: Value) -> str:
-    """Whether the model's output is a `softmax` or a `sigmoid`; else neither."""
-    call = output.call
-    kinds = (keras.layers.Dropout, keras.layers.Identity)
-    while call is not None and isinstance(call.operation, kinds):
-        call = call.inputs[0].call
-    if call is None:
-        return ""
-    own = getattr(call.operation, "activation", None)
-    name = getattr(own, "__name__", "") if own else type(call.operation).__name__
-    return name.lower()
-
-
 def _only_trains(call: Call) -> bool:
     """Whether a layer does nothing at inference; as Keras has no word for it, by class."""
     kinds = (
@@ -518,89 +491,3 @@ def _only_trains(call: Call) -> bool:
     kind = type(call.operation)
     random = kind.__name__.startswith("Random") and kind.__module__.startswith("keras.")
     return isinstance(call.operation, kinds) or random
-
-
-# -- the cut model against the original ----------------------------------------------------------
-
-
-def _compare(model: keras.Model, made: ResilientModel, maker: _Maker, seed: int) -> float:
-    """Largest relative error of all tensors sent, and of the scores; `InputError` if too large."""
-    graph, topology = maker.cuts.graph, maker.cuts.topology
-    given, taken = _inputs(maker, np.random.default_rng(seed))
-    expected = graph.run({v: keras.ops.convert_to_tensor(x) for v, x in taken.items()})
-    by_id = {id(x): taken[v] for x, v in zip(model.inputs, graph.inputs, strict=True)}
-    whole = model(keras.tree.map_structure(lambda x: by_id[id(x)], model.input), training=False)
-    answer = np.asarray(keras.tree.flatten(whole)[0])
-    _check_repeatable(graph, taken, expected)
-    worst = _error(np.asarray(expected[graph.output]), answer, f"the output of {model.name!r}")
-    sent: dict[str, Any] = {name: keras.ops.convert_to_tensor(x) for name, x in given.items()}
-    for node, section in split(made, topology).items():
-        probe = section
-        if node == topology.output:
-            probe = keras.Model(section.input, maker.scores)
-        received = {
-            x.name: keras.ops.ones((len(answer), x.shape[1])) if x.name == PRESENT else sent[x.name]
-            for x in section.inputs
-        }
-        result = probe(received, training=False)
-        outputs = tuple(keras.tree.flatten(result))
-        for value, got in zip(maker.cuts.sends[node], outputs, strict=True):
-            where = f"layer {value.name!r} on node {node!r}"
-            worst = max(worst, _error(np.asarray(got), np.asarray(expected[value]), where))
-        sent.update(named(node, outputs))
-    return worst
-
-
-def _check_repeatable(
-    graph: Graph, taken: Mapping[Value, Array], first: Mapping[Value, Any]
-) -> None:
-    """Refuse a layer that gives two answers to one input, as one that draws at inference does."""
-    again = graph.run({v: keras.ops.convert_to_tensor(x) for v, x in taken.items()})
-    for call in graph.calls:
-        for value in call.outputs:
-            if not np.array_equal(first[value], again[value], equal_nan=value.dtype != "bool"):
-                raise InputError(
-                    f"layer {call.name!r} ({type(call.operation).__name__}) gives another output "
-                    "for the same input each time; a layer that draws at random, or that changes "
-                    "its own state, has no place in a model that answers"
-                )
-
-
-def _error(got: Array, expected: Array, where: str) -> float:
-    """Relative to the largest value of each sample, for one may be far larger than another."""
-    axes = tuple(range(1, expected.ndim))
-    expected = expected.astype(np.float64)
-    scale = np.maximum(np.abs(expected).max(axis=axes), np.finfo(np.float32).tiny)
-    difference = np.abs(got.astype(np.float64) - expected).max(axis=axes)
-    # Saturated alike is equal, infinite unlike is not.
-    same = np.all((got == expected) | (np.isnan(got) & np.isnan(expected)), axis=axes)
-    error = float(np.where(same, 0.0, difference / scale).max())
-    # An output that hardly depends on its input agrees with anything to some digits.
-    spread = np.ptp(expected, axis=0).max() / scale.max()
-    if not error <= TOLERANCE or (error > 1e-6 and error > spread):
-        raise InputError(
-            f"{where} does not compute in its section what it does in the model (relative error "
-            f"{error:.2g}); a layer there does more than its graph and its weights say"
-        )
-    return error
-
-
-def _inputs(maker: _Maker, rng: np.random.Generator) -> tuple[dict[str, Array], dict[Value, Array]]:
-    """Random samples as the sensors give them, and as the model takes them."""
-    given: dict[str, Array] = {}
-    taken: dict[Value, Array] = {}
-    for value, sensor in maker.sensors.items():
-        shape = (CHECKED, *_fixed(value))
-        as_bytes = rng.integers(0, 256, (2 * CHECKED, *shape[1:]), dtype=np.uint8)
-        if value.dtype == "uint8":
-            given[sensor] = taken[value] = as_bytes
-        elif maker.byte_range is not None:
-            low, high = maker.byte_range
-            given[sensor] = as_bytes
-            scale = np.float32((high - low) / 255.0)
-            taken[value] = as_bytes.astype(np.float32) * scale + np.float32(low)
-        else:
-            normal = rng.normal(size=shape).astype(np.float32)
-            given[sensor] = np.concatenate([normal, as_bytes[:CHECKED].astype(np.float32)])
-            taken[value] = given[sensor]
-    return given, taken

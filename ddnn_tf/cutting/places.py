@@ -256,7 +256,7 @@ class _Crossing:
         for value, start in born.items():
             takers = graph.consumers.get(value, ())
             ends = [index.get(taker, count) for taker in takers]
-            if value is graph.output:
+            if value in graph.outputs:
                 ends.append(count)
             for place in range(start, max(ends, default=-1) + 1):
                 self.bytes[place] += value.nbytes
@@ -315,9 +315,11 @@ def route(graph: Graph, topology: Topology, placement: Homes, inputs: Mapping[Va
     below = {
         n: [x.source for x in topology.incoming(n) if x.kind == "primary"] for n in topology.order
     }
-    for value, consumers in graph.consumers.items():
+    for value in {**graph.consumers, **dict.fromkeys(graph.outputs)}:
         home = inputs[value] if value.call is None else placement[value.call]
-        takers = {placement[c]: c for c in reversed(consumers)}
+        takers = {placement[c]: c.name for c in reversed(graph.consumers.get(value, ()))}
+        if value in graph.outputs:  # which the output node gives, whoever computes it
+            takers.setdefault(topology.output, value.name)
         for node in topology.order:
             if node == home or node not in takers:
                 continue
@@ -326,7 +328,7 @@ def route(graph: Graph, topology: Topology, placement: Homes, inputs: Mapping[Va
                 needs[receiver].setdefault(value, sender)
                 if sender in sends:
                     sends[sender][value] = None
-    sends[topology.output][graph.output] = None
+    sends[topology.output] = dict.fromkeys(graph.outputs)
     return Cuts(graph, topology, calls, {n: tuple(v) for n, v in sends.items()}, needs)
 
 
@@ -344,7 +346,7 @@ def _calls_by_node(
 
 
 def _way(
-    value: Value, below: Mapping[str, Sequence[str]], home: str, node: str, taker: Call
+    value: Value, below: Mapping[str, Sequence[str]], home: str, node: str, taker: str
 ) -> list[str]:
     """The nodes by which a tensor gets from its home to a node, where `taker` needs it."""
     if value.call is not None and value.obstacle:
@@ -356,7 +358,7 @@ def _way(
     if path is None:
         what = f"layer {value.name!r}" if value.call else f"input {value.name!r}"
         raise InputError(
-            f"layer {taker.name!r} on {node!r} needs {what} from {home!r}, from where no "
+            f"layer {taker!r} on {node!r} needs {what} from {home!r}, from where no "
             f"primary links lead to {node!r}; cut elsewhere, or add the link"
         )
     return path
