@@ -125,7 +125,7 @@ def rows(name: str) -> Iterator[Row]:
     for count, nodes in NODES.items():
         inside = [call.name for call in places(graph, count)]
         for kind, at in (("clean", None), ("in block", inside)):
-            cut = partition(model, nodes, at=at)
+            cut = partition(model, nodes, at=at, task="classification")
             difference = np.abs(Chain(cut)(pictures) - expected).max()
             yield Row(
                 name,
@@ -148,7 +148,7 @@ def cost() -> None:
     for count, nodes in NODES.items():
         inside = [call.name for call in places(read_graph(model), count)]
         for kind, at in (("clean", None), ("in block", inside)):
-            chain = Chain(partition(model, nodes, at=at))
+            chain = Chain(partition(model, nodes, at=at, task="classification"))
             alternatives[f"cut in {count}, {kind}"] = partial(chain, picture)
     times = interleaved(alternatives, RUNS, warmup=5, clock=time.process_time)
     report("MobileNetV2, 96x96, LiteRT float32, one thread, one picture: CPU time", times, "whole")

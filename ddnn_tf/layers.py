@@ -26,8 +26,11 @@ from export.original import Original
 PACKAGE = "ddnn_tf"
 
 
-class _ReplicaSeeds(keras.random.SeedGenerator):
-    """Seeds that differ between the replicas of `tf.distribute`, which share the state."""
+class ReplicaSeeds(keras.random.SeedGenerator):
+    """Seeds that differ between the replicas of `tf.distribute`, which share the state.
+
+    Keras names the state after the class, and no SavedModel holds a name that begins with `_`.
+    """
 
     def next(self, ordered: bool = True) -> Any:
         seed = super().next(ordered)
@@ -68,7 +71,7 @@ class FailureMask(keras.layers.Layer):
         self.topology = topology if isinstance(topology, Topology) else Topology.from_dict(topology)
         self.draw_from(survival)
         self.seed = seed
-        self.seed_generator = _ReplicaSeeds(seed)
+        self.seed_generator = ReplicaSeeds(seed)
         self._given: Any = None
 
     def draw_from(self, survival: Sequence[Survival] | None) -> None:
@@ -193,9 +196,21 @@ class NodeFailure(keras.layers.Layer):
         self.survival = survival
         self.column = column
         self.seed = seed
-        self.seed_generator = _ReplicaSeeds(seed)
+        self.seed_generator = ReplicaSeeds(seed)
+        self._left_out = False
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Be the identity within the `with` block, whatever the mask says."""
+        before, self._left_out = self._left_out, True
+        try:
+            yield
+        finally:
+            self._left_out = before
 
     def call(self, inputs: Any, works: Any = None, training: bool | None = None) -> Any:
+        if self._left_out:
+            return inputs
         if works is not None:
             return self._apply(inputs, works[:, self.column])
         if not training or self.survival == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import keras
@@ -172,6 +173,18 @@ class ResilientModel(keras.Model):
         silent = ~output_states(self.topology, masks).any(axis=1)
         answers[silent] = self.task.fallback(fallback)
         return answers
+
+    def export(self, *args: Any, **kwargs: Any) -> Any:
+        """`keras.Model.export`: the whole model in one artifact, with nothing failed.
+
+        For one artifact a node, which know of failures, see `export.export_bundle`. What fails
+        links is left out: it does nothing without a failure, and LiteRT cannot run it on bytes.
+        """
+        with ExitStack() as stack:
+            for layer in self.layers:
+                if isinstance(layer, NodeFailure):
+                    stack.enter_context(layer.left_out())
+            return super().export(*args, **kwargs)
 
     @tf.function(reduce_retracing=True)
     def _under_mask(self, inputs: Mapping[str, Any], mask: Any) -> Any:

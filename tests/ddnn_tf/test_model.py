@@ -7,12 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from keras import layers
 
 from ddnn_tf.model import ResilientModel, build
-from ddnn_tf.sections import Site
+from ddnn_tf.sections import Site, unit_scale
 from edge_runtime.arrays import Array
 from edge_runtime.errors import InputError
 from edge_runtime.failures.distribution import mask_without
@@ -381,3 +383,42 @@ def test_simulating_takes_one_mask_for_all_in_any_number_of_samples(small: Any) 
     assert np.asarray(small(few)) != pytest.approx(together[595:], abs=1e-3), "and is then undone"
     with pytest.raises(InputError, match=r"mask of shape \(10,\) or \(600, 10\), got \(9,\)"):
         small.simulate(inputs, np.ones(9, bool))
+
+
+# -- Keras' own export ---------------------------------------------------------------------------
+
+
+def bytes_in(site: Site) -> Any:
+    """As `flagged`, but every link carries bytes: LiteRT knows few operations on them."""
+    flat = [layers.Flatten()(unit_scale(x)) for x in site.inputs.values()]
+    merged = layers.Concatenate()([*flat, site.present])
+    if site.classes is not None:
+        return layers.Dense(site.classes, activation="softmax")(merged)
+    return keras.ops.cast(layers.Dense(3, activation="sigmoid")(merged) * 255.0, "uint8")
+
+
+def exported(model: Any, file: Path, inputs: Mapping[str, Array]) -> Array:
+    """What the artifact that Keras' own `export` writes answers."""
+    if file.suffix == ".tflite":
+        model.export(file, format="litert", verbose=False)
+        runner = Interpreter(str(file)).get_signature_runner()
+        count = len(next(iter(inputs.values())))
+        found = [runner(**{n: x[i : i + 1] for n, x in inputs.items()}) for i in range(count)]
+        return np.concatenate([next(iter(answer.values())) for answer in found])
+    model.export(file, verbose=False)
+    artifact = tf.saved_model.load(str(file))  # whose variables live as long as it does
+    return np.asarray(artifact.serve(dict(inputs)))
+
+
+@pytest.mark.parametrize("file", ["saved", "whole.tflite"])
+@pytest.mark.parametrize("make", [flagged, bytes_in])
+def test_keras_exports_the_whole_model(make: Any, file: str, tmp_path: Path) -> None:
+    sensors = tuple(Sensor(name, (3,), "uint8") for name in ("cam0", "cam1"))
+    topology = small_topology(sensors=sensors).with_exits()
+    model: Any = randomized(build(topology, make, classes=CLASSES, dropout=["low"]))
+    inputs: Any = samples(topology, 4)
+    answers = np.asarray(model(inputs))
+    assert np.ptp(answers, axis=0).max() > 0.1
+    assert exported(model, tmp_path / file, inputs) == pytest.approx(answers, abs=1e-5)
+    mask = mask_without(topology, ["right"])
+    assert model.simulate(inputs, mask) != pytest.approx(answers, abs=1e-3), "links fail after it"

@@ -74,7 +74,7 @@ def test_two_replicas_learn_what_one_device_does_from_the_same_failures() -> Non
         y, weight = rng.integers(0, 3, SAMPLES), np.linspace(0.5, 1.5, SAMPLES)
 
         def draw_as(replicas, model):
-            # Half of a batch from the stream of each replica, as `_ReplicaSeeds` makes it.
+            # Half of a batch from the stream of each replica, as `ReplicaSeeds` makes it.
             own = model.get_layer(FAILURES)
             draw, inference = FailureMask.call, own.call
             streams = [FailureMask(topology, own.survival, SEED + r) for r in replicas]
