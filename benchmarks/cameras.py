@@ -112,7 +112,9 @@ def figures(
     path = kept / f"{_key(setting, seed)}-{on.replace(':', '-')}-{messages}.json"
     if not path.is_file():
         model = trained(setting, seed, kept)
-        found = expected_accuracy(model, setting.data(on), SURVIVABILITIES, messages=messages)
+        found = expected_accuracy(
+            model, setting.data(on), survival=SURVIVABILITIES, messages=messages
+        )
         for name, best in bound(setting, on).items():
             if found.expected_accuracy(name) > best + ROUNDING:
                 raise RuntimeError(f"{found.expected_accuracy(name)} is above the bound {best}")

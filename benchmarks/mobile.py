@@ -163,7 +163,7 @@ def figures(variant: Variant | None, seed: int, part: str = "test") -> dict[str,
     path = RESULTS / f"{_key(what, seed)}-{part}.json"
     if not path.is_file():
         model = trained(variant, seed) if variant else cut(VARIANTS[VANILLA], seed)
-        found = expected_accuracy(model, views(part), SURVIVABILITIES).to_dict()
+        found = expected_accuracy(model, views(part), survival=SURVIVABILITIES).to_dict()
         with new_file(path) as temporary:
             temporary.write_text(json.dumps(found))
     result: dict[str, Any] = json.loads(path.read_text())

@@ -122,7 +122,7 @@ def _table(reports: dict[str, Report]) -> Table:
 
 def _score(model: ResilientModel, validation: Batches) -> float:
     """What the best model is chosen by: the mean over the survivabilities."""
-    found = expected_accuracy(model, validation, SURVIVABILITIES)
+    found = expected_accuracy(model, validation, survival=SURVIVABILITIES)
     return float(np.mean([found.expected_accuracy(s) for s in SURVIVABILITIES]))
 
 

@@ -202,7 +202,7 @@ def train(
         models.append(str(target))
         states += [state] if state else []
         if held_out:
-            reports.append(expected_accuracy(model, held_out, wanted))
+            reports.append(expected_accuracy(model, held_out, survival=wanted))
     for state in states:  # only now, so that an interrupted call trains no seed twice
         clear_checkpoint(state)
     summary = {"models": models, "validation": _say_validation(reports, wanted)}
@@ -302,11 +302,11 @@ def evaluate(
         wanted = survivabilities(survival, trained.topology)
         priority = None
         if answer == "any" and policy == "priority":  # chosen on what is not reported
-            priority = expected_accuracy(trained, source.validation, wanted).priority()
+            priority = expected_accuracy(trained, source.validation, survival=wanted).priority()
         report = expected_accuracy(
             trained,
             samples,
-            wanted,
+            survival=wanted,
             fallback=fallback,
             answer=AnswerRule(answer, policy, priority),
             configurations=configurations,

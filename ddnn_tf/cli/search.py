@@ -63,7 +63,7 @@ def importance(
     samples = split_of(load_data(data, trained.topology), split)
     check_task(samples, trained.task)
     wanted = survivabilities(survival, trained.topology)
-    report = expected_accuracy(trained, samples, wanted, fallback=fallback)
+    report = expected_accuracy(trained, samples, survival=wanted, fallback=fallback)
     found = {name: report.importance(name) for name in wanted}
     sizes = link_bytes(trained)
     if json:
@@ -251,7 +251,7 @@ def plan(
     measured = None
     if trained:
         check_task(samples, trained.task)
-        measured = expected_accuracy(trained, samples, wanted).expected_accuracy(name)
+        measured = expected_accuracy(trained, samples, survival=wanted).expected_accuracy(name)
     sizes = message_bytes(trained or build(graph, sections, classes=source.class_names))
     columns = [source.sensors.index(s.name) for s in graph.sensors]
     found = make_plan(

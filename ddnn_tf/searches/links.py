@@ -151,7 +151,7 @@ class SubsetScores:
         fallback: Fallback = "prior",
     ) -> None:
         topology = model.topology
-        self._report = expected_accuracy(model, data, survival, fallback=fallback)
+        self._report = expected_accuracy(model, data, survival=survival, fallback=fallback)
         configurations = enumerate_configurations(topology, survival)
         self._topology = topology
         self._masks = configurations.masks

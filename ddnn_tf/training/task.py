@@ -46,7 +46,7 @@ class Task:
         topology: Topology,
         data: Batches,
         method: Method,
-        survival: str | Sequence[str] | Mapping[str, Survival],
+        survival: str | Sequence[str] | Mapping[str, Survival] | None,
         sections: Sections,
         merge_weights: MergeWeights | None,
         recipe: Recipe | None,
@@ -59,7 +59,8 @@ class Task:
             raise InputError(f"expected a seed from 0 to 2^32 - 1, got {seed}")
         recipe = recipe or Recipe()
         _check_losses(recipe, data.task.kind)
-        survivabilities = tuple(named_survivabilities(survival).values())
+        topology = topology.primary() if method == "baseline" else topology
+        survivabilities = tuple(named_survivabilities(survival, topology).values())
         if not survivabilities:
             raise InputError("expected at least one survivability to train for, got none")
         merge_weights = merge_weights or default_merge_weights(len(survivabilities))
@@ -67,7 +68,7 @@ class Task:
         if recipe.mirror is None and sections == "fc32":
             recipe = replace(recipe, mirror=False)
         return cls(
-            topology.primary() if method == "baseline" else topology,
+            topology,
             data,
             method,
             survivabilities,

@@ -26,7 +26,7 @@ def train(
     data: Batches,
     *,
     method: Method = "dropout",
-    survival: str | Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
+    survival: str | Sequence[str] | Mapping[str, Survival] | None = None,
     sections: SectionName | Section | Mapping[str, Section | keras.Model] = "fc32",
     merge_weights: MergeWeights | None = None,
     recipe: Recipe | None = None,
@@ -43,7 +43,8 @@ def train(
         topology: with its residual links; `baseline` leaves them out.
         data: the training split; it is taken in an order of its own and in the recipe's batches.
         method: what is trained, see `Method`.
-        survival: presets, or survivabilities by name. `dropout` draws its failures from all.
+        survival: presets, or survivabilities by name; None for all presets of the topology, or its
+            own values where it has none. `dropout` draws its failures from all.
         sections: see `build`.
         merge_weights: of links that are added, see `MergeWeights`; None means `normalized` where
             `survival` is a single one, else `one`. Survival is that of the first survivability.

@@ -18,21 +18,21 @@ class ExpectedAccuracy(keras.callbacks.Callback):
     """Logs expected accuracy on validation data, as `expected_accuracy_<survivability>`.
 
     Args:
-        data: with `inputs` and `labels`.
-        survival: presets, or survivabilities by name.
+        data: what `expected_accuracy` takes; a pair is (x, y).
+        survival: presets, or survivabilities by name; None for all that the topology has.
         every: epochs between two measurements; the last one is always measured.
     """
 
     def __init__(
         self,
         data: Any,
-        survival: str | Sequence[str] | Mapping[str, Survival] = ("high", "medium", "low"),
+        survival: str | Sequence[str] | Mapping[str, Survival] | None = None,
         *,
         every: int = 10,
     ) -> None:
         super().__init__()
-        self.data = data
-        self.survival = named_survivabilities(survival)
+        self.data = data if isinstance(data, tuple) else (data,)
+        self.survival = survival
         if every < 1:
             raise InputError(f"expected every of at least 1 epoch, got {every}")
         self.every = every
@@ -42,7 +42,8 @@ class ExpectedAccuracy(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         model = self.model.student if isinstance(self.model, AuxiliaryLossModel) else self.model
-        found = expected_accuracy(model, self.data, self.survival)
+        wanted = named_survivabilities(self.survival, model.topology)
+        found = expected_accuracy(model, *self.data, survival=wanted)
         if logs is not None:
-            for name in self.survival:
+            for name in wanted:
                 logs[f"expected_accuracy_{name}"] = found.expected_accuracy(name)

@@ -10,14 +10,31 @@ from ..errors import InputError
 from ..topology import Survival, Topology, Uptime
 from .trace import FailureTrace
 
+#: How the topology's own values are called where it has no preset of that name.
+OWN = "own"
+
+
+def all_survivabilities(topology: Topology) -> dict[str, Survival]:
+    """All of the topology's presets, or its own values where it has none."""
+    return {name: name for name in topology.survivabilities} or {OWN: None}
+
+
+def survivability_of(name: str, topology: Topology) -> Survival:
+    """What a name stands for: a preset, or `own`. Raises `InputError` for any other."""
+    if name == OWN and OWN not in topology.survivabilities:
+        return None
+    topology.survival(name)
+    return name
+
 
 def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]:
     """Parse `--survival`, with commas: presets, .json files of survival by element, .jsonl traces.
 
-    Without it, or for `all`: all of the topology's presets, or its own values where it has none.
+    Without it, or for `all`: all of the topology's presets, or its own values where it has none;
+    these alone are called `own`.
     """
     if text is None or (text == "all" and "all" not in topology.survivabilities):
-        return {name: name for name in topology.survivabilities} or {"own": None}
+        return all_survivabilities(topology)
     found: dict[str, Survival] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
         if word.endswith(".json"):
@@ -33,8 +50,7 @@ def survivabilities(text: str | None, topology: Topology) -> dict[str, Survival]
             except InputError as error:
                 raise InputError(f"--survival {word}: {error}") from error
         else:
-            topology.survival(word)
-            found[word] = word
+            found[word] = survivability_of(word, topology)
     if not found:
         raise InputError("--survival is empty; name a preset such as high, or a file")
     return found

@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ddnn_tf.evaluation import expected_accuracy, named_survivabilities
 from ddnn_tf.model import build
@@ -52,17 +53,53 @@ def test_fc32_in_keras_equals_simulating_all_256_configurations(
 def test_survivabilities_of_ones_own_the_fallback_and_the_limit_are_passed_on() -> None:
     model = randomized(build(small_topology(), flagged, classes=CLASSES))
     data = data_of(small_topology(), 5)
-    found = expected_accuracy(model, data, {"mine": {"top": 0.0}, "own": None}, fallback="uniform")
+    found = expected_accuracy(
+        model, data, survival={"mine": {"top": 0.0}, "own": None}, fallback="uniform"
+    )
     assert found.expected_accuracy("mine") == pytest.approx(1 / 3)
     assert found.expected_accuracy("own") == pytest.approx(found.all_alive)
-    assert expected_accuracy(model, data, ["low"], limit=1).configurations.method == "stratified"
-    sampled = expected_accuracy(model, data, ["low"], configurations=50)
+    assert (
+        expected_accuracy(model, data, survival=["low"], limit=1).configurations.method
+        == "stratified"
+    )
+    sampled = expected_accuracy(model, data, survival=["low"], configurations=50)
     assert sampled.configurations.method == "stratified"
     with pytest.raises(InputError, match="unknown survivability 'medium'"):
-        expected_accuracy(model, data)
+        expected_accuracy(model, data, survival="medium")
 
 
-def test_presets_stand_for_themselves() -> None:
-    assert named_survivabilities("low") == {"low": "low"}
-    assert named_survivabilities(["low", "high"]) == {"low": "low", "high": "high"}
-    assert named_survivabilities({"mine": {"left": 0.5}}) == {"mine": {"left": 0.5}}
+def test_presets_stand_for_themselves_and_none_for_all() -> None:
+    topology = small_topology()
+    assert named_survivabilities("low", topology) == {"low": "low"}
+    assert named_survivabilities(["low", "own"], topology) == {"low": "low", "own": None}
+    assert named_survivabilities({"mine": {"left": 0.5}}, topology) == {"mine": {"left": 0.5}}
+    assert named_survivabilities(None, topology) == {"low": "low", "high": "high"}
+    bare = small_topology(survivabilities={})
+    assert named_survivabilities(None, bare) == named_survivabilities("own", bare) == {"own": None}
+    with pytest.raises(
+        InputError, match=r"'low'.*no presets.*\(own\).*--nodes edge:0\.99/0\.9/0\.8"
+    ):
+        named_survivabilities("low", bare)
+
+
+@pytest.mark.parametrize("presets", [{"bad": {"left": 0.5}, "good": {}}, {}])
+def test_all_survivabilities_of_the_topology_are_evaluated_unless_told(presets: Any) -> None:
+    topology = small_topology(survivabilities=presets)
+    model = randomized(build(topology, flagged, classes=CLASSES))
+    found = expected_accuracy(model, data_of(topology, 5))
+    assert found.survivabilities == (tuple(presets) or ("own",))
+
+
+def test_arrays_batches_and_a_split_are_the_same_data() -> None:
+    topology = small_topology(survivabilities={"mine": {"left": 0.5, "right": 0.4}})
+    model = randomized(build(topology, flagged, classes=CLASSES))
+    data = data_of(topology, 11)
+    x, y = data.inputs, data.labels
+    expected = expected_accuracy(model, data).to_dict()
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    for given in [(x, y), ((x["cam0"], x["cam1"]), np.eye(3)[y]), (batches,)]:
+        assert expected_accuracy(model, *given).to_dict() == expected
+    with pytest.raises(
+        InputError, match=r"no labels beside .* list; .*all else by name, as in sur"
+    ):
+        expected_accuracy(model, data, ["mine"])

@@ -132,15 +132,15 @@ def test_exits_learn_with_the_model_and_come_back_with_it(tmp_path: Path) -> Non
     data = small_samples()
     model = build(EXITS, "fc32", classes=CLASSES, dropout=["low"], exit_weight=0.75, seed=0)
     model.compile(keras.optimizers.Adam(0.02), LOSS, metrics=["accuracy"])
-    before = expected_accuracy(model, data, ["low"])
+    before = expected_accuracy(model, data, survival=["low"])
     model.fit(
         data.inputs, data.labels, validation_data=(data.inputs, data.labels), epochs=15, verbose=0
     )
-    found = expected_accuracy(model, data, ["low"])
+    found = expected_accuracy(model, data, survival=["low"])
     for node in EXITS.exits:
         was, now = (r.exit_score(node, "low") or 0.0 for r in (before, found))
         assert now > max(was, 0.6), node
-    anyone = expected_accuracy(model, data, ["low"], answer="any")
+    anyone = expected_accuracy(model, data, survival=["low"], answer="any")
     assert anyone.reach_probability("low") == found.reach_probability("low") == pytest.approx(1)
     loss = model.evaluate(data.inputs, data.labels, verbose=0, return_dict=True)["loss"]
     answers = np.asarray(model(data.inputs))
@@ -151,6 +151,6 @@ def test_exits_learn_with_the_model_and_come_back_with_it(tmp_path: Path) -> Non
     assert isinstance(again, ResilientModel)
     assert again.topology == EXITS
     assert again.get_layer("ddnn__exits").weights_of == dict.fromkeys(EXITS.exits, 0.75)
-    same = expected_accuracy(again, data, ["low"], answer="any")
+    same = expected_accuracy(again, data, survival=["low"], answer="any")
     assert same.scores == pytest.approx(anyone.scores)
     again.fit(data.inputs, data.labels, epochs=1, verbose=0)

@@ -68,7 +68,7 @@ def test_activities_survive_failures_on_the_health_topology(motions: Path, tmp_p
 
     # Pictures are varied; series pass as they are.
     model = train(topology, training.train, recipe=Recipe(epochs=40, batch_size=8))
-    report = expected_accuracy(model, test, SURVIVAL)
+    report = expected_accuracy(model, test, survival=SURVIVAL)
     # Chance is 0.25; with edge, fog2 and fog1 down at once nothing is known.
     assert report.all_alive > 0.8
     assert 0.6 < report.expected_accuracy("low") <= report.expected_accuracy("high")

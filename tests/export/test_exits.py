@@ -95,7 +95,7 @@ def test_a_node_with_an_exit_knows_what_its_answers_mean_and_are_worth(bundle: P
 
 def test_the_bundle_answers_from_any_exit_as_the_model_does(model: Any, bundle: Path) -> None:
     deployed = evaluated(Bundle(bundle), rule=AnswerRule("any"))
-    trained = expected_accuracy(model, VALIDATION, SURVIVAL, answer="any")
+    trained = expected_accuracy(model, VALIDATION, survival=SURVIVAL, answer="any")
     assert deployed.scores == pytest.approx(trained.scores)
     assert deployed.answer_shares == pytest.approx(trained.answer_shares)
     assert deployed.section_evaluations == trained.section_evaluations

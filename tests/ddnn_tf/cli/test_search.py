@@ -43,7 +43,7 @@ def test_importance_of_the_links_of_a_model(small_deployed: Deployed) -> None:
     it = small_deployed
     found = ddnn("links", "importance", it.model, "--data", it.data, "--json").json
     model = keras.models.load_model(it.model)
-    report = expected_accuracy(model, read_npz(it.data).test, ["low", "high"])
+    report = expected_accuracy(model, read_npz(it.data).test, survival=["low", "high"])
     for row in found["links"]:
         for name, worth in row["importance"].items():
             assert worth == pytest.approx(report.importance(name)[row["link"]])

@@ -159,13 +159,13 @@ def test_a_link_that_is_down_is_as_good_as_absent(supernet: Any) -> None:
     smaller = build(with_links(chain_topology(), []), "fc32", classes=CLASSES)
     smaller.set_weights(supernet.get_weights())  # merges that add have no weights
     smaller.prior = supernet.prior
-    alone = expected_accuracy(smaller, data, LOW).expected_accuracy("low")
+    alone = expected_accuracy(smaller, data, survival=LOW).expected_accuracy("low")
     assert SubsetScores(supernet, data, candidates(), LOW)(set())["low"] == pytest.approx(alone)
 
 
 def test_importance_of_a_link_is_the_difference_of_masked_evaluations(supernet: Any) -> None:
     data = small_samples(30)
-    found = expected_accuracy(supernet, data, LOW).importance("low")
+    found = expected_accuracy(supernet, data, survival=LOW).importance("low")
     whole = brute_force(supernet, data, set(), "low")
     worth = {n: whole - brute_force(supernet, data, {n}, "low") for n in names(candidates())}
     assert {n: found[n] for n in worth} == pytest.approx(worth)
@@ -175,7 +175,9 @@ def test_importance_of_a_link_is_the_difference_of_masked_evaluations(supernet: 
 def test_importance_of_a_link_that_can_fail_is_conditional(supernet: Any) -> None:
     data = small_samples(30)
     survival = {"left": 0.6, "right": 0.7, "middle": 0.8, "left->top": 0.5}
-    found = expected_accuracy(supernet, data, {"it": survival}).importance("it")["left->top"]
+    found = expected_accuracy(supernet, data, survival={"it": survival}).importance("it")[
+        "left->top"
+    ]
     works = {**survival, "left->top": 1.0}
     up = brute_force(supernet, data, set(), works)
     assert found == pytest.approx(up - brute_force(supernet, data, {"left->top"}, works))

@@ -91,7 +91,7 @@ def test_a_recipe_teaches_them(lesson: dict[str, float], tmp_path: Any) -> None:
     assert watch.params["epochs"] == 2
     assert model.prior == pytest.approx([1 / 3] * 3)
     assert not (tmp_path / "state").exists()
-    assert 0 < expected_accuracy(model, DATA, ["low"]).expected_accuracy("low") < 1
+    assert 0 < expected_accuracy(model, DATA, survival=["low"]).expected_accuracy("low") < 1
 
 
 def test_exits_learn_beside_the_lessons() -> None:

@@ -138,7 +138,7 @@ def test_batches_are_of_the_recipes_size_and_the_callers_stay(data: Batches) -> 
 def test_training_learns(data: Batches) -> None:
     recipe = Recipe(epochs=12, learning_rate=0.05, batch_size=16)
     model = train(small_topology(), data, recipe=recipe, survival="low")
-    found = expected_accuracy(model, data, ["low"])
+    found = expected_accuracy(model, data, survival=["low"])
     assert found.expected_accuracy("low") > 0.7
     # The learning rate falls to zero along a cosine.
     schedule = model.optimizer.learning_rate
@@ -314,7 +314,7 @@ def test_expected_accuracy_is_logged_every_so_often_and_at_the_end(data: Batches
     assert len(history["loss"]) == 5
     assert len(history["expected_accuracy_low"]) == 3
     assert history["expected_accuracy_mine"] == pytest.approx([1 / 3] * 3)
-    final = expected_accuracy(model, data, ["low"])
+    final = expected_accuracy(model, data, survival=["low"])
     assert history["expected_accuracy_low"][-1] == final.expected_accuracy("low")
 
 
