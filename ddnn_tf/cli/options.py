@@ -214,7 +214,8 @@ NodesOption = Annotated[
     typer.Option(
         metavar="NODES",
         help="a chain of nodes, lowest first, each with its probability to work where that is "
-        "not 1: edge:0.9,cloud",
+        "not 1: edge:0.9,cloud; three of them are for the survivabilities high, medium and low: "
+        "edge:0.99/0.9/0.8,cloud",
         show_default="none; give a --topology",
     ),
 ]

@@ -88,14 +88,15 @@ def _numbers(option: str, given: Sequence[str]) -> list[float]:
         raise InputError(f"{option}: expected numbers, got {', '.join(given)}") from error
 
 
-def _nodes(text: str) -> dict[str, float]:
-    """Parse `--nodes`: survival by node, 1 where none is given."""
-    found: dict[str, float] = {}
+def _nodes(text: str) -> dict[str, float | list[float]]:
+    """Parse `--nodes`: survival by node, 1 where none is given, or several with slashes."""
+    found: dict[str, float | list[float]] = {}
     for word in words(text):
         name, given, survival = word.partition(":")
         if name in found:
             raise InputError(f"--nodes: {name!r} is there twice; give each node a name of its own")
-        found[name] = _numbers("--nodes", [survival])[0] if given else 1.0
+        chances = _numbers("--nodes", survival.split("/")) if given else [1.0]
+        found[name] = chances if len(chances) > 1 else chances[0]
     return found
 
 

@@ -18,7 +18,7 @@ from keras import layers
 from edge_runtime.bundle.tensors import PRESENT, named
 from edge_runtime.errors import InputError
 from edge_runtime.task import Single, Task
-from edge_runtime.topology import Link, Node, Sensor, Survival, Topology
+from edge_runtime.topology import Link, Node, Sensor, Survival, Topology, Uptime
 from edge_runtime.topology.topology import RESERVED, TIERS, Tier
 
 from ..model import ResilientModel, build
@@ -34,6 +34,10 @@ Tensor = Any  # a Keras tensor, which has no public type
 
 #: Begins the names of layers that are not the model's own; `__` keeps them apart.
 OURS = "ddnn__"
+#: Names of the survivabilities that three chances of a node are for, as in shipped topologies.
+PRESETS = ("high", "medium", "low")
+#: The survival of each node of a chain, or one for each of `PRESETS`.
+Chances = Mapping[str, float | Sequence[float]]
 MERGES: tuple[Merge, ...] = get_args(Merge)
 
 
@@ -99,7 +103,7 @@ class Partition:
 
 def partition(
     model: keras.Model,
-    nodes: Sequence[str] | Mapping[str, float] | Topology,
+    nodes: Sequence[str] | Chances | Topology,
     *,
     at: Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]] | None = None,
     residual: Iterable[tuple[str, str]] = (),
@@ -119,8 +123,9 @@ def partition(
     Args:
         model: functional or Sequential, with fixed input shapes; each output (batch, numbers).
             Left as it is.
-        nodes: a chain by name, lowest first, or with the survival of each; or a topology, whose
-            sensors are named after the model's inputs. Its residual links go over the cuts.
+        nodes: a chain by name, lowest first; or with the survival of each, or with three of each
+            for the survivabilities `high`, `medium` and `low`; or a topology, whose sensors are
+            named after the model's inputs. Its residual links go over the cuts.
         at: where the sections end: layers for each node but the output node, in order or by node;
             several of one node in a list or joined by `+`. A section is all that its layers need
             and no section below has, so it may end within a residual block. None looks for the
@@ -192,7 +197,7 @@ def partition(
 
 def _topology(
     graph: Graph,
-    nodes: Sequence[str] | Mapping[str, float] | Topology,
+    nodes: Sequence[str] | Chances | Topology,
     residual: Sequence[tuple[str, str]],
     byte_range: tuple[float, float] | None,
 ) -> tuple[Topology, dict[Value, str]]:
@@ -221,12 +226,12 @@ def _topology(
 
 
 def _chain(
-    graph: Graph, nodes: Sequence[str] | Mapping[str, float], as_bytes: bool
+    graph: Graph, nodes: Sequence[str] | Chances, as_bytes: bool
 ) -> tuple[Topology, dict[Value, str]]:
     order = list(nodes)
     if len(order) < 2:
         raise InputError(f"expected two nodes or more to cut for, got {', '.join(order) or 'none'}")
-    survival = nodes if isinstance(nodes, Mapping) else dict.fromkeys(order, 1.0)
+    survival, presets = _survivals(nodes) if isinstance(nodes, Mapping) else ({}, {})
     sensors = {value: _plain(value.name, order) for value in graph.inputs}
     topology = Topology(
         name=_plain(graph.name, ()),
@@ -236,13 +241,32 @@ def _chain(
             )
             for value, name in sensors.items()
         ),
-        nodes=tuple(Node(n, _tier(n, i, len(order)), survival[n]) for i, n in enumerate(order)),
+        nodes=tuple(
+            Node(n, _tier(n, i, len(order)), survival.get(n, 1.0)) for i, n in enumerate(order)
+        ),
         links=(
             *(Link(sensor, order[0]) for sensor in sensors.values()),
             *(Link(a, b) for a, b in pairwise(order)),
         ),
+        survivabilities=presets,
     )
     return topology, sensors
+
+
+def _survivals(
+    nodes: Chances,
+) -> tuple[dict[str, float], dict[str, dict[str, float | Uptime]]]:
+    """The survival of the nodes that have one, and the presets that the others give."""
+    own = {n: float(x) for n, x in nodes.items() if not isinstance(x, Sequence)}
+    several = {n: x for n, x in nodes.items() if isinstance(x, Sequence)}
+    for node, chances in several.items():
+        if len(chances) != len(PRESETS) or list(chances) != sorted(chances, reverse=True):
+            raise InputError(
+                f"node {node!r}: expected one survival, or three from high to low, for the "
+                f"survivabilities {', '.join(PRESETS)}; got {'/'.join(map(str, chances))}"
+            )
+    presets = PRESETS if several else ()
+    return own, {name: {n: several[n][i] for n in several} for i, name in enumerate(presets)}
 
 
 def _tier(node: str, place: int, count: int) -> Tier:

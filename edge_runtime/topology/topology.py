@@ -379,10 +379,16 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tru
             try:
                 return self.survivabilities[survivability]
             except KeyError:
-                known = ", ".join(self.survivabilities) or "none"
+                known = ", ".join(self.survivabilities)
                 raise InputError(
-                    f"unknown survivability {survivability!r}: topology {self.name!r} has {known}; "
-                    "use one of these, or add it to the topology"
+                    f"unknown survivability {survivability!r}: topology {self.name!r} has "
+                    + (
+                        f"{known}; use one of these, or add it to the topology"
+                        if known
+                        else "no presets, only its own values: take these (own), give "
+                        "probabilities by element, or make it with presets, as "
+                        "`ddnn partition --nodes edge:0.99/0.9/0.8,cloud` does"
+                    )
                 ) from None
         if isinstance(survivability, Mapping):
             _check_survivability(self, survivability, "survival")
