@@ -47,7 +47,15 @@ WHOLE = Recipe(
     epochs=16, batch_size=32, learning_rate=2e-3, balance=0.5, shift=8, zoom=0.15, mirror=True
 )
 REST = Recipe(
-    epochs=14, batch_size=32, learning_rate=3e-4, balance=0.5, shift=8, zoom=0.15, mirror=True
+    epochs=14,
+    batch_size=32,
+    learning_rate=3e-4,
+    balance=0.5,
+    shift=8,
+    gain=0.3,
+    zoom=0.15,
+    mirror=True,
+    freeze="none",
 )
 
 

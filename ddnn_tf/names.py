@@ -18,6 +18,9 @@ SectionName = Literal["conv", "fc32"]
 #: What shares a rate of failure in a search over rates: everything, a tier, or nothing.
 RatesPer = Literal["all", "tier", "node"]
 
+#: What of a model to go on from stays as it is: the batch norm (`bn`), or nothing.
+Freeze = Literal["bn", "none"]
+
 #: The ready-made studies, see `ddnn_tf.searches.study`.
 StudyName = Literal["grouping", "merge-weights", "rates", "splits", "survivability", "table"]
 

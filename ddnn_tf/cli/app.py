@@ -27,6 +27,7 @@ from .compress import BudgetOption, CompressOption, PackedOption, StepsOption, c
 from .loader import console, load_data, load_model, quiet_tensorflow, say, split_of, words
 from .options import (
     AnswerOption,
+    AugmentOption,
     BatchSizeOption,
     CheckpointOption,
     ConfigurationsOption,
@@ -36,6 +37,7 @@ from .options import (
     EvaluateSeedOption,
     ExitsOption,
     FallbackOption,
+    FreezeOption,
     JsonOption,
     LearningRateOption,
     MethodOption,
@@ -56,6 +58,7 @@ from .options import (
 from .partition import partition_app
 from .place import place_app
 from .search import links_app, search_app
+from .training import Change, check_unused, variation
 
 # TensorFlow takes seconds to import, so the commands that need it import it themselves.
 if TYPE_CHECKING:
@@ -140,6 +143,7 @@ def program(
 
 @app.command()
 def train(
+    context: typer.Context,
     data: DataOption,
     out: TrainOutOption,
     topology: TopologyOption = "poster-residual",
@@ -149,6 +153,8 @@ def train(
     method: MethodOption = "dropout",
     sections: SectionsOption = "fc32",
     exits: ExitsOption = None,
+    freeze: FreezeOption = None,
+    augment: AugmentOption = None,
     survival: SurvivalOption = "all",
     epochs: EpochsOption = 150,
     batch_size: BatchSizeOption = 32,
@@ -160,12 +166,10 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a model; with --seeds, several, and say how far they lie apart."""
+    check_unused(context, start, freeze)
+    _check_written(out, seeds)
     graph = _topology_to_train(topology, start, exits, method)
     wanted = survivabilities(survival, graph)
-    if out.suffix != ".keras":
-        raise InputError(f"expected --out to end in .keras, got {out}")
-    if seeds < 1:
-        raise InputError(f"expected --seeds of at least 1, got {seeds}")
     quiet_tensorflow()
     from ..evaluation import expected_accuracy
     from ..training.checkpoint import clear_checkpoint
@@ -173,8 +177,14 @@ def train(
     from ..training.training import train as train_model
 
     recipe = Recipe(
-        epochs=epochs, batch_size=batch_size, repeats=repeats, learning_rate=learning_rate
+        epochs=epochs,
+        batch_size=batch_size,
+        repeats=repeats,
+        learning_rate=learning_rate,
+        freeze=freeze,
+        **variation(augment, graph),
     )
+    change: Change | None = None
     models: list[str] = []
     reports: list[Report] = []
     states: list[Path] = []
@@ -183,6 +193,9 @@ def train(
         train_split, held_out = _parts(source, split, validation)
         target = out if seeds == 1 else out.with_suffix(f".seed{number}.keras")
         state = checkpoint and checkpoint / f"seed{number}"
+        begun = load_model(start) if start else None
+        if begun and change is None:
+            change = Change(begun, held_out or train_split, wanted, recipe)
         with new_file(target) as temporary, progress_bar(console) as bar:
             model = train_model(
                 graph,
@@ -191,7 +204,7 @@ def train(
                 survival=wanted,
                 sections=sections,
                 recipe=recipe,
-                start=load_model(start) if start else None,
+                start=begun,
                 seed=number,
                 checkpoint=state,
                 keep_checkpoint=True,
@@ -201,13 +214,21 @@ def train(
         say(f"wrote {target}")
         models.append(str(target))
         states += [state] if state else []
-        if held_out:
-            reports.append(expected_accuracy(model, held_out, survival=wanted))
+        if measured := held_out or (change and change.data):
+            reports.append(expected_accuracy(model, measured, survival=wanted))
     for state in states:  # only now, so that an interrupted call trains no seed twice
         clear_checkpoint(state)
-    summary = {"models": models, "validation": _say_validation(reports, wanted)}
+    summary = {"models": models, "validation": _say_validation(reports if held_out else [], wanted)}
+    changed = {"start": change.of(reports)} if change else {}
     if json:
-        print_json(summary)
+        print_json(summary | changed)
+
+
+def _check_written(out: Path, seeds: int) -> None:
+    if out.suffix != ".keras":
+        raise InputError(f"expected --out to end in .keras, got {out}")
+    if seeds < 1:
+        raise InputError(f"expected --seeds of at least 1, got {seeds}")
 
 
 def _topology_to_train(
@@ -216,8 +237,6 @@ def _topology_to_train(
     """What the options name: a topology with these exits and the links of this method."""
     graph = load_model(start).topology if start else Topology.load(topology)
     if exits is not None:
-        if start:
-            raise InputError("exits belong to the model to go on from; give --start or --exits")
         graph = graph.with_exits(None if exits == "all" else words(exits))
     if method == "baseline":
         graph = graph.primary()  # so that survival of a link left out is refused here

@@ -10,7 +10,7 @@ import typer
 from edge_runtime.answers.policies import AnswerMode, Policy
 from edge_runtime.task import Fallback
 
-from ..names import Merge, Method, SectionName
+from ..names import Freeze, Merge, Method, SectionName
 
 DataOption = Annotated[
     str,
@@ -128,6 +128,22 @@ MethodOption = Annotated[
     typer.Option(
         help="primary links only; all links; all links while nodes and links fail in training; "
         "the same, and residual links count only where the primary ones fail"
+    ),
+]
+FreezeOption = Annotated[
+    Freeze | None,
+    typer.Option(
+        help="what stays as it is of the model to go on from: its batch norm, or nothing",
+        show_default="bn, with --start",
+    ),
+]
+AugmentOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="variations of pictures of bytes in training: none, or of shift, brightness, mirror "
+        "and zoom some with commas, each but mirror with its most, as shift:2,brightness:0.1",
+        show_default="shift, brightness, and with --sections conv mirror; with --start none",
     ),
 ]
 ExitsOption = Annotated[

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -36,6 +37,46 @@ def fit(
     if isinstance(model, ResilientModel) and (recipe.auxiliary or recipe.distil):
         learner = AuxiliaryLossModel(model, auxiliary=recipe.auxiliary, distil=recipe.distil)
         model.task = data.samples.task  # else learned by its own `fit`
+    freeze = recipe.freeze == "bn"
+    with frozen_norms(model) if freeze else nullcontext():
+        _compile(learner, recipe, rate)
+        done = state.restore(learner) // steps if state else 0
+        order, variations = np.random.default_rng((seed, done)).spawn(2)
+        learner.fit(
+            augmented(
+                Batches(data.samples, batch_size=recipe.batch_size, shuffle=True, rng=order),
+                variations,
+                repeats=recipe.repeats,
+                **recipe.variation,
+            ),
+            epochs=recipe.epochs,
+            initial_epoch=done,
+            class_weight=class_weights(data, recipe.balance),
+            callbacks=[*([state] if state else []), *callbacks],
+            verbose=0,
+        )
+    if freeze:  # else a file would hold the state of an optimizer that knows fewer weights
+        _compile(learner, recipe, rate)
+
+
+@contextmanager
+def frozen_norms(model: keras.Model) -> Iterator[None]:
+    """Let batch norm, also of models within, do what it does at inference, and learn nothing."""
+    norms = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    for layer in norms:
+        layer.trainable = False
+    try:
+        yield
+    finally:
+        for layer in norms:
+            layer.trainable = True
+
+
+def _compile(learner: keras.Model, recipe: Recipe, rate: Any) -> None:
     learner.compile(
         keras.optimizers.AdamW(
             rate,
@@ -48,21 +89,6 @@ def fit(
     )
     # Else the first step makes the optimizer's variables, and is traced again for that.
     learner.optimizer.build(learner.trainable_variables)
-    done = state.restore(learner) // steps if state else 0
-    order, variations = np.random.default_rng((seed, done)).spawn(2)
-    learner.fit(
-        augmented(
-            Batches(data.samples, batch_size=recipe.batch_size, shuffle=True, rng=order),
-            variations,
-            repeats=recipe.repeats,
-            **recipe.variation,
-        ),
-        epochs=recipe.epochs,
-        initial_epoch=done,
-        class_weight=class_weights(data, recipe.balance),
-        callbacks=[*([state] if state else []), *callbacks],
-        verbose=0,
-    )
 
 
 def loss_of(task: Task) -> Any:

@@ -48,6 +48,7 @@ def learn_views(
         A model from views to (batch, features), float32.
     """
     recipe = recipe or Recipe()
+    recipe.check_new()
     keras.utils.set_random_seed(seed)
     views = Batches(single_views(data))
     pictures = views.inputs[VIEW]

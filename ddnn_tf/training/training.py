@@ -51,8 +51,9 @@ def train(
             `learned` is for the `fc32` sections.
         recipe: how; the default suits a few thousand small images.
         start: a model of this topology to go on from, such as a cut one; it is trained itself, and
-            `sections` are not used. Its method is `residual` or `dropout`: how its links merge is
-            settled.
+            `sections` are not used. What the recipe leaves open is decided for a model that has
+            learned, see `Recipe.going_on`. Its method is `residual` or `dropout`: how its links
+            merge is settled.
         encoder: of `learn_views`, for a model that starts again. The views of `Convolutional`
             sections then go through it; it stays as it is, and all else learns from what it makes
             of the views. Or "shared": the views of all sensors go through the same layers but for
@@ -72,6 +73,10 @@ def train(
         InputError: for options or data that do not fit, and for a checkpoint that is damaged,
             cannot be written or belongs to another training.
     """
+    if start is not None:
+        recipe = (recipe or Recipe()).going_on()
+    elif recipe is not None:
+        recipe.check_new()
     task = Task.of(topology, data, method, survival, sections, merge_weights, recipe, seed)
     keras.utils.set_random_seed(seed)
     state = Checkpoint(Path(checkpoint), task.describe(start is not None)) if checkpoint else None

@@ -1,5 +1,6 @@
 """The path of a user with a model and data of his own, by the commands."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,16 @@ import pytest
 
 from ddnn_tf.cli import main
 from ddnn_tf.cutting.partition import partition
+from ddnn_tf.datasets.npz import read_npz
 from ddnn_tf.saved import load_model
+from ddnn_tf.training.recipe import Recipe
+from ddnn_tf.training.training import train as train_model
 from edge_runtime.cli.main import main as edge_main
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 from tests.commands import CLASSES, done, refused
 from tests.models import residual_net, scenes
+from tests.reference import small_topology
 
 ddnn = partial(done, main)
 bad = partial(refused, main)
@@ -107,3 +112,139 @@ def test_a_device_takes_the_name_too(small_deployed: Any) -> None:
 def test_chances_that_are_not_three_from_high_to_low_are_refused(chances: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         partition(residual_net(), {"edge": chances, "cloud": 1.0})
+
+
+# -- to go on from a model -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def train(cut: Any, data: Path, tmp_path: Path) -> Callable[..., tuple[str | Path, ...]]:
+    """The arguments of a training that goes on from the cut model, into `tuned.keras`."""
+    start = cut("--classes", ",".join(CLASSES))
+
+    def arguments(*options: str | Path) -> tuple[str | Path, ...]:
+        given = ("--start", start, "--data", data, "--out", tmp_path / "tuned.keras")
+        return ("train", *given, "--epochs", "1", *options)
+
+    return arguments
+
+
+def test_before_and_after_are_of_the_same_split(train: Any, data: Path, tmp_path: Path) -> None:
+    said = ddnn(*train("--survival", "high,low", "--json"))
+    found = said.json["start"]
+    assert found["split"] == "npz:validation"
+    for when, model in (("before", "cut.keras"), ("after", "tuned.keras")):
+        evaluated = ddnn(
+            "evaluate", tmp_path / model, "--data", data, "--split", "npz:validation", "--json"
+        ).json
+        expected = {"all_alive": evaluated["all_alive"], **evaluated["expected_accuracy"]}
+        assert found[when] == {
+            name: pytest.approx(expected[name]) for name in ("all_alive", "high", "low")
+        }
+        figures = found[when]
+        assert f"{when:<8} all_alive {100 * figures['all_alive']:.2f}, high" in said.err
+    assert "batch norm stays as it is; pictures are not varied" in said.err
+    hint = "layer 'shortcut_1' is a 1x1 convolution that strides; on some processors"
+    assert (hint in said.err) == (os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0")
+
+
+def test_without_a_part_to_report_on_it_is_of_the_training_part(train: Any) -> None:
+    found = ddnn(*train("--split", "npz:train", "--json")).json
+    assert found["start"]["split"] == "npz:train"
+    assert found["validation"] == {}
+
+
+def test_a_training_that_makes_it_worse_ends_with_a_warning(train: Any) -> None:
+    """A step size with which nothing stays learned; and one with which nothing is forgotten."""
+    good = ddnn(*train("--epochs", "30", "--learning-rate", "0.01", "--json"))
+    assert good.json["start"]["fell"] == []
+    assert "warning" not in good.err
+    learned = good.json["models"][0]
+    worse = ("--start", learned, "--learning-rate", "10", "--method", "residual", "--json")
+    spoiled = ddnn(*train(*worse))
+    found = spoiled.json["start"]
+    assert "all_alive" in found["fell"]
+    fallen = 100 * (found["before"]["all_alive"] - found["after"]["all_alive"])
+    assert f"warning: the training made it worse: all_alive fell by {fallen:.2f}" in spoiled.err
+
+
+def moved(before: Path, after: Path) -> set[str]:
+    """The layers whose weights a training changed."""
+    olds, news = (load_model(file) for file in (before, after))
+    return {
+        old.path.split("/")[-2]
+        for old, new in zip(olds.weights, news.weights, strict=True)
+        if old.path.split("/")[-2].startswith(("norm", "conv")) and not np.array_equal(old, new)
+    }
+
+
+@pytest.mark.filterwarnings("error:Skipping variable loading")
+def test_batch_norm_is_frozen_unless_told(train: Any, tmp_path: Path) -> None:
+    tuned = tmp_path / "tuned.keras"
+    convolutions = {"conv_0a", "conv_0b", "conv_1a", "conv_1b"}
+    ddnn(*train())
+    assert moved(tmp_path / "cut.keras", tuned) == convolutions
+    assert all(x.trainable for x in load_model(tuned)._flatten_layers())
+    said = ddnn(*train("--freeze", "none"))
+    assert "batch norm learns" in said.err
+    assert moved(tmp_path / "cut.keras", tuned) == convolutions | {"norm_0", "norm_1"}
+
+
+def test_what_is_varied_is_said_and_done(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[dict[str, Any]] = []
+
+    def watched(batches: Any, rng: Any, **how: Any) -> Any:
+        taken.append(how)
+        return batches
+
+    monkeypatch.setattr("ddnn_tf.training.learners.Augmented", watched)
+    none = {"shift": 0, "gain": 0.0, "mirror": False, "zoom": 0.0, "repeats": 1}
+    for options, expected, said in [
+        ((), none, "not varied"),
+        (("--augment", "none"), none, "not varied"),
+        (("--augment", "mirror"), none | {"mirror": True}, "varied by mirror"),
+        (
+            ("--augment", "shift:2,brightness:0.1,zoom"),
+            none | {"shift": 2, "gain": 0.1, "zoom": 0.15},
+            "varied by shift, brightness, zoom",
+        ),
+    ]:
+        assert f"pictures are {said}" in ddnn(*train(*options)).err
+        assert taken.pop() == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--sections", "conv"), "--sections: not used beside --start"),
+        (("--topology", "mobile", "--exits", "all"), "--topology, --exits: not used beside"),
+        (("--augment", "blur"), "expected none, or of shift, brightness, mirror, zoom some"),
+        (("--augment", "mirror:2"), "each but mirror with its most, as in shift:2; got 'mirror:2'"),
+        (("--augment", "shift:far"), "--augment shift:far: expected a number, got 'far'"),
+        (("--augment", "shift:-1"), "expected shift of at least 0 pixels, got -1"),
+        (("--augment", "brightness:nan"), "expected gain from 0 to 1, got nan"),
+        (("--augment", ","), "--augment is empty; give none"),
+    ],
+)
+def test_what_says_nothing_beside_a_model_to_go_on_from_is_refused(
+    train: Any, options: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    assert said in bad(*train(*options))
+    assert not (tmp_path / "tuned.keras").exists()
+
+
+def test_a_new_model_has_no_norm_to_freeze_and_floats_are_no_pictures(
+    small_deployed: Any, tmp_path: Path
+) -> None:
+    topology = small_deployed.model.with_name("small.json")
+    given = ("--topology", topology, "--data", small_deployed.data)
+    new = ("train", *given, "--out", tmp_path / "new.keras")
+    assert "--freeze bn is for a model to go on from" in bad(*new, "--freeze", "bn")
+    line = bad(*new, "--augment", "shift")
+    assert "only pictures of bytes are varied, and no sensor of 'small' gives any" in line
+    with pytest.raises(InputError, match="freeze 'bn' is for a model to go on from"):
+        train_model(
+            small_topology(), read_npz(small_deployed.data).train, recipe=Recipe(freeze="bn")
+        )
+    with pytest.raises(InputError, match="expected freeze as bn or none, got 'all'"):
+        Recipe(freeze="all")  # type: ignore[arg-type]
