@@ -136,10 +136,11 @@ class Samples:
                     "the sensor's shape in the topology"
                 )
             if values.dtype != np.dtype(dtype):
+                of_cut = " (of a model that was cut: cut it again with --byte-range)"
                 raise InputError(
                     f"sensor '{name}' has the wrong type: expected {np.dtype(dtype)}, "
                     f"came {values.dtype}. Convert the array, or change the sensor's dtype "
-                    "in the topology"
+                    f"in the topology{of_cut if values.dtype == np.uint8 else ''}"
                 )
 
     def save_npz(self, path: str | os.PathLike[str]) -> None:

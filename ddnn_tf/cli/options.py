@@ -289,7 +289,17 @@ ClassesOption = Annotated[
     typer.Option(
         metavar="NAMES",
         help="names of the classes, with commas, in the order of the model's scores",
-        show_default="numbers",
+        show_default="those of --data, or numbers",
+    ),
+]
+PartitionDataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="samples of the model's inputs, of which it takes the classes, how frequent each is "
+        "in the training part, and some to compare on",
+        show_default="none",
     ),
 ]
 PriorOption = Annotated[
@@ -297,6 +307,6 @@ PriorOption = Annotated[
     typer.Option(
         metavar="NUMBERS",
         help="how frequent each class is in training, with commas",
-        show_default="all alike",
+        show_default="that of --data, or all alike",
     ),
 ]

@@ -11,7 +11,7 @@ from edge_runtime.files import new_file
 from edge_runtime.process.command import print_json
 from edge_runtime.topology import Topology
 
-from .loader import check_file, say, words
+from .loader import check_file, load_data, say, words
 from .options import (
     AtOption,
     BalanceOption,
@@ -20,6 +20,7 @@ from .options import (
     JsonOption,
     MergeOption,
     NodesOption,
+    PartitionDataOption,
     PartitionModelOption,
     PartitionOutOption,
     PartitionTopologyOption,
@@ -43,6 +44,7 @@ def partition_command(
     balance: BalanceOption = None,
     classes: ClassesOption = "",
     prior: PriorOption = "",
+    data: PartitionDataOption = None,
     json: JsonOption = False,
 ) -> None:
     """Cut an existing Keras model into the sections of nodes; it computes what it did."""
@@ -59,6 +61,7 @@ def partition_command(
     from ..saved import read_keras
 
     whole = read_keras(model)
+    source = None if data is None else load_data(data)
 
     found = cut(
         whole,
@@ -70,6 +73,7 @@ def partition_command(
         balance=balance,
         classes=words(classes) or None,
         prior=_numbers("--prior", words(prior)) or None,
+        data=None if source is None else source.train,
     )
     with new_file(out) as temporary:
         found.model.save(temporary)

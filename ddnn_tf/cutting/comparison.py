@@ -46,13 +46,14 @@ class Probe:
         sensors: Mapping[Value, str],
         byte_range: tuple[float, float] | None,
         seed: int,
+        samples: Mapping[str, Array],
     ) -> Probe:
-        """Run the model on inputs drawn at random.
+        """Run the model on inputs drawn at random, and on some samples of data by sensor.
 
         Raises `InputError` where its layers, one after the other, give another output than it
         does, and where one gives another output for the same input each time.
         """
-        given, taken = _inputs(sensors, byte_range, np.random.default_rng(seed))
+        given, taken = _inputs(sensors, byte_range, np.random.default_rng(seed), samples)
         tensors = {v: keras.ops.convert_to_tensor(x) for v, x in taken.items()}
         sent = graph.run(tensors)
         outputs = _outputs(model, graph, taken)
@@ -138,22 +139,22 @@ def _inputs(
     sensors: Mapping[Value, str],
     byte_range: tuple[float, float] | None,
     rng: np.random.Generator,
+    samples: Mapping[str, Array],
 ) -> tuple[dict[str, Array], dict[Value, Array]]:
-    """Random samples as the sensors give them, and as the model takes them."""
+    """Samples as the sensors give them, and as the model takes them: random, and some of data."""
     given: dict[str, Array] = {}
     taken: dict[Value, Array] = {}
     for value, sensor in sensors.items():
-        shape = tuple(int(d or 0) for d in value.shape)
-        as_bytes = rng.integers(0, 256, (2 * CHECKED, *shape), dtype=np.uint8)
-        if value.dtype == "uint8":
-            given[sensor] = taken[value] = as_bytes
-        elif byte_range is not None:
+        shape = (CHECKED, *(int(d or 0) for d in value.shape))
+        as_bytes = rng.integers(0, 256, (2 * CHECKED, *shape[1:]), dtype=np.uint8)
+        drawn: Array = as_bytes
+        if value.dtype != "uint8" and byte_range is None:
+            normal = rng.normal(size=shape).astype(np.float32)
+            drawn = np.concatenate([normal, as_bytes[:CHECKED].astype(np.float32)])
+        given[sensor] = np.concatenate([drawn, samples.get(sensor, drawn[:0])])
+        taken[value] = given[sensor]
+        if value.dtype != "uint8" and byte_range is not None:
             low, high = byte_range
-            given[sensor] = as_bytes
             scale = np.float32((high - low) / 255.0)
-            taken[value] = as_bytes.astype(np.float32) * scale + np.float32(low)
-        else:
-            normal = rng.normal(size=(CHECKED, *shape)).astype(np.float32)
-            given[sensor] = np.concatenate([normal, as_bytes[:CHECKED].astype(np.float32)])
-            taken[value] = given[sensor]
+            taken[value] = given[sensor].astype(np.float32) * scale + np.float32(low)
     return given, taken

@@ -408,7 +408,8 @@ def _said_kind(seen: _Seen, said: Said, kind: str) -> tuple[Numbers, str]:
                 "once; say --task multi-label, or --head logits for a softmax over them"
             )
         return "probabilities", "it ends with a sigmoid"
-    if seen.is_linear:
+    disagrees = seen.loss is not None and seen.loss.kind == "regression"
+    if seen.is_linear and not disagrees:
         return "logits", "it ends without an activation"
     raise _open(seen, "probabilities or logits", option="--head")
 

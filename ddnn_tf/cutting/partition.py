@@ -13,14 +13,18 @@ from itertools import pairwise
 from typing import Any, get_args
 
 import keras
+import numpy as np
 from keras import layers
 
+from edge_runtime.arrays import Array
 from edge_runtime.bundle.tensors import PRESENT, named
 from edge_runtime.errors import InputError
 from edge_runtime.task import Single, Task
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology, Uptime
 from edge_runtime.topology.topology import RESERVED, TIERS, Tier
 
+from ..datasets import Batches
+from ..datasets.arrays import sensor_arrays
 from ..model import ResilientModel, build
 from ..names import Merge
 from ..sections import Site, bypassed, missing, multiplexed
@@ -32,8 +36,15 @@ from .projection import project
 
 Tensor = Any  # a Keras tensor, which has no public type
 
+#: Samples of data that a cut model is compared on.
+SAMPLES = 3
 #: Begins the names of layers that are not the model's own; `__` keeps them apart.
 OURS = "ddnn__"
+#: What to do about bytes where a model takes floats.
+BYTES_STAND_FOR = (
+    "say what the bytes 0 and 255 stand for there: byte_range (on the command line "
+    "--byte-range 0:1, or -1:1, 0:255)"
+)
 #: Names of the survivabilities that three chances of a node are for, as in shipped topologies.
 PRESETS = ("high", "medium", "low")
 #: The survival of each node of a chain, or one for each of `PRESETS`.
@@ -115,6 +126,7 @@ def partition(
     classes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     prior: Sequence[float] | None = None,
     loss: Any = None,
+    data: Batches | None = None,
     dropout: Sequence[Survival] | None = None,
     seed: int = 0,
 ) -> Partition:
@@ -142,11 +154,13 @@ def partition(
             `multi-label` or `regression`; of several outputs by name.
         head: what its numbers are, where the model does not tell: `probabilities`, `logits`, over
             which a softmax or sigmoid is put, or `values`; of several outputs by name.
-        classes: names of the classes, labels or values; numbers if None. Of several outputs by
-            name.
-        prior: frequency of each class, for the fallback; `fit` finds its own.
+        classes: names of the classes, labels or values; those of the data if None, or numbers. Of
+            several outputs by name.
+        prior: frequency of each class, for the fallback; that of the data if None, or all alike.
         loss: what the model was trained by, as its file writes it; None for what the model itself
             was compiled with.
+        data: the training split, which also says the task. The check is also made on some of its
+            samples.
         dropout: survivabilities at which nodes and links fail in training, see `build`.
         seed: of projections, of failures in training and of the inputs of the check.
 
@@ -161,9 +175,11 @@ def partition(
         raise InputError(f"model {model.name!r} is already cut; give the one that it was made from")
     graph = read_graph(model)
     topology, sensors = _topology(graph, nodes, tuple(residual), byte_range)
-    probe = Probe.of(model, graph, sensors, byte_range, seed)
+    samples = {} if data is None else _probes(data, topology)
+    probe = Probe.of(model, graph, sensors, byte_range, seed, samples)
     known = getattr(model, "loss", None) if loss is None else loss
-    heads = heads_of(graph, probe.outputs, loss=known, task=task, numbers=head, names=classes)
+    said = _said_by(data, task, classes)
+    heads = heads_of(graph, probe.outputs, loss=known, task=said, numbers=head, names=classes)
     if at is None:
         cuts = min_traffic_cuts(graph, topology, sensors, balance)
     else:
@@ -190,6 +206,37 @@ def partition(
         max_relative_error=error,
         training_only=tuple(dict.fromkeys(c.name for c in graph.calls if _only_trains(c))),
     )
+
+
+# -- data ----------------------------------------------------------------------------------------
+
+
+def _said_by(
+    data: Batches | None, task: Any, classes: Sequence[str] | Mapping[str, Sequence[str]] | None
+) -> Any:
+    """The task that the caller says, or that the data are for."""
+    if data is None or not (task is None or task == data.task.kind):
+        return task
+    if classes is not None and tuple(classes) != data.task.names:
+        raise InputError(
+            f"{data.task.called} {', '.join(classes)} were given, but the data have "
+            f"{', '.join(data.task.names)}; leave them out, or give them as in the data"
+        )
+    return data.task
+
+
+def _probes(data: Batches, topology: Topology) -> dict[str, Array]:
+    """Some samples of the data by sensor, evenly spaced; `InputError` where they do not fit."""
+    rows = np.linspace(0, len(data.labels) - 1, SAMPLES).astype(np.intp)
+    for sensor in topology.sensors:
+        values = data.inputs.get(sensor.name)
+        as_bytes = values is not None and values.dtype == np.uint8
+        if as_bytes and sensor.dtype == "float32":
+            raise InputError(
+                f"the data give bytes for {sensor.name!r}, but the model takes float32; "
+                f"{BYTES_STAND_FOR}"
+            )
+    return sensor_arrays({name: x[rows] for name, x in data.inputs.items()}, topology.sensors)
 
 
 # -- topology ------------------------------------------------------------------------------------
@@ -298,10 +345,7 @@ def _check_sensor(value: Value, sensor: Sensor, byte_range: tuple[float, float] 
         raise InputError(f"{where} gives float32, but the model takes uint8; make the two agree")
     bytes_for_floats = sensor.dtype == "uint8" and value.dtype == "float32"
     if bytes_for_floats and byte_range is None:
-        raise InputError(
-            f"{where} gives bytes, but the model takes float32; say what the bytes 0 and 255 stand "
-            "for there: byte_range (on the command line --byte-range 0:1, or -1:1, 0:255)"
-        )
+        raise InputError(f"{where} gives bytes, but the model takes float32; {BYTES_STAND_FOR}")
     if byte_range is not None and not bytes_for_floats:
         raise InputError(
             f"a byte range is for sensors that give bytes to a model of float32; {where} gives "

@@ -1,11 +1,13 @@
 """The path of a user with a model and data of his own, by the commands."""
 
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -248,3 +250,86 @@ def test_a_new_model_has_no_norm_to_freeze_and_floats_are_no_pictures(
         )
     with pytest.raises(InputError, match="expected freeze as bn or none, got 'all'"):
         Recipe(freeze="all")  # type: ignore[arg-type]
+
+
+# -- to cut with data ------------------------------------------------------------------------------
+
+
+def test_classes_and_prior_are_those_of_the_data(cut: Any, data: Path) -> None:
+    model = load_model(cut("--data", data))
+    assert model.class_names == CLASSES
+    assert model.prior == pytest.approx([0.25, 0.25, 0.5], abs=0.02)
+    model = load_model(
+        cut("--data", data, "--classes", ",".join(CLASSES), "--prior", "0.1,0.2,0.7")
+    )
+    assert (model.class_names, model.prior) == (CLASSES, (0.1, 0.2, 0.7))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--classes", "car,bus,person"),
+            "car, bus, person were given, but the data have bus, car",
+        ),
+        ((), "data give bytes for 'image', but the model takes float32; .*--byte-range 0:1"),
+        (("--topology", "health"), "expected --nodes or --topology"),
+    ],
+)
+def test_data_that_do_not_fit_the_model_are_refused(
+    whole: Path, data: Path, options: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    given = ("--nodes", "edge,cloud", "--out", tmp_path / "cut.keras", "--data", data)
+    as_bytes = ("--byte-range", "0:1") if "--classes" in options else ()
+    assert re.search(said, bad("partition", whole, *given, *as_bytes, *options))
+    assert not (tmp_path / "cut.keras").exists()
+
+
+def test_data_of_other_sensors_are_refused(
+    whole: Path, small_deployed: Any, tmp_path: Path
+) -> None:
+    line = bad(
+        "partition", whole, "--nodes", "edge,cloud", "--data", small_deployed.data,
+        "--out", tmp_path / "cut.keras",
+    )  # fmt: skip
+    assert "an array for each sensor (image), got cam0, cam1" in line
+
+
+def test_bytes_for_a_model_of_floats_name_the_remedy(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "cut.keras"
+    ddnn("partition", whole, "--nodes", "edge,cloud", "--out", file)
+    for command in ("evaluate", "export"):
+        out = ("--out", tmp_path / "bundle") if command == "export" else ()
+        line = bad(command, file, "--data", data, *out)
+        assert "expected float32, came uint8" in line
+        assert "cut it again with --byte-range" in line
+
+
+def test_a_layer_that_differs_on_the_data_alone_is_found(data: Path) -> None:
+    """It computes what its graph says but for one picture, which no random one is like."""
+    split = read_npz(data).train
+    picture = split.inputs["image"][0].astype(np.float32).sum()
+
+    @keras.saving.register_keras_serializable("tests")
+    class Odd(keras.layers.Layer):
+        made = 0
+
+        def call(self, x: Any) -> Any:
+            same = keras.ops.cast(
+                keras.ops.sum(x, axis=(1, 2, 3), keepdims=True) == picture, x.dtype
+            )
+            return x + same * self.trick
+
+        def build(self, shape: Any) -> None:
+            Odd.made += 1
+            self.trick = 0.0 if Odd.made == 1 else 100.0
+
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.GlobalAveragePooling2D()(Odd(name="odd")(image))
+    model = keras.Model(image, keras.layers.Dense(3, activation="softmax", name="scores")(x))
+    nodes = ["edge", "cloud"]
+    assert partition(model, nodes, at=["odd"], byte_range=(0, 255)).max_relative_error < 1e-4
+    with pytest.raises(InputError, match="layer 'odd' on node 'edge' does not compute in its"):
+        partition(model, nodes, at=["odd"], byte_range=(0, 255), data=split)
