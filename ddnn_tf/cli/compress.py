@@ -29,7 +29,7 @@ BudgetOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NODES=SIZE",
-        help="largest .tflite of each of these nodes, such as edge*=64KB; may be repeated",
+        help="largest .tflite of each of these nodes, such as edge*=128KB; may be repeated",
         show_default="none",
     ),
 ]

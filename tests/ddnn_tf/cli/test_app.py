@@ -340,6 +340,19 @@ def test_a_budget_and_what_it_costs(small_deployed: Deployed, tmp_path: Path) ->
     assert changes["raw"].keys() == {"low", "high"}
 
 
+def test_the_readmes_budget_is_met_by_the_model_that_train_makes(
+    poster_deployed: Callable[[str], Deployed], root: Path, tmp_path: Path
+) -> None:
+    it = poster_deployed("poster-residual")
+    shown = re.search(r"--budget '([^']+)'", (root / "README.md").read_text(encoding="utf-8"))
+    assert shown is not None
+    given = ("--data", it.data, "--out", tmp_path / "bundle", "--budget", shown[1])
+    found = ddnn("export", it.model, *given, "--json").json
+    edges = {node for node in found["bytes"] if node.startswith("edge")}
+    assert {found["compression"][node] for node in edges} == {"int8"}
+    assert max(found["bytes"][node] for node in edges) <= 128_000
+
+
 def test_a_bundle_is_replaced_and_anything_else_is_not(
     small_deployed: Deployed, tmp_path: Path
 ) -> None:
