@@ -522,6 +522,6 @@ def check_survival(topology: Topology, survival: Survival) -> None:
     if others:
         raise InputError(
             f"--survival: only nodes can be made to fail here, and {', '.join(others)} "
-            "may, too; choose a survivability of nodes alone (sensors and links are no processes "
-            "that can be killed), or draw these failures with `ddnn-edge simulate`"
+            "may, too, which are no processes that can be killed; give these the survival 1 in a "
+            ".json file that --survival names, or draw their failures with `ddnn-edge simulate`"
         )

@@ -143,7 +143,7 @@ def test_up_refuses_what_it_cannot_make_fail(small_deployed: Deployed, tmp_path:
     (tmp_path / "links.json").write_text('{"left->top": 0.5}')
     message = bad("up", small_deployed.bundle, "--survival", tmp_path / "links.json")
     assert "only nodes can be made to fail here, and left->top" in message
-    assert "or draw these failures with `ddnn-edge simulate`" in message
+    assert "or draw their failures with `ddnn-edge simulate`" in message
 
 
 @pytest.mark.parametrize("faults", [("--fail", "top@2s"), ("--fail", "left@1s", "top@2s")])

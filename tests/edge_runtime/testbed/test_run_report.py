@@ -26,6 +26,7 @@ from edge_runtime.testbed.run import (
 )
 from edge_runtime.testbed.run_report import RunEvaluator, RunReport, judge
 from edge_runtime.topology import Topology
+from edge_runtime.topology.reading import decode_yaml
 from tests.commands import Deployed
 from tests.reference import small_topology
 
@@ -335,6 +336,15 @@ def test_only_nodes_can_be_made_to_fail() -> None:
     check_survival(topology, "low")
     with pytest.raises(InputError, match="only nodes can be made to fail here, and cam0, left-"):
         check_survival(topology, {"cam0": 0.5, "left->top": 0.9, "left": 0.5})
+
+
+def test_a_topology_whose_sensors_may_fail_runs_once_these_are_given_one(root: Path) -> None:
+    """By the example of the documents, as the refusal and the how-to page say."""
+    page = (root / "docs" / "reference" / "topology.md").read_text(encoding="utf-8")
+    topology = Topology.from_dict(decode_yaml(page.partition("```yaml\n")[2].partition("```")[0]))
+    with pytest.raises(InputError, match=r"cam1, edge2->fog1 may.*survival 1 in a \.json file"):
+        check_survival(topology, "storm")
+    check_survival(topology, {"edge1": 0.6, "edge2": 0.6, "cam1": 1, "edge2->fog1": 1})
 
 
 # -- records ---------------------------------------------------------------------------------------
