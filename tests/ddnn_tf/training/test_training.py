@@ -318,6 +318,16 @@ def test_expected_accuracy_is_logged_every_so_often_and_at_the_end(data: Batches
     assert history["expected_accuracy_low"][-1] == final.expected_accuracy("low")
 
 
+def test_expected_accuracy_is_logged_on_arrays_at_all_survivabilities(data: Batches) -> None:
+    watch = ExpectedAccuracy((data.inputs, data.labels.astype(np.int32)))
+    model = train(small_topology(), data, recipe=QUICK, callbacks=[watch])
+    history = model.history.history
+    final = expected_accuracy(model, data)
+    assert final.survivabilities == ("low", "high")
+    for name in final.survivabilities:
+        assert history[f"expected_accuracy_{name}"][-1] == final.expected_accuracy(name)
+
+
 def test_expected_accuracy_can_stop_a_training(data: Batches) -> None:
     watch = Watch()
     stop = keras.callbacks.EarlyStopping("expected_accuracy_dead", mode="max", patience=1)
