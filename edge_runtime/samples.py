@@ -25,6 +25,14 @@ _LABEL = "label"
 _CLASS_NAMES = "class_names"
 
 
+#: Optional: whom, which day or which site each sample is of.
+_GROUP = "group"
+
+
+#: Names in a file that no sensor may have.
+_KEYS = (_LABEL, _CLASS_NAMES, _GROUP)
+
+
 _CONTENT = "one uint8 or float array per sensor, 'label' (integers) and 'class_names' (strings)"
 
 
@@ -56,15 +64,19 @@ class Samples:
             `(N, height, width, 3)`, uint8, in the order red, green, blue.
         labels: `(N,)`, int64; positions in `class_names`.
         class_names: The classes, each once. A class may have no sample.
+        groups: `(N,)`, strings or integers: whom, which day or which site each sample is of, where
+            that is known. Samples of one group are alike, so they are split together.
 
     Raises:
         InputError: There is no sample or no sensor, lengths differ, a label is out of range, a
-            float is NaN or infinite, a type is neither uint8 nor float, or a class name repeats.
+            float is NaN or infinite, a type is neither uint8 nor float, a class name repeats, or
+            a group is neither a non-empty string nor an integer.
     """
 
     inputs: dict[str, NDArray[Any]]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    groups: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", _checked_names(self.class_names))
@@ -73,6 +85,8 @@ class Samples:
             raise InputError("samples have no sensor: expected at least one array beside the label")
         checked = {name: _checked_input(name, a, self.labels) for name, a in self.inputs.items()}
         object.__setattr__(self, "inputs", checked)
+        if self.groups is not None:
+            object.__setattr__(self, "groups", _checked_groups(self.groups, len(self.labels)))
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -82,21 +96,21 @@ class Samples:
         """The samples of a slice, as `samples[:100]`; use `take` for indices or a mask."""
         if not isinstance(rows, slice):
             raise TypeError("samples are sliced, as in samples[2:5]; for indices use take()")
-        return Samples(
-            {name: values[rows] for name, values in self.inputs.items()},
-            self.labels[rows],
-            self.class_names,
-        )
+        return self._rows(rows)
 
     def take(self, indices: ArrayLike) -> Samples:
         """The samples at `indices` (integers, in that order) or where a boolean mask is true."""
         rows = np.asarray(indices)
         if rows.size == 0:
             rows = rows.astype(np.intp)
+        return self._rows(rows)
+
+    def _rows(self, rows: Any) -> Samples:
         return Samples(
             {name: values[rows] for name, values in self.inputs.items()},
             self.labels[rows],
             self.class_names,
+            None if self.groups is None else self.groups[rows],
         )
 
     @property
@@ -144,7 +158,7 @@ class Samples:
                 )
 
     def save_npz(self, path: str | os.PathLike[str]) -> None:
-        """Write an `.npz`: one array per sensor, `label` (int64) and `class_names`.
+        """Write an `.npz`: one array per sensor, `label` (int64), `class_names`, maybe `group`.
 
         The file appears, complete, by a rename. Raises InputError where it cannot be written.
         """
@@ -153,6 +167,8 @@ class Samples:
             _LABEL: self.labels,
             _CLASS_NAMES: np.array(self.class_names, dtype=np.str_),
         }
+        if self.groups is not None:
+            arrays[_GROUP] = self.groups
         try:
             with new_file(Path(path)) as beside:
                 _write_arrays(beside, arrays)
@@ -163,7 +179,7 @@ class Samples:
 
     @classmethod
     def load_npz(cls, path: str | os.PathLike[str]) -> Samples:
-        """Read an `.npz` as `save_npz` writes it; every array beside the two is a sensor.
+        """Read an `.npz` as `save_npz` writes it; every array beside the three is a sensor.
 
         Raises:
             InputError: The file is absent, unreadable, damaged or not an `.npz`, holds Python
@@ -183,7 +199,8 @@ class Samples:
                 f"came {names.dtype} of shape {names.shape}"
             )
         try:
-            return cls(arrays, labels, tuple(names.tolist()))
+            groups = arrays.pop(_GROUP, None)
+            return cls(arrays, labels, tuple(names.tolist()), groups)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -261,11 +278,23 @@ def _checked_labels(labels: ArrayLike, class_names: tuple[str, ...]) -> NDArray[
     return values.astype(np.int64)
 
 
+def _checked_groups(groups: ArrayLike, count: int) -> NDArray[Any]:
+    values = np.asarray(groups)
+    if values.dtype.kind not in "iuU" or values.shape != (count,):
+        raise InputError(
+            f"'{_GROUP}' must be strings or integers, one per sample ({count}); came "
+            f"{values.dtype} of shape {values.shape}. No sensor may have this name"
+        )
+    if values.dtype.kind == "U" and (values == "").any():
+        raise InputError(f"'{_GROUP}' of sample {int((values == '').argmax())} is empty: name it")
+    return values
+
+
 def _checked_input(name: str, array: ArrayLike, labels: NDArray[np.int64]) -> NDArray[Any]:
-    if not isinstance(name, str) or not name or name in (_LABEL, _CLASS_NAMES):
+    if not isinstance(name, str) or not name or name in _KEYS:
         raise InputError(
             f"{name!r} is no name for a sensor: expected a non-empty string other than "
-            f"'{_LABEL}' and '{_CLASS_NAMES}'"
+            f"{_listed(_KEYS)}"
         )
     values = np.asarray(array)
     if values.dtype != np.uint8 and values.dtype.kind != "f":

@@ -24,7 +24,16 @@ from edge_runtime.topology import Topology
 from ..names import Method
 from ..training.progress import epoch_bar, progress_bar
 from .compress import BudgetOption, CompressOption, PackedOption, StepsOption, chosen
-from .loader import console, load_data, load_model, quiet_tensorflow, say, split_of, words
+from .loader import (
+    console,
+    leaks_of,
+    load_data,
+    load_model,
+    quiet_tensorflow,
+    say,
+    split_of,
+    words,
+)
 from .options import (
     AnswerOption,
     AugmentOption,
@@ -188,9 +197,12 @@ def train(
     models: list[str] = []
     reports: list[Report] = []
     states: list[Path] = []
+    leaks: dict[str, list[str]] = {}
     for number in range(seed, seed + seeds):
         source = load_data(data, graph, seed=number)
         train_split, held_out = _parts(source, split, validation)
+        if held_out and number == seed:
+            leaks = leaks_of(source, held_out.name, trained=train_split.name)
         target = out if seeds == 1 else out.with_suffix(f".seed{number}.keras")
         state = checkpoint and checkpoint / f"seed{number}"
         begun = load_model(start) if start else None
@@ -221,7 +233,7 @@ def train(
     summary = {"models": models, "validation": _say_validation(reports if held_out else [], wanted)}
     changed = {"start": change.of(reports)} if change else {}
     if json:
-        print_json(summary | changed)
+        print_json(summary | leaks | changed)
 
 
 def _check_written(out: Path, seeds: int) -> None:
@@ -295,7 +307,8 @@ def evaluate(
         from edge_runtime.evaluation.bundle import Bundle, evaluate_bundle
 
         bundle = Bundle(model)
-        samples = split_of(load_data(data, bundle.manifest.topology), split)
+        source = load_data(data, bundle.manifest.topology)
+        samples = split_of(source, split)
         report = Report.of(
             evaluate_bundle(
                 bundle,
@@ -331,8 +344,9 @@ def evaluate(
             configurations=configurations,
             seed=seed,
         )
+    leaks = leaks_of(source, samples.name)
     if json:
-        print_json(report.to_dict())
+        print_json(report.to_dict() | leaks)
     else:
         print(report)
 
@@ -386,13 +400,15 @@ def export(
     source = load_data(data, trained.topology)
     check_task(source, trained.task)
     calibration = source.split(split) if split else source.train
+    held_out = source.split(validation) if validation else source.validation
+    leaks = leaks_of(source, held_out.name)
     with _parity_proved(), progress_bar(console) as bar:
         task = bar.add_task("export", total=len(trained.topology.order))
         found = export_bundle(
             trained,
             out,
             calibration,
-            source.split(validation) if validation else source.validation,
+            held_out,
             quantize=quantize,
             compression=compression,
             budget=budgets,
@@ -404,10 +420,9 @@ def export(
         from export.costs import costs
         from export.split import KerasRunner
 
-        held_out = source.split(validation) if validation else source.validation
         cost = costs(out, KerasRunner(trained, trained.topology), held_out, profile=True)
     if json:
-        print_json(found.to_dict() | ({"costs": cost.to_dict()} if cost else {}))
+        print_json(found.to_dict() | ({"costs": cost.to_dict()} if cost else {}) | leaks)
     else:
         print(found)
         if cost:

@@ -37,10 +37,11 @@ def load_data(data: str, topology: Topology | None = None, *, seed: int = 0) -> 
     """Read data and check them against the topology's sensors, by which boxes are read or not."""
     from .. import datasets
     from ..datasets.boxes import boxes_of
+    from ..datasets.npz import is_npz
 
     boxes = None if topology is None else boxes_of(topology)
     with console.status(f"reading {data}"):
-        source = datasets.load(data, seed=seed, boxes=None if data.endswith(".npz") else boxes)
+        source = datasets.load(data, seed=seed, boxes=None if is_npz(Path(data)) else boxes)
     if topology is not None:
         source.samples.check({s.name: (s.shape, s.dtype) for s in topology.sensors})
     return source
@@ -49,6 +50,18 @@ def load_data(data: str, topology: Topology | None = None, *, seed: int = 0) -> 
 def split_of(source: Dataset, split: str | None) -> Batches:
     """The split named, or the one to report."""
     return source.split(split) if split else source.test
+
+
+def leaks_of(source: Dataset, *reported: str, trained: str | None = None) -> dict[str, list[str]]:
+    """Say which splits leak, a line each; the same for `--json`, if any.
+
+    `trained`: what is trained on; by default what belongs to each split that is reported.
+    """
+    found = [source.leak(name, trained) for name in dict.fromkeys(reported)]
+    leaks = [f"split {line}" for line in found if line is not None]
+    for line in leaks:
+        say(line)
+    return {"leaks": leaks} if leaks else {}
 
 
 def load_model(path: Path) -> ResilientModel:

@@ -19,7 +19,7 @@ from edge_runtime.topology import Topology
 
 from ..names import RatesPer, SectionName, StudyName
 from ..training.progress import progress_bar, search_bar
-from .loader import console, load_data, load_model, quiet_tensorflow, say, split_of
+from .loader import console, leaks_of, load_data, load_model, quiet_tensorflow, say, split_of
 from .options import (
     BatchSizeOption,
     DataOption,
@@ -60,12 +60,14 @@ def importance(
     from ..evaluation import expected_accuracy
     from ..searches.experiments import link_bytes
 
-    samples = split_of(load_data(data, trained.topology), split)
+    source = load_data(data, trained.topology)
+    samples = split_of(source, split)
     check_task(samples, trained.task)
     wanted = survivabilities(survival, trained.topology)
     report = expected_accuracy(trained, samples, survival=wanted, fallback=fallback)
     found = {name: report.importance(name) for name in wanted}
     sizes = link_bytes(trained)
+    leaks = leaks_of(source, samples.name)
     if json:
         rows = [
             {
@@ -76,7 +78,7 @@ def importance(
             }
             for x in trained.topology.links
         ]
-        print_json({"split": samples.name, "fallback": fallback, "links": rows})
+        print_json({"split": samples.name, "fallback": fallback, "links": rows} | leaks)
         return
     print(f"% of expected accuracy lost without it, {samples.name}, fallback {fallback}")
     print(f"{'link':<20} {'kind':<9} {'bytes':>6}" + "".join(f"  {n:>8}" for n in wanted))
@@ -130,6 +132,7 @@ def search(
     from ..searches.experiments import Final
     from ..searches.link_search import search_links
 
+    leaks = leaks_of(source, source.validation.name, source.test.name)
     with _runs(out, source) as (runs, progress):
         found = search_links(
             runs,
@@ -147,7 +150,7 @@ def search(
         across = "bytes of all links an inference"
         beside = {"limits": found.limits(), "apart": found.apart()}
         _write_lines(out / "links.png", found.curve(), across, **beside)
-    _tell(found, out / "links.json", json)
+    _tell(found, out / "links.json", json, leaks)
 
 
 @search_app.command()
@@ -199,6 +202,7 @@ def rates(
     from ..searches.experiments import Final
     from ..searches.rates import search_rates
 
+    leaks = leaks_of(source, source.validation.name, source.test.name)
     with _runs(out, source) as (runs, progress):
         found = search_rates(
             runs,
@@ -210,7 +214,7 @@ def rates(
             final=Final(_final(source), range(seeds)),
             progress=progress,
         )
-    _tell(found, out / "rates.json", json)
+    _tell(found, out / "rates.json", json, leaks)
 
 
 @search_app.command()
@@ -249,7 +253,9 @@ def plan(
 
     samples = split_of(source, split)
     measured = None
+    leaks = {}
     if trained:
+        leaks = leaks_of(source, samples.name)
         check_task(samples, trained.task)
         measured = expected_accuracy(trained, samples, survival=wanted).expected_accuracy(name)
     sizes = message_bytes(trained or build(graph, sections, classes=source.class_names))
@@ -264,7 +270,7 @@ def plan(
         measured=measured,
     )
     if json:
-        print_json(found.to_dict())
+        print_json(found.to_dict() | leaks)
     else:
         print(found)
 
@@ -288,6 +294,7 @@ def study(
     source = _data(data, graph)
     from ..searches.study import run_study
 
+    leaks = leaks_of(source, source.validation.name, source.test.name)
     with _runs(out, source) as (runs, progress):
         found = run_study(
             name,
@@ -300,7 +307,7 @@ def study(
     ticks, limits = (None, None) if found.numbered else (found.ticks(), found.limits())
     across = "times the true failure rates" if found.numbered else ""
     _write_lines(out / f"{name}.png", found.curve(), across, ticks=ticks, limits=limits)
-    _tell(found, out / f"{name}.json", json)
+    _tell(found, out / f"{name}.json", json, leaks)
     file = out / f"{name}.md"
     with new_file(file) as temporary:
         temporary.write_text(f"{found}\n", encoding="utf-8")
@@ -368,9 +375,9 @@ def _runs(
         yield ExperimentStore(out, source, callbacks=watch), show
 
 
-def _tell(found: Any, file: Path, json: bool) -> None:
+def _tell(found: Any, file: Path, json: bool, leaks: dict[str, list[str]]) -> None:
     """Keep what was found, and say it."""
-    record = found.to_dict()
+    record = found.to_dict() | leaks
     with new_file(file) as temporary:
         temporary.write_text(json_format.dumps(record, indent=1) + "\n", encoding="utf-8")
     if json:

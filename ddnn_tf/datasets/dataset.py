@@ -15,7 +15,7 @@ from edge_runtime.samples import Samples
 from edge_runtime.task import Task
 
 from .batches import Batches
-from .splits import Table, rows_of, split_names, training_split
+from .splits import Table, group_names, leak_of, rows_of, split_names, training_split
 from .summary import Summary
 
 
@@ -28,11 +28,11 @@ class Dataset:
     Attributes:
         samples: Everything that was read.
         visible: `(N, sensors)`, bool: the camera sees the object; else its view is blank.
-        table: Class, folder, object and frame of each sample.
+        table: Class, folder, object, frame and group of each sample.
         source: Where it came from.
         form: In which form it came.
         family: The splits that `train`, `validation` and `test` mean, such as `"time"`,
-            `"train_dir"` or `"npz"`.
+            `"train_dir"`, `"group"` or `"npz"`.
         events: What the reader merged, dropped, filled or skipped, and how often.
         notes: The same in sentences.
         seed: Seed of the order of the training samples.
@@ -85,6 +85,30 @@ class Dataset:
     def split_names(self) -> tuple[str, ...]:
         """The names that `split` understands."""
         return split_names(self.table)
+
+    @property
+    def groups(self) -> NDArray[Any] | None:
+        """Whom, which day or which site each sample is of, `(N,)`; None where that is unknown."""
+        return self.table.groups
+
+    @property
+    def frames(self) -> NDArray[np.int64] | None:
+        """When each sample was seen, as the number of a frame, `(N,)`; None where unknown."""
+        return self.table.frames
+
+    def leak(self, name: str, trained: str | None = None) -> str | None:
+        """What a split shares with the one that is trained on, in one line; None for nothing.
+
+        See `ddnn_tf.datasets.splits.leak_of`.
+
+        Args:
+            name: The split that is reported.
+            trained: The split that is trained on; by default the one that belongs to `name`.
+
+        Raises:
+            InputError: There is no such split, or it is empty.
+        """
+        return leak_of(name, self.table, trained)
 
     @cached_property
     def train(self) -> Batches:
@@ -141,6 +165,7 @@ class Dataset:
     def summary(self) -> Summary:
         """What was read, merged, dropped or filled, and the size of every split."""
         splits: dict[str, dict[str, int]] = {}
+        leaks: dict[str, str] = {}
         for name in self.split_names:
             try:
                 rows = rows_of(name, self.table)
@@ -148,6 +173,8 @@ class Dataset:
                 continue
             if name != "all":
                 splits[name] = self._counts(rows)
+                if (leak := self.leak(name)) is not None:
+                    leaks[name] = leak
         return Summary(
             source=self.source,
             form=self.form,
@@ -162,6 +189,8 @@ class Dataset:
             },
             classes=self._counts(slice(None)),
             splits=splits,
+            groups=None if self.groups is None else len(group_names(self.groups)),
+            leaks=leaks,
             events={what: count for what, count in self.events.items() if count},
             notes=self.notes,
         )

@@ -13,7 +13,7 @@ from .boxes import Boxes
 from .crops import is_crops, read_crops
 from .dataset import Dataset
 from .mhealth import is_mhealth, read_mhealth
-from .npz import read_npz
+from .npz import is_npz, read_npz
 from .raw import is_raw, read_raw
 from .street import read_street
 
@@ -21,7 +21,7 @@ _FORMS = (
     "expected 'street' (the generated scene), a folder of crops "
     "(train_dir/CLASS_images/cCAMERA_OBJECT_FRAME.jpg), a folder in the raw form of the EPFL set "
     "(multiclass_ground_truth_images/ and bounding_boxes_EPFL_cross/), a folder of MHEALTH logs "
-    "(mHealth_subjectN.log), or an .npz file"
+    "(mHealth_subjectN.log), an .npz file, or a folder of them (GROUP.npz)"
 )
 
 
@@ -43,10 +43,10 @@ def load(
     Args:
         source: `"street"` for the generated scene; a folder of crops (`read_crops`); a folder in
             the raw form of the EPFL set (`read_raw`); a folder of MHEALTH logs (`read_mhealth`);
-            or an `.npz` file (`read_npz`).
+            an `.npz` file, or a folder of them, one for each group (`read_npz`).
         split: The splits that `train`, `validation` and `test` stand for, such as `"time"`; by
-            default `train_dir` for crops, `time` for whole pictures, `subject` for logs, and
-            `npz` for a file.
+            default `train_dir` for crops, `time` for whole pictures, `group` for logs and where
+            an `.npz` tells of groups, and `npz` for one that does not.
         seed: Seed of the order of the training samples.
         batch_size: Samples per batch.
         size: Height and width of a view, for whole pictures only; 32 by default.
@@ -94,10 +94,10 @@ def _read_views(
 ) -> Dataset:
     """Read data whose views are cut already; `common`: options that every form takes."""
     path = Path(source)
-    if path.suffix == ".npz":
-        return read_npz(path, **common)
     if is_mhealth(path):
         return read_mhealth(path, **common)
     if is_crops(path):
         return read_crops(path, **common, fill_missing=fill_missing)
+    if is_npz(path):
+        return read_npz(path, **common)
     raise InputError(f"{source} has none of the accepted forms: {_FORMS}")

@@ -23,7 +23,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
 
 from .dataset import Dataset
-from .splits import Table
+from .splits import Table, default_family
 
 FORM = "mhealth"
 #: The one sensor's name: what all channels together are to the `health` topology.
@@ -65,8 +65,8 @@ def read_mhealth(
 
     Args:
         source: The folder that holds the logs.
-        split: The splits that `train`, `validation` and `test` stand for; by default `subject`,
-            so that nobody is both trained on and reported.
+        split: The splits that `train`, `validation` and `test` stand for; by default `group`, by
+            subject, so that nobody is both trained on and reported; `npz` where there is one alone.
         seed: Seed of the order of the training samples.
         batch_size: Samples per batch.
         window: Instants in a window, 50 a second.
@@ -100,13 +100,17 @@ def read_mhealth(
         raise InputError(
             f"{root}: no activity lasts for {window} instants; choose a shorter window"
         )
+    samples = Samples(
+        {SENSOR: np.stack(windows)}, np.array(labels, np.int64), ACTIVITIES, np.array(subjects)
+    )
+    table = Table(labels=samples.labels, groups=samples.groups)
     return Dataset(
-        samples=Samples({SENSOR: np.stack(windows)}, np.array(labels, np.int64), ACTIVITIES),
+        samples=samples,
         visible=np.ones((len(windows), 1), bool),
-        table=Table(labels=np.array(labels), subjects=np.array(subjects)),
+        table=table,
         source=str(root),
         form=FORM,
-        family="subject" if split is None else split,
+        family=default_family(table) if split is None else split,
         events=events,
         seed=seed,
         batch_size=batch_size,

@@ -18,12 +18,13 @@ the order in which files were listed.
 `frame:train`, `frame:validation`, `frame:test`
     Interleaved: of every five frames the last (divisible by five) is test, the third validation
     (frame modulo 5 is 3), the others train. Neighboring frames are alike, so this split is easy.
-`subject:train`, `subject:validation`, `subject:test`
-    By person: the last fifth of the subjects, at least one, is test, the tenth before them
-    validation, the others train. Of two subjects the first trains and the second tests.
+`group:train`, `group:validation`, `group:test`
+    By person, day or site, in the order of their names: the last fifth of the groups, at least one,
+    is test, the tenth before them validation, the others train. Of two groups the first trains and
+    the second tests.
 `npz:train`, `npz:validation`, `npz:test`
-    For data without frames or subjects: per class, 70 %, 15 % and 15 % of its samples, mixed by
-    position (`_mixed`), so that neither a sorted nor a periodic file biases a part.
+    For data without frames, whatever its groups: per class, 70 %, 15 % and 15 % of its samples,
+    mixed by position (`_mixed`), so that neither a sorted nor a periodic file biases a part.
 `…:train+validation`, of each of these but the folders'
     Both, to train on once more when all is chosen; for a folder that is `train_dir`.
 `all`
@@ -32,7 +33,9 @@ the order in which files were listed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +43,7 @@ from numpy.typing import NDArray
 from edge_runtime.errors import InputError
 
 _VALIDATION_SHARE = 0.15
-_TEST_SUBJECTS, _VALIDATION_SUBJECTS = 0.2, 0.1
+_TEST_GROUPS, _VALIDATION_GROUPS = 0.2, 0.1
 _NPZ_SHARES = {"train": (0.0, 0.70), "validation": (0.70, 0.85), "test": (0.85, 1.0)}
 
 # First and last frame of each part of a 242-frame sequence; None is open.
@@ -65,7 +68,7 @@ class Table:
         objects: Object number within class and frame, or None.
         frames: Frame number, or None.
         span: First and last frame of the whole sequence, or None.
-        subjects: Whom each sample is of, as a number, or None.
+        groups: Whom, which day or which site each sample is of, strings or integers; or None.
     """
 
     labels: NDArray[np.int64]
@@ -73,7 +76,7 @@ class Table:
     objects: NDArray[np.int64] | None = None
     frames: NDArray[np.int64] | None = None
     span: tuple[int, int] | None = None
-    subjects: NDArray[np.int64] | None = None
+    groups: NDArray[Any] | None = None
 
 
 def split_names(table: Table) -> tuple[str, ...]:
@@ -84,11 +87,16 @@ def split_names(table: Table) -> tuple[str, ...]:
             names += [folder, f"{folder}:train", f"{folder}:validation"]
     if table.frames is not None:
         names += [f"{family}:{part}" for family in (*_TIME, "frame") for part in _PARTS]
-    if table.subjects is not None:
-        names += [f"subject:{part}" for part in _PARTS]
-    elif table.frames is None:
+    if table.groups is not None and len(group_names(table.groups)) > 1:
+        names += [f"group:{part}" for part in _PARTS]
+    if table.frames is None:
         names += [f"npz:{part}" for part in _PARTS]
     return (*names, "all")
+
+
+def default_family(table: Table) -> str:
+    """The splits that stand for training, validation and test of data without frames."""
+    return "group" if "group:train" in split_names(table) else "npz"
 
 
 def training_split(name: str, table: Table) -> str:
@@ -112,11 +120,73 @@ def rows_of(name: str, table: Table) -> Rows:
     family, _, parts = name.partition(":")
     rows = np.sort(np.concatenate([_rows(family, part, table) for part in parts.split("+")]))
     if rows.size == 0:
+        few = (
+            f"its {len(group_names(table.groups))} groups are too few for three parts; "
+            if (family == "group" and table.groups is not None)
+            else ""
+        )
         raise InputError(
-            f"split '{name}' is empty: none of the {len(table.labels)} samples belongs to it. "
+            f"split '{name}' is empty: {few}none of the {len(table.labels)} samples belongs to it. "
             f"Choose another of {', '.join(names)}"
         )
     return rows
+
+
+def leak_of(name: str, table: Table, trained: str | None = None) -> str | None:
+    """What a split shares with the one that is trained on, in one line; None for nothing.
+
+    It leaks where samples of one group, or frames that lie between one another, are both trained
+    and reported on: a model then does better on it than on what is new. Of one group alone, and
+    without a training part, nothing is known.
+
+    Args:
+        name: The split that is reported.
+        table: What is known about the samples.
+        trained: The split that is trained on; `training_split` by default.
+
+    Raises:
+        InputError: The data has no such split, or it is empty.
+    """
+    after = rows_of(name, table)
+    try:
+        trained = training_split(name, table) if trained is None else trained
+        before = rows_of(trained, table)
+    except InputError:  # a short sequence may have no training part
+        return None
+    if trained == name:  # reported on what was trained on, as was asked for
+        return None
+    groups, frames = table.groups, table.frames
+    if groups is not None and len(group_names(groups)) > 1:
+        shared = np.intersect1d(groups[before], groups[after])
+        if shared.size:
+            count = len(np.unique(groups[after]))
+            which = "its groups" if len(shared) == count else f"{len(shared)} of its {count} groups"
+            why = f"{which} are in {trained} too, such as {group_names(shared)[0]}"
+            return _leak(name, why, "group", table)
+    if frames is not None:
+        ours, theirs = frames[before], frames[after]
+        if ours.min() <= theirs.max() and theirs.min() <= ours.max():
+            why = f"its frames lie between those of {trained}, and successive frames are alike"
+            return _leak(name, why, "time", table)
+    return None
+
+
+def _leak(name: str, why: str, family: str, table: Table) -> str:
+    instead = f"{family}:{'validation' if name.endswith(':validation') else 'test'}"
+    advice = f"; use {instead}" if instead in split_names(table) else ""
+    return f"{name} leaks, so what is new will be harder: {why}{advice}"
+
+
+def group_names(groups: NDArray[Any]) -> list[Any]:
+    """Each group once: integers by value, names by their words and the numbers in them."""
+    return sorted(np.unique(groups).tolist(), key=_naturally)
+
+
+def _naturally(name: str | int) -> list[tuple[int, str]]:
+    """A key that puts `subject2` before `subject10`, and negative numbers first."""
+    if isinstance(name, int):
+        return [(name, "")]
+    return [(int(x), "") if x.isdecimal() else (-1, x) for x in re.split(r"(\d+)", name)]
 
 
 def _rows(family: str, part: str, table: Table) -> Rows:
@@ -124,9 +194,9 @@ def _rows(family: str, part: str, table: Table) -> Rows:
         return np.arange(len(table.labels))
     if family == "npz":
         return _npz_rows(table.labels, part)
-    if family == "subject":
-        assert table.subjects is not None  # split_names offers it only then
-        return np.flatnonzero(np.isin(table.subjects, _subjects(table.subjects, part)))
+    if family == "group":
+        assert table.groups is not None  # split_names offers it only then
+        return np.flatnonzero(np.isin(table.groups, _groups(table.groups, part)))
     if family in _TIME:
         return np.flatnonzero(_in_time(table, *_TIME[family][part]))
     if family == "frame":
@@ -174,10 +244,10 @@ def _folder_rows(table: Table, folder: str, part: str) -> Rows:
     return rows[held_out] if part == "validation" else rows[~held_out]
 
 
-def _subjects(subjects: NDArray[np.int64], part: str) -> NDArray[np.int64]:
-    found = np.unique(subjects)
-    test = max(1, round(_TEST_SUBJECTS * len(found))) if len(found) > 1 else 0
-    validation = max(1, round(_VALIDATION_SUBJECTS * len(found))) if len(found) > 2 else 0
+def _groups(groups: NDArray[Any], part: str) -> list[Any]:
+    found = group_names(groups)
+    test = max(1, round(_TEST_GROUPS * len(found)))
+    validation = max(1, round(_VALIDATION_GROUPS * len(found))) if len(found) > 2 else 0
     train = len(found) - test - validation
     ends = {"train": (0, train), "validation": (train, train + validation)}
     return found[slice(*ends.get(part, (train + validation, None)))]

@@ -19,6 +19,8 @@ class Summary:
         seen: Sensor name to the number of samples it sees (its view is not blank).
         classes: Class name to number of samples.
         splits: Split name to class name to number of samples.
+        groups: Number of groups, such as persons, days or sites; None where they are unknown.
+        leaks: Split name to what it shares with the split that is trained on, see `leak_of`.
         events: What was merged, dropped, filled or skipped, to how often. Zeros are left out.
         notes: The same in sentences that name files; for people.
     """
@@ -30,6 +32,8 @@ class Summary:
     seen: Mapping[str, int]
     classes: Mapping[str, int]
     splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    groups: int | None = None
+    leaks: Mapping[str, str] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -43,14 +47,18 @@ class Summary:
             "seen": dict(self.seen),
             "classes": dict(self.classes),
             "splits": {name: dict(counts) for name, counts in self.splits.items()},
+            "groups": self.groups,
+            "leaks": dict(self.leaks),
             "events": dict(self.events),
             "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
         """A few lines for a terminal."""
+        groups = "" if self.groups is None else f", {self.groups} groups"
         lines = [
-            f"{self.source} ({self.form}): {self.samples} samples, {len(self.sensors)} sensors",
+            f"{self.source} ({self.form}): {self.samples} samples, {len(self.sensors)} sensors"
+            f"{groups}",
             "  sees the object: "
             + ", ".join(f"{s} {100 * n / self.samples:.0f}%" for s, n in self.seen.items()),
             f"  {'split':<24}{'samples':>8}" + "".join(f"{c:>10}" for c in self.classes),
@@ -61,6 +69,7 @@ class Summary:
                 f"  {name:<24}{sum(counts.values()):>8}"
                 + "".join(f"{counts.get(c, 0):>10}" for c in self.classes)
             )
+        lines += [f"  {leak}" for leak in self.leaks.values()]
         if self.events:
             lines.append("  " + ", ".join(f"{what}: {n}" for what, n in self.events.items()))
         lines += [f"  {note}" for note in self.notes]

@@ -222,7 +222,8 @@ class ExperimentStore:
     def fingerprint(self) -> str:
         """Of the data: a folder of experiments must not answer for other pictures."""
         samples, table = self.data.samples, self.data.table
-        rows = [x for x in (table.folders, table.objects, table.frames) if x is not None]
+        known = (table.folders, table.objects, table.frames, table.groups)
+        rows = [x for x in known if x is not None]
         parts = [repr(samples.class_names).encode(), *(repr(x.tolist()).encode() for x in rows)]
         arrays = (samples.labels, self.data.visible, *samples.inputs.values())
         parts += [np.ascontiguousarray(x).tobytes() for x in arrays]

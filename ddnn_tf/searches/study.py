@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.errors import InputError
-from edge_runtime.samples import Samples
 from edge_runtime.task import Fallback
 
 from ..datasets import Dataset
@@ -241,8 +240,7 @@ def regrouped(data: Dataset, seed: int = 0) -> Dataset:
         for x in (pictures, visible):
             x[rows] = x[rows].reshape(-1, *x.shape[2:])[order].reshape(x[rows].shape)
     views = {name: np.ascontiguousarray(pictures[:, i]) for i, name in enumerate(inputs)}
-    samples = Samples(views, data.samples.labels, data.class_names)
-    return replace(data, samples=samples, visible=visible)
+    return replace(data, samples=replace(data.samples, inputs=views), visible=visible)
 
 
 # -- the studies -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -32,7 +33,7 @@ def encode(
             for variation in range(count):
                 features[rows, variation] = encoder(vary(views[rows]), training=False)
         found[name] = features
-    return Samples(found, data.labels, data.class_names)
+    return replace(data.samples, inputs=found)
 
 
 class Drawn(Augmented):

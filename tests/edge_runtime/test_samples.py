@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,40 @@ def test_a_sensor_may_have_any_name(tmp_path: Path) -> None:
     samples = Samples({"file": np.zeros((1, 2), np.uint8)}, np.array([0]), NAMES)
     samples.save_npz(tmp_path / "a.npz")
     assert same(Samples.load_npz(tmp_path / "a.npz"), samples)
+
+
+@pytest.mark.parametrize("groups", [["ann", "bo", "bo"], [3, 1, 1]])
+def test_groups_travel_with_their_samples(tmp_path: Path, groups: list[Any]) -> None:
+    samples = Samples({"a": X}, Y, NAMES, np.array(groups))
+    samples.save_npz(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as archive:
+        assert archive["group"].tolist() == groups
+    found = Samples.load_npz(tmp_path / "a.npz")
+    assert list(found.inputs) == ["a"]
+    for part, expected in (
+        (found, groups),
+        (found[1:], groups[1:]),
+        (found.take([2, 0]), [groups[2], groups[0]]),
+        (replace(found, inputs={"b": X}), groups),
+    ):
+        assert part.groups is not None
+        assert part.groups.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["a", "b"], r"'group' must be strings or integers, one per sample \(3\); came <U1 of"),
+        ([[1], [2], [3]], r"int64 of shape \(3, 1\)"),
+        ([0.5, 1, 2], "came float64"),
+        ([True, False, True], "came bool"),
+        ([b"a", b"b", b"c"], r"came \|S1"),
+        (["a", "", "c"], "'group' of sample 1 is empty"),
+    ],
+)
+def test_what_is_no_group(groups: list[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Samples({"a": X}, Y, NAMES, np.array(groups))
 
 
 X = np.zeros((3, 2), np.uint8)

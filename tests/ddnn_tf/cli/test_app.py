@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -439,6 +440,39 @@ def test_export_of_a_split_is_whole_or_absent(small_deployed: Deployed, tmp_path
     assert "expected --out to end in .npz" in bad(*arguments, tmp_path / "here.zip")
     assert out.read_bytes() == before
     assert list(files(tmp_path)) == ["made/here.npz"]
+
+
+def test_a_split_that_leaks_is_named_wherever_it_is_reported(
+    small_deployed: Deployed, tmp_path: Path
+) -> None:
+    it, samples = small_deployed, Samples.load_npz(small_deployed.data)
+    groups = np.random.default_rng(0).choice(["ann", "bo", "cy", "di"], len(samples))
+    replace(samples, groups=groups).save_npz(tmp_path / "groups.npz")
+    data = ("--data", tmp_path / "groups.npz", "--json")
+    leak = (
+        "split npz:validation leaks, so what is new will be harder: its groups are in npz:train "
+        "too, such as ann; use group:validation"
+    )
+    leaking, train = ("--validation", "npz:validation"), ("--split", "npz:train")
+    short = ("--epochs", "1", "--survival", "low", "--out", tmp_path / "model.keras")
+    small = ("train", "--topology", tmp_path / "small.json", *short, *data)
+    it.topology.save(tmp_path / "small.json")
+    for command in (
+        (*small, *train, *leaking),
+        ("evaluate", it.model, *data, "--split", "npz:validation"),
+        ("evaluate", it.bundle, *data, "--split", "npz:validation"),
+        ("export", it.model, *data, *leaking, "--out", tmp_path / "bundle"),
+        ("links", "importance", it.model, *data, "--split", "npz:validation"),
+    ):
+        said = ddnn(*command)
+        assert said.json["leaks"] == [leak]
+        assert said.err.splitlines().count(leak) == 1
+    said = ddnn(*small)
+    assert "leaks" not in said.json
+    assert "will be harder" not in said.err
+    found = ddnn("data", "info", *data).json
+    assert found["groups"] == 4
+    assert found["leaks"]["npz:validation"] == leak.removeprefix("split ")
 
 
 # -- bad input -------------------------------------------------------------------------------------

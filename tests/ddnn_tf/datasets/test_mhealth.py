@@ -13,6 +13,7 @@ from ddnn_tf.datasets import load, read_mhealth
 from ddnn_tf.datasets.mhealth import ACTIVITIES, CHANNELS
 from edge_runtime.errors import InputError
 
+PARTS = ("train", "validation", "test", "train+validation")
 WriteLogs = Callable[..., Path]
 
 #: Subject to (activity, instants), one after the other.
@@ -54,8 +55,8 @@ def test_windows_hold_one_activity_of_one_subject(write_logs: WriteLogs) -> None
         running,
         walking,
     ]
-    assert data.table.subjects is not None
-    assert data.table.subjects.tolist() == [1, 1, 1, 1, 2, 2, 10]
+    assert data.groups is not None
+    assert data.groups.tolist() == [1, 1, 1, 1, 2, 2, 10]
     assert data.class_names == ACTIVITIES
     views = data.samples.inputs["body"]
     assert views.shape == (7, 10, CHANNELS)
@@ -80,7 +81,7 @@ def test_nobody_is_trained_on_and_reported(write_logs: WriteLogs) -> None:
     data = load(root)
     assert data.form == "mhealth"
     assert data.split_names == (
-        *(f"subject:{part}" for part in ("train", "validation", "test", "train+validation")),
+        *(f"{family}:{part}" for family in ("group", "npz") for part in PARTS),
         "all",
     )
     parts = [data.train, data.validation, data.test]
@@ -91,8 +92,22 @@ def test_nobody_is_trained_on_and_reported(write_logs: WriteLogs) -> None:
 def test_two_subjects_train_and_test(write_logs: WriteLogs) -> None:
     data = read_mhealth(write_logs({4: [(1, 10)], 7: [(2, 10)]}), window=10)
     assert [len(data.train.labels), len(data.test.labels)] == [1, 1]
-    with pytest.raises(InputError, match="split 'subject:validation' is empty"):
-        data.split("subject:validation")
+    with pytest.raises(InputError, match="split 'group:validation' is empty: its 2 groups"):
+        data.split("group:validation")
+
+
+def test_one_subject_alone_is_divided_at_random(write_logs: WriteLogs) -> None:
+    data = read_mhealth(write_logs({3: [(1, 200)]}), window=10)
+    assert [data.train.name, data.test.name] == ["npz:train", "npz:test"]
+    assert data.leak("npz:test") is None
+
+
+def test_an_exported_part_keeps_whose_it_is(write_logs: WriteLogs, tmp_path: Path) -> None:
+    data = read_mhealth(write_logs(), window=10)
+    data.split("group:test").samples.save_npz(tmp_path / "test.npz")
+    groups = load(tmp_path / "test.npz").groups
+    assert groups is not None
+    assert groups.tolist() == [10]
 
 
 def damaged(path: Path, how: str) -> None:

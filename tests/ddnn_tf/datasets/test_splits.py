@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddnn_tf.datasets.splits import Table, rows_of, split_names, training_split
+from ddnn_tf.datasets.splits import (
+    Table,
+    group_names,
+    leak_of,
+    rows_of,
+    split_names,
+    training_split,
+)
 from edge_runtime.errors import InputError
 
 SEQUENCE = Table(labels=np.zeros(242, np.int64), frames=np.arange(1, 243), span=(1, 242))
@@ -134,3 +141,67 @@ def test_what_a_split_is_trained_on() -> None:
     assert training_split("time:test", SEQUENCE) == "time:train"
     assert training_split("time:train+validation", SEQUENCE) == "time:train+validation"
     assert training_split("all", SEQUENCE) == "all"
+
+
+# -- groups, and what leaks ------------------------------------------------------------------------
+
+
+def grouped(groups: list[int] | list[str]) -> Table:
+    return Table(labels=np.zeros(len(groups), np.int64), groups=np.array(groups))
+
+
+def test_groups_are_in_the_order_of_the_numbers_in_their_names() -> None:
+    names = ["s10", "s2", "s1b", "s1", "a", "s2"]
+    assert group_names(np.array(names)) == ["a", "s1", "s1b", "s2", "s10"]
+    assert group_names(np.array([10, -1, 2, 10])) == [-1, 2, 10]
+
+
+@given(st.lists(st.integers(0, 12) | st.integers(-3, 900), min_size=2, max_size=60))
+def test_a_split_by_group_shares_none_and_loses_none(numbers: list[int]) -> None:
+    for table in (grouped(numbers), grouped([f"day {n}" for n in numbers])):
+        assert table.groups is not None
+        if len(set(numbers)) < 2:
+            assert not any(name.startswith("group:") for name in split_names(table))
+            continue
+        names = [f"group:{part}" for part in ("train", "validation", "test")]
+        if len(set(numbers)) == 2:
+            names.remove("group:validation")
+        parts = [rows_of(name, table) for name in names]
+        assert sorted(np.concatenate(parts)) == list(range(len(numbers)))
+        whose = [set(table.groups[rows].tolist()) for rows in parts]
+        assert sum(map(len, whose)) == len(set(numbers))
+        assert [leak_of(name, table) for name in names] == [None] * len(names)
+
+
+def test_two_groups_are_too_few_for_three_parts() -> None:
+    with pytest.raises(InputError, match="'group:validation' is empty: its 2 groups are too few"):
+        rows_of("group:validation", grouped(["a", "b", "b"]))
+
+
+def test_a_random_split_of_groups_leaks() -> None:
+    table = grouped(["a"] * 20 + ["b"] * 20 + ["c"] * 20)
+    assert leak_of("npz:test", table) == (
+        "npz:test leaks, so what is new will be harder: its groups are in npz:train too, such as "
+        "a; use group:test"
+    )
+    found = leak_of("npz:validation", table, trained="group:train")
+    assert found is not None
+    assert "1 of its 3 groups are in group:train too, such as a; use group:validation" in found
+    assert leak_of("npz:train", table) is None
+    assert leak_of("all", table) is None
+    assert leak_of("npz:test", grouped(["a"] * 60)) is None, "of one group nothing is known"
+    assert leak_of("npz:test", Table(labels=table.labels)) is None
+
+
+def test_frames_between_one_another_leak() -> None:
+    assert leak_of("frame:test", SEQUENCE) == (
+        "frame:test leaks, so what is new will be harder: its frames lie between those of "
+        "frame:train, and successive frames are alike; use time:test"
+    )
+    for family in ("time", "time-backward"):
+        for part in ("train", "validation", "test", "train+validation"):
+            assert leak_of(f"{family}:{part}", SEQUENCE) is None
+    early = Table(np.zeros(2, np.int64), frames=np.array([241, 242]), span=(1, 242))
+    assert leak_of("time:test", early) is None, "nothing is trained on"
+    with pytest.raises(InputError, match="split 'time:train' is empty"):
+        leak_of("time:train", early)
