@@ -17,23 +17,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
 from .files import new_file
-from .task import Classification
+from .targets import NAMES, Targets
 
 _LABEL = "label"
-
-
-_CLASS_NAMES = "class_names"
 
 
 #: Optional: whom, which day or which site each sample is of.
 _GROUP = "group"
 
 
+#: Optional: the unit of each value.
+_UNITS = "units"
+
+
 #: Names in a file that no sensor may have.
-_KEYS = (_LABEL, _CLASS_NAMES, _GROUP)
+_KEYS = (_LABEL, *NAMES.values(), _UNITS, _GROUP)
 
 
-_CONTENT = "one uint8 or float array per sensor, 'label' (integers) and 'class_names' (strings)"
+_CONTENT = (
+    "one uint8 or float array per sensor, 'label', and 'class_names' (or 'label_names' of several "
+    "labels, or 'value_names' of numbers)"
+)
 
 
 # What numpy and zipfile raise for a damaged archive; each was seen by flipping bytes.
@@ -55,38 +59,56 @@ DAMAGED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Samples:
     """What the sensors saw, and what it was.
 
     Attributes:
         inputs: Sensor name to an array of shape `(N, …)`, uint8 or floating point. Pictures are
             `(N, height, width, 3)`, uint8, in the order red, green, blue.
-        labels: `(N,)`, int64; positions in `class_names`.
-        class_names: The classes, each once. A class may have no sample.
+        labels: `(N,)`, int64, positions in `class_names`; or of another kind, see `targets`.
+        targets: What the labels are. A sequence of names that is given stands for classes, each
+            once. A class may have no sample.
         groups: `(N,)`, strings or integers: whom, which day or which site each sample is of, where
             that is known. Samples of one group are alike, so they are split together.
 
     Raises:
-        InputError: There is no sample or no sensor, lengths differ, a label is out of range, a
-            float is NaN or infinite, a type is neither uint8 nor float, a class name repeats, or
-            a group is neither a non-empty string nor an integer.
+        InputError: There is no sample or no sensor, lengths differ, labels are not what `targets`
+            says, a float is NaN or infinite, a type is neither uint8 nor float, an array holds
+            nothing or has channels before height and width, or a group is neither a non-empty
+            string nor an integer.
     """
 
     inputs: dict[str, NDArray[Any]]
-    labels: NDArray[np.int64]
-    class_names: tuple[str, ...]
-    groups: NDArray[Any] | None = None
+    labels: NDArray[Any]
+    targets: Targets
+    groups: NDArray[Any] | None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "class_names", _checked_names(self.class_names))
-        object.__setattr__(self, "labels", _checked_labels(self.labels, self.class_names))
-        if not self.inputs:
+    def __init__(
+        self,
+        inputs: Mapping[str, ArrayLike],
+        labels: ArrayLike,
+        targets: Targets | Sequence[str],
+        groups: ArrayLike | None = None,
+    ) -> None:
+        if not isinstance(targets, Targets):
+            targets = Targets("classification", targets)  # type: ignore[arg-type]
+        kept = targets.checked(labels)
+        if not inputs:
             raise InputError("samples have no sensor: expected at least one array beside the label")
-        checked = {name: _checked_input(name, a, self.labels) for name, a in self.inputs.items()}
-        object.__setattr__(self, "inputs", checked)
-        if self.groups is not None:
-            object.__setattr__(self, "groups", _checked_groups(self.groups, len(self.labels)))
+        values = {
+            "inputs": {name: _checked_input(name, x, len(kept)) for name, x in inputs.items()},
+            "labels": kept,
+            "targets": targets,
+            "groups": None if groups is None else _checked_groups(groups, len(kept)),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, by label. Raises `InputError` where the labels are no classes."""
+        return self.targets.classes
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -109,7 +131,7 @@ class Samples:
         return Samples(
             {name: values[rows] for name, values in self.inputs.items()},
             self.labels[rows],
-            self.class_names,
+            self.targets,
             None if self.groups is None else self.groups[rows],
         )
 
@@ -119,9 +141,8 @@ class Samples:
         return Classification(self.class_names, tuple(self.frequencies().tolist()))
 
     def frequencies(self) -> NDArray[np.float64]:
-        """Share of each class, shape `(classes,)`, float64, summing to 1."""
-        counts = np.bincount(self.labels, minlength=len(self.class_names))
-        return counts.astype(np.float64) / len(self)
+        """What is known before anything is seen, float64 `(names,)`, see `Targets.prior`."""
+        return self.targets.prior(self.labels)
 
     def check(self, sensors: Mapping[str, tuple[Sequence[int], str]]) -> None:
         """Raise unless the sensors, their shapes and types are exactly those expected.
@@ -158,15 +179,20 @@ class Samples:
                 )
 
     def save_npz(self, path: str | os.PathLike[str]) -> None:
-        """Write an `.npz`: one array per sensor, `label` (int64), `class_names`, maybe `group`.
+        """Write an `.npz`: an array per sensor, `label`, and the names of what it is.
+
+        `class_names` where labels are classes, `label_names` of several labels, `value_names` and
+        maybe `units` of a regression; and `group`, where that is known.
 
         The file appears, complete, by a rename. Raises InputError where it cannot be written.
         """
         arrays: dict[str, Any] = {
             **self.inputs,
             _LABEL: self.labels,
-            _CLASS_NAMES: np.array(self.class_names, dtype=np.str_),
+            NAMES[self.targets.kind]: np.array(self.targets.names, dtype=np.str_),
         }
+        if self.targets.units:
+            arrays[_UNITS] = np.array(self.targets.units, dtype=np.str_)
         if self.groups is not None:
             arrays[_GROUP] = self.groups
         try:
@@ -179,28 +205,18 @@ class Samples:
 
     @classmethod
     def load_npz(cls, path: str | os.PathLike[str]) -> Samples:
-        """Read an `.npz` as `save_npz` writes it; every array beside the three is a sensor.
+        """Read an `.npz` as `save_npz` writes it; every array of another name is a sensor.
 
         Raises:
             InputError: The file is absent, unreadable, damaged or not an `.npz`, holds Python
                 objects, lacks a key, or its arrays do not make `Samples`.
         """
         arrays = _read_arrays(Path(path))
-        for key in (_LABEL, _CLASS_NAMES):
-            if key not in arrays:
-                raise InputError(
-                    f"{path}: '{key}' is missing: expected {_CONTENT}; came {_listed(arrays)}"
-                )
-        labels = arrays.pop(_LABEL)
-        names = arrays.pop(_CLASS_NAMES)
-        if names.dtype.kind != "U" or names.ndim != 1:
-            raise InputError(
-                f"{path}: 'class_names' must be a one-dimensional array of strings; "
-                f"came {names.dtype} of shape {names.shape}"
-            )
         try:
-            groups = arrays.pop(_GROUP, None)
-            return cls(arrays, labels, tuple(names.tolist()), groups)
+            if _LABEL not in arrays:
+                raise _missing(_LABEL, arrays)
+            labels, groups = arrays.pop(_LABEL), arrays.pop(_GROUP, None)
+            return cls(arrays, labels, _take_targets(arrays), groups)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -251,31 +267,32 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"class names must be a sequence of non-empty strings; came {names!r}")
-    repeated = sorted({name for name in names if list(names).count(name) > 1})
-    if repeated:
-        raise InputError(f"class names must differ; {_listed(repeated)} repeats in {names!r}")
-    return tuple(names)
-
-
-def _checked_labels(labels: ArrayLike, class_names: tuple[str, ...]) -> NDArray[np.int64]:
-    values = np.asarray(labels)
-    if values.ndim != 1:
-        raise InputError(f"labels must be one-dimensional, one per sample; came {values.shape}")
-    if values.size == 0:
-        raise InputError("there are no samples: expected at least one")
-    if values.dtype.kind not in "iu":
-        raise InputError(f"labels must be integers; came {values.dtype}")
-    outside = np.flatnonzero((values < 0) | (values >= len(class_names)))
-    if outside.size:
+def _take_targets(arrays: dict[str, NDArray[Any]]) -> Targets:
+    """What the file says that its labels are; the arrays that say it are taken out."""
+    found = [kind for kind, key in NAMES.items() if key in arrays]
+    if not found:
+        raise _missing(NAMES["classification"], arrays)
+    if len(found) > 1:
         raise InputError(
-            f"label {values[outside[0]]} of sample {outside[0]} is out of range: expected 0 to "
-            f"{len(class_names) - 1}, the positions in class_names {class_names} "
-            f"({outside.size} labels are out of range)"
+            f"expected one of {_listed(NAMES.values())}, by what the labels are; came "
+            f"{_listed(NAMES[kind] for kind in found)}. Leave out all but one"
         )
-    return values.astype(np.int64)
+    names = _take_strings(arrays, NAMES[found[0]])
+    return Targets(found[0], names, _take_strings(arrays, _UNITS) if _UNITS in arrays else ())
+
+
+def _take_strings(arrays: dict[str, NDArray[Any]], key: str) -> tuple[str, ...]:
+    names = arrays.pop(key)
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise InputError(
+            f"'{key}' must be a one-dimensional array of strings; came {names.dtype} of shape "
+            f"{names.shape}"
+        )
+    return tuple(names.tolist())
+
+
+def _missing(key: str, arrays: Mapping[str, Any]) -> InputError:
+    return InputError(f"'{key}' is missing: expected {_CONTENT}; came {_listed(arrays)}")
 
 
 def _checked_groups(groups: ArrayLike, count: int) -> NDArray[Any]:
@@ -290,7 +307,7 @@ def _checked_groups(groups: ArrayLike, count: int) -> NDArray[Any]:
     return values
 
 
-def _checked_input(name: str, array: ArrayLike, labels: NDArray[np.int64]) -> NDArray[Any]:
+def _checked_input(name: str, array: ArrayLike, count: int) -> NDArray[Any]:
     if not isinstance(name, str) or not name or name in _KEYS:
         raise InputError(
             f"{name!r} is no name for a sensor: expected a non-empty string other than "
@@ -301,11 +318,21 @@ def _checked_input(name: str, array: ArrayLike, labels: NDArray[np.int64]) -> ND
         raise InputError(
             f"sensor '{name}' has type {values.dtype}: expected uint8 (pictures) or floating point"
         )
-    if values.ndim == 0 or len(values) != len(labels):
+    if values.ndim == 0 or len(values) != count:
         came = "a single value" if values.ndim == 0 else f"{len(values)}"
         raise InputError(
-            f"sensor '{name}' has the wrong number of samples: expected {len(labels)}, one per "
+            f"sensor '{name}' has the wrong number of samples: expected {count}, one per "
             f"label; came {came}"
+        )
+    if not values.size:
+        raise InputError(
+            f"sensor '{name}' holds nothing: its samples have the shape {values.shape[1:]}; "
+            "expected no dimension of 0"
+        )
+    if values.dtype == np.uint8 and values.ndim == 4 and values.shape[1] == 3 != values.shape[3]:
+        raise InputError(
+            f"sensor '{name}' has channels before height and width {values.shape[1:]}: expected "
+            "pictures (height, width, 3). Write x.transpose(0, 2, 3, 1)"
         )
     if values.dtype.kind == "f":
         finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)

@@ -209,7 +209,7 @@ def public_names(root: Path) -> dict[str, list[str]]:
 GOALS = {
     "rooms of edge_runtime": 20,
     "floors of edge_runtime": 10,
-    "arrows between its rooms": 70,
+    "arrows between its rooms": 71,  # one more: samples know what their labels are, by `targets`
     "circles of rooms or files": 0,
     "modules loaded to open a camera": 6,
     "functions of more than 8 parameters": 6,

@@ -100,7 +100,7 @@ FLOORS = (
     {"answers"},
     {"failures", "transport"},
     {"samples", "topology"},
-    {"clock", "files", "process"},
+    {"clock", "files", "process", "targets"},
     {"arrays", "errors", "lazy"},
 )
 

@@ -24,6 +24,7 @@ from edge_runtime.topology import Topology
 from ..names import Method
 from ..training.progress import epoch_bar, progress_bar
 from .compress import BudgetOption, CompressOption, PackedOption, StepsOption, chosen
+from .data_import import data_import
 from .loader import (
     console,
     leaks_of,
@@ -80,7 +81,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Look at data, or write a split of them to a file.")
+data_app = typer.Typer(help="Look at data, write a split of them to a file, import your own.")
+data_app.command("import")(data_import)
 app.add_typer(data_app, name="data", no_args_is_help=True)
 app.add_typer(links_app, name="links", no_args_is_help=True)
 for below in (partition_app, place_app, search_app):  # without a name: theirs stand beside ours

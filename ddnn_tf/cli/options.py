@@ -310,3 +310,77 @@ PriorOption = Annotated[
         show_default="that of --data, or all alike",
     ),
 ]
+
+# -- `ddnn data import` ----------------------------------------------------------------------------
+
+SourcesOption = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SOURCE",
+        help="the arrays of the sensors and of the labels: x.npy y.npy, or cam0=a.npy "
+        "cam1=b.npy y.npy; or a table FILE.csv; or a folder of class folders of pictures",
+    ),
+]
+ImportOutOption = Annotated[
+    Path, typer.Option(metavar="FILE.npz", help="where the samples are written")
+]
+ImportClassesOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="one class a sample: names of the classes, with commas, in the order of their numbers",
+        show_default="numbers, or the names in the data",
+    ),
+]
+LabelsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="several labels may hold: their names, with commas; columns of 0 and 1",
+        show_default="none",
+    ),
+]
+ValuesOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="numbers to predict: their names, with commas; columns of numbers",
+        show_default="none",
+    ),
+]
+UnitsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES", help="unit of each of --values, with commas", show_default="none"
+    ),
+]
+LabelOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="of a table: the column of the class", show_default="none"),
+]
+SensorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=COLUMNS",
+        help="of a table: a sensor, and its columns with commas, or a pattern such as arm_*; "
+        "may be repeated",
+        show_default="features, of all other columns",
+    ),
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|COLUMN",
+        help="whom, which day or which site each sample is of: a .npy, a text with a line a "
+        "sample, or a column of the table",
+        show_default="unknown",
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HEIGHTxWIDTH",
+        help="of pictures: scale all to this size",
+        show_default="as they are",
+    ),
+]

@@ -319,7 +319,9 @@ def study(
 
 def _data(data: str, graph: Topology) -> Dataset:
     quiet_tensorflow()
-    return load_data(data, graph)
+    source = load_data(data, graph)
+    _ = source.class_names  # refuses labels of another kind, which bounds do not know
+    return source
 
 
 def _template(

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
-from edge_runtime.task import Classification, Several, Task
+from edge_runtime.targets import Targets
 
 
 class Batches(keras.utils.PyDataset):
     """One split, in batches: an ordinary `keras.utils.PyDataset`.
 
-    Item `i` is `(inputs, targets)`: a dictionary from sensor name to an array
-    `(batch, …)` of the samples' own type, and for classes int64 labels `(batch,)`, for labels and
-    values an array `(batch, names)`, for several outputs a dictionary by output. The last batch may
-    be smaller. A shuffled split changes its order at the end of every epoch.
+    Item `i` is `(inputs, labels)`: a dictionary from sensor name to an array
+    `(batch, …)` of the samples' own type, and int64 labels `(batch,)`, or what else `targets`
+    says. The last batch may be smaller. A shuffled split changes its order at the end of every
+    epoch.
 
     `model.fit` also shuffles the order of the batches, from Python's global random numbers;
     call `keras.utils.set_random_seed` or pass `shuffle=False` to repeat a training exactly.
@@ -28,7 +28,7 @@ class Batches(keras.utils.PyDataset):
     Attributes:
         samples: The split's samples.
         visible: `(N, sensors)`, bool, sensors in the order of `inputs`: the camera sees the object.
-        prior: Class frequencies of the training data, `(classes,)`, float64.
+        prior: Class frequencies of the training data, `(classes,)`, float64; see `Targets.prior`.
         name: The split's name.
     """
 
@@ -88,12 +88,17 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def labels(self) -> NDArray[Any]:
-        """All targets, samples first, in the samples' order."""
+        """All labels, one row a sample, in the samples' order."""
         return self.samples.labels
 
     @property
+    def targets(self) -> Targets:
+        """What the labels are: classes, several labels, or numbers."""
+        return self.samples.targets
+
+    @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, by label."""
+        """The classes, by label. Raises `InputError` where the labels are no classes."""
         return self.samples.class_names
 
     @property
@@ -105,7 +110,7 @@ class Batches(keras.utils.PyDataset):
         """Batches in an epoch."""
         return math.ceil(len(self.samples) / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], Any]:
+    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
         """Batch `index`."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
-from edge_runtime.task import Task
+from edge_runtime.targets import Targets
 
 from .batches import Batches
 from .splits import Table, group_names, leak_of, rows_of, split_names, training_split
-from .summary import Summary
+from .summary import Range, Summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +68,21 @@ class Dataset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, by label; sorted by name in folders, as stored in an `.npz`."""
+        """The classes, by label; sorted by name in folders, as stored in an `.npz`.
+
+        Raises `InputError` where the labels are no classes, see `targets`.
+        """
         return self.samples.class_names
 
     @property
-    def task(self) -> Task:
-        """What the labels mean."""
-        return self.samples.task
+    def targets(self) -> Targets:
+        """What the labels are: classes, several labels, or numbers."""
+        return self.samples.targets
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """What each sample is, one row a sample; see `Targets.checked`."""
+        return self.samples.labels
 
     @property
     def sensors(self) -> tuple[str, ...]:
@@ -158,13 +166,13 @@ class Dataset:
             rows = rows_of(training_split(name, self.table), self.table)
         except InputError:  # a short sequence may have no training part
             rows = rows_of(name, self.table)
-        counts = np.bincount(self.table.labels[rows], minlength=len(self.class_names))
-        return counts.astype(np.float64) / len(rows)
+        return self.targets.prior(self.labels[rows])
 
     @cached_property
     def summary(self) -> Summary:
         """What was read, merged, dropped or filled, and the size of every split."""
         splits: dict[str, dict[str, int]] = {}
+        sizes: dict[str, int] = {}
         leaks: dict[str, str] = {}
         for name in self.split_names:
             try:
@@ -172,7 +180,8 @@ class Dataset:
             except InputError:  # an empty split is no news in a summary
                 continue
             if name != "all":
-                splits[name] = self._counts(rows)
+                splits[name] = self.targets.counts(self.labels[rows])
+                sizes[name] = len(rows)
                 if (leak := self.leak(name)) is not None:
                     leaks[name] = leak
         return Summary(
@@ -187,14 +196,26 @@ class Dataset:
                 name: int(count)
                 for name, count in zip(self.sensors, self.visible.sum(axis=0), strict=True)
             },
-            classes=self._counts(slice(None)),
+            kind=self.targets.kind,
+            classes=self.targets.counts(self.labels),
             splits=splits,
+            sizes=sizes,
+            values=_ranges(self.targets, self.labels),
             groups=None if self.groups is None else len(group_names(self.groups)),
             leaks=leaks,
             events={what: count for what, count in self.events.items() if count},
             notes=self.notes,
         )
 
-    def _counts(self, rows: Any) -> dict[str, int]:
-        labels = self.table.labels[rows]
-        return {name: int((labels == i).sum()) for i, name in enumerate(self.class_names)}
+
+def _ranges(targets: Targets, labels: NDArray[Any]) -> dict[str, Range]:
+    """Of each value of a regression, from where to where it goes; empty for all else."""
+    if targets.kind != "regression":
+        return {}
+    units = targets.units or ("",) * len(targets.names)
+    return {
+        name: Range(
+            float(column.min()), float(column.mean(dtype=np.float64)), float(column.max()), unit
+        )
+        for name, column, unit in zip(targets.names, labels.T, units, strict=True)
+    }

@@ -61,7 +61,10 @@ def read_npz(
         else (values.reshape(len(values), -1) != 0).any(axis=1)
         for values in samples.inputs.values()
     ]
-    table = Table(labels=samples.labels, groups=samples.groups)
+    # Only classes are divided alike; of several labels some combinations are too rare for that.
+    classes = samples.targets.kind == "classification"
+    labels = samples.labels if classes else np.zeros(len(samples), np.int64)
+    table = Table(labels=labels, groups=samples.groups)
     return Dataset(
         samples=samples,
         visible=np.stack(visible, axis=1),
@@ -97,7 +100,7 @@ def _joined(folder: Path) -> Samples:
     return Samples(
         {name: np.concatenate([p.inputs[name] for p in parts.values()]) for name in first.inputs},
         np.concatenate([part.labels for part in parts.values()]),
-        first.class_names,
+        first.targets,
         groups,
     )
 
@@ -111,9 +114,8 @@ def _check_alike(parts: Mapping[Path, Samples]) -> None:
             samples.check(expected)
         except InputError as error:
             raise InputError(f"{other} differs from {path.name}: {error}") from error
-        if samples.class_names != first.class_names:
+        if samples.targets != first.targets:
             raise InputError(
-                f"{other} differs from {path.name}: expected the classes "
-                f"{', '.join(first.class_names)}, in this order; came "
-                f"{', '.join(samples.class_names)}. Write the files with the same classes"
+                f"{other} differs from {path.name}: expected {first.targets}; came "
+                f"{samples.targets}. Write the files with the same names in the same order"
             )

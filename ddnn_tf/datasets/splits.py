@@ -23,8 +23,9 @@ the order in which files were listed.
     is test, the tenth before them validation, the others train. Of two groups the first trains and
     the second tests.
 `npz:train`, `npz:validation`, `npz:test`
-    For data without frames, whatever its groups: per class, 70 %, 15 % and 15 % of its samples,
-    mixed by position (`_mixed`), so that neither a sorted nor a periodic file biases a part.
+    For data without frames, whatever its groups: per class, if there are any, 70 %, 15 % and 15 %
+    of its samples, mixed by position (`_mixed`), so that neither a sorted nor a periodic file
+    biases a part.
 `…:train+validation`, of each of these but the folders'
     Both, to train on once more when all is chosen; for a folder that is `train_dir`.
 `all`
@@ -63,7 +64,7 @@ class Table:
     """What splits are made from; each array has one entry per sample.
 
     Attributes:
-        labels: int64.
+        labels: int64, the class; 0 where labels are no classes.
         folders: The `*_dir` folder of each sample, or None.
         objects: Object number within class and frame, or None.
         frames: Frame number, or None.

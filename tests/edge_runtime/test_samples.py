@@ -136,6 +136,8 @@ NAN = np.array([[0.0, 1.0], [0.0, np.nan], [np.inf, 0.0]])
         ({"a": X}, [[0, 1, 2]], NAMES, "labels must be one-dimensional"),
         ({"a": X[:0]}, np.zeros(0, int), NAMES, "there are no samples"),
         ({"a": X, "b": X[:2]}, Y, NAMES, "sensor 'b' has the wrong number of samples: expected 3"),
+        ({"a": X[:, :0]}, Y, NAMES, r"sensor 'a' holds nothing: its samples have the shape \(0,\)"),
+        ({"a": np.zeros((3, 3, 8, 9), np.uint8)}, Y, NAMES, r"before height and width \(3, 8, 9\)"),
         ({"a": NAN}, Y, NAMES, r"sensor 'a' has NaN or infinite values in sample 1 \(2 of 3"),
         ({"a": X.astype(int)}, Y, NAMES, "sensor 'a' has type int64: expected uint8"),
         ({"a": np.uint8(3)}, Y, NAMES, "wrong number of samples: expected 3.*a single value"),

@@ -18,6 +18,7 @@ import pytest
 from ddnn_tf.cli import app, main
 from edge_runtime.cli.main import main as edge_main
 from edge_runtime.samples import Samples
+from edge_runtime.targets import Targets
 from edge_runtime.topology import Topology
 from export import ParityError
 from tests.commands import CLASSES, FRAMES, LIMIT, Deployed, call, done, files, process, refused
@@ -440,6 +441,112 @@ def test_export_of_a_split_is_whole_or_absent(small_deployed: Deployed, tmp_path
     assert "expected --out to end in .npz" in bad(*arguments, tmp_path / "here.zip")
     assert out.read_bytes() == before
     assert list(files(tmp_path)) == ["made/here.npz"]
+
+
+def test_import_of_arrays(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 5))
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", np.arange(40) % 2)
+    (tmp_path / "who.txt").write_text("ann\nbo\ncy\ndi\n" * 10)
+    out = tmp_path / "d.npz"
+    arrays = ("data", "import", tmp_path / "x.npy", tmp_path / "y.npy", "--out", out)
+    found = ddnn(*arrays, "--classes", "no,yes", "--group", tmp_path / "who.txt", "--json")
+    assert found.err == f"wrote {out}: 40 samples\n"
+    assert found.json == ddnn("data", "info", "--data", out, "--json").json
+    assert (found.json["classes"], found.json["groups"]) == ({"no": 20, "yes": 20}, 4)
+    assert found.json["sensors"] == {"x": "5 float32"}
+    sensors = (f"left={tmp_path / 'x.npy'}", f"right={tmp_path / 'x.npy'}", tmp_path / "y.npy")
+    said = ddnn("data", "import", *sensors, "--out", out, "--values", "high", "--units", "m")
+    assert "high: 0 to 1, mean 0.5 m" in said.out
+    assert list(Samples.load_npz(out).inputs) == ["left", "right"]
+    assert Samples.load_npz(out).targets.units == ("m",)
+
+
+def test_import_of_a_table_and_of_pictures(tiny_cameras: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,c,kind\n" + "1,2,3,x\n4,5,6,y\n" * 5)
+    out, table = tmp_path / "d.npz", tmp_path / "t.csv"
+    sensors = ("--sensor", "one=a", "--sensor", "two=b,c")
+    found = ddnn("data", "import", table, "--label", "kind", *sensors, "--out", out, "--json").json
+    assert found["sensors"] == {"one": "1 float32", "two": "2 float32"}
+    assert found["classes"] == {"x": 5, "y": 5}
+    for name in CLASSES:
+        views = sorted((tiny_cameras / "test_dir" / f"{name}_images").glob("c0_*"))
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for view in views:
+            shutil.copy(view, tmp_path / "pictures" / name)
+    pictures = ("data", "import", tmp_path / "pictures", "--out", out)
+    found = ddnn(*pictures, "--size", "16x8", "--json").json
+    assert found["sensors"] == {"cam0": "16x8x3 uint8"}
+    assert found["classes"] == dict.fromkeys(CLASSES, len(views))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("x.npy", "--out", "d.npz"), "expected the arrays of the sensors and then that of the"),
+        (
+            ("x.npy", "x.npy", "y.npy", "--out", "d.npz"),
+            "several sensors: expected NAME=…, got x.n",
+        ),
+        (("a=x.npy", "a=x.npy", "y.npy", "--out", "d.npz"), "sensor a has two arrays"),
+        (("a=x.npy", "b=x.npy", "--out", "d.npz"), "and then that of the labels, as x.npy y.npy"),
+        (("x.npy", "y.npy", "--out", "d.zip"), "expected --out to end in .npz"),
+        (("x.npy", "y.npy", "--label", "a", "--out", "d.npz"), "--label does not apply to x.npy"),
+        (("x.npy", "y.npy", "--size", "8x8", "--out", "d.npz"), "--size does not apply to x.npy"),
+        (("t.csv", "--sensor", "a", "--label", "b", "--out", "d.npz"), "--sensor: expected NAME=…"),
+        (("t.csv", "t.csv", "--label", "b", "--out", "d.npz"), "expected t.csv alone, got 2 sou"),
+        (("f", "--size", "8", "--out", "d.npz"), "expected --size HEIGHTxWIDTH in pixels"),
+        (("f", "--group", "x.npy", "--out", "d.npz"), "--group does not apply to f"),
+        (
+            ("x.npy", "y.npy", "--labels", "a", "--values", "b", "--out", "d.npz"),
+            "--labels and --v",
+        ),
+    ],
+)
+def test_an_import_that_is_refused(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((4, 2)))
+    np.save("y.npy", [0, 1, 1, 0])
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "f").mkdir()
+    assert said in bad("data", "import", *arguments)
+    assert not list(tmp_path.glob("d.*"))
+
+
+@pytest.mark.parametrize("kind", ["multi-label", "regression"])
+def test_what_knows_classes_alone_refuses_other_labels(
+    small_deployed: Deployed, kind: Any, tmp_path: Path
+) -> None:
+    it, samples = small_deployed, Samples.load_npz(small_deployed.data)
+    labels = np.arange(2 * len(samples)).reshape(-1, 2) % 2
+    other = Samples(samples.inputs, labels, Targets(kind, ("car", "bus")))
+    other.save_npz(tmp_path / "other.npz")
+    it.topology.save(tmp_path / "small.json")
+    data, topology = ("--data", tmp_path / "other.npz"), ("--topology", tmp_path / "small.json")
+    out = ("--out", tmp_path / "out")
+    for command in (
+        ("train", *data, *topology, "--survival", "low", "--out", tmp_path / "m.keras"),
+        ("evaluate", it.model, *data),
+        ("evaluate", it.bundle, *data),
+        ("export", it.model, *data, *out),
+        ("links", "importance", it.model, *data),
+        ("links", "search", *data, *topology, *out, "--survival", "low"),
+        ("rates", *data, *topology, *out),
+        ("plan", "--goal", "0.9", "--survival", "low", *data, *topology),
+        ("study", "splits", *data, *topology, *out),
+    ):
+        assert f"labels are {kind} (car, bus): expected classification" in bad(*command)
+    for edge in ("evaluate", "exits", "up", "simulate"):
+        more = ("--survival", "low") if edge == "simulate" else ()
+        line = refused(edge_main, edge, it.bundle, *data, *more)
+        assert f"labels are {kind} (car, bus): expected classification" in line
+    found = ddnn("data", "info", *data, "--json").json
+    assert found["kind"] == kind
+    assert found["sizes"]["npz:train"] == round(0.7 * len(samples))
+    ddnn("data", "export", *data, "--split", "npz:test", "--out", tmp_path / "part.npz")
+    assert Samples.load_npz(tmp_path / "part.npz").targets == other.targets
 
 
 def test_a_split_that_leaks_is_named_wherever_it_is_reported(

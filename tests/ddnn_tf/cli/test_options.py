@@ -55,10 +55,13 @@ WORDS: dict[str, tuple[Kind, str]] = {
     "--frames": ("count", "many frames"),
     "--freeze": ("choice", "the model to go on from"),
     "--goal": ("number", "expected accuracy to reach"),
+    "--group": ("text", "whom, which day or which site"),
     "--hang": ("time", "stop a node"),
     "--help": ("flag", "show this help message and exit"),
     "--hold": ("time", "how long each failure configuration"),
     "--json": ("flag", "JSON"),
+    "--label": ("text", "the column of the class"),
+    "--labels": ("text", "several labels may hold"),
     "--learning-rate": ("number", "step size"),
     "--max-bytes": ("number", "most bytes"),
     "--max-latency": ("time", "longest latency"),
@@ -93,6 +96,8 @@ WORDS: dict[str, tuple[Kind, str]] = {
     "--sections": ("choice", "what each node computes"),
     "--seed": ("count", "random seed of"),
     "--seeds": ("count", "how many"),
+    "--sensor": ("text", "a sensor, and its columns"),
+    "--size": ("text", "scale all to this size"),
     "--smooth": ("time", "smoothed over time"),
     "--source": ("text", "a camera such as"),
     "--split": ("text", "the part of the data to use"),
@@ -105,7 +110,9 @@ WORDS: dict[str, tuple[Kind, str]] = {
     "--trace": ("text", "recorded failure trace"),
     "--trial-seeds": ("count", "how many trainings each trial is of"),
     "--trials": ("count", "how many rates are tried"),
+    "--units": ("text", "unit of each of --values"),
     "--validation": ("text", "the part of the data to report on"),
+    "--values": ("text", "numbers to predict"),
 }
 
 #: Names of types of Python, or of Click's, which mean nothing to a user.

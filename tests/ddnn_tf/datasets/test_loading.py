@@ -50,7 +50,7 @@ def some(seed: int, groups: list[Any] | None = None, **changes: Any) -> Samples:
     count = 6 if groups is None else len(groups)
     rng = np.random.default_rng(seed)
     inputs = {"a": rng.normal(size=(count, 3)).astype(np.float32), "b": np.ones((count, 2))}
-    given = {"inputs": inputs, "labels": np.arange(count) % 2, "class_names": ("x", "y"), **changes}
+    given = {"inputs": inputs, "labels": np.arange(count) % 2, "targets": ("x", "y"), **changes}
     return Samples(**given, groups=None if groups is None else np.array(groups))
 
 
@@ -99,7 +99,10 @@ def test_groups_in_the_files_of_a_folder_come_before_their_names(tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"class_names": ("y", "x")}, "expected the classes x, y, in this order; came y, x"),
+        (
+            {"targets": ("y", "x")},
+            r"expected classification \(x, y\); came classification \(y, x\)",
+        ),
         ({"inputs": {"a": np.zeros((6, 3), np.float32)}}, "missing: 'b'; unknown: none"),
         (
             {"inputs": {"a": np.zeros((6, 4), np.float32), "b": np.zeros((6, 2))}},
