@@ -130,7 +130,7 @@ def cut(variant: Variant, seed: int) -> Any:
         merge=variant.merge,
         byte_range=BYTES,
         classes=data.class_names,
-        prior=data.prior.tolist(),
+        prior=data.prior,
         seed=seed,
     ).model
 

@@ -1,5 +1,11 @@
 from edge_runtime.answers.rule import AnswerRule as AnswerRule
 from edge_runtime.errors import InputError as InputError
+from edge_runtime.scoring import Score as Score
+from edge_runtime.task import Classification as Classification
+from edge_runtime.task import Custom as Custom
+from edge_runtime.task import MultiLabel as MultiLabel
+from edge_runtime.task import Regression as Regression
+from edge_runtime.task import Several as Several
 from edge_runtime.topology import Link as Link
 from edge_runtime.topology import Node as Node
 from edge_runtime.topology import Sensor as Sensor
@@ -9,6 +15,7 @@ from . import datasets as datasets
 from .cutting.partition import Partition as Partition
 from .cutting.partition import partition as partition
 from .evaluation import expected_accuracy as expected_accuracy
+from .evaluation import expected_score as expected_score
 from .layers import Deliveries as Deliveries
 from .layers import FailureMask as FailureMask
 from .layers import NodeFailure as NodeFailure

@@ -7,17 +7,18 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
 from .files import new_file
-from .targets import NAMES, Targets
+from .task import Classification, MultiLabel, Regression, Single, Task
 
 _LABEL = "label"
 
@@ -30,8 +31,20 @@ _GROUP = "group"
 _UNITS = "units"
 
 
+#: Which task the names in a file are of, by what they are called there.
+NAMES: Mapping[str, Callable[[tuple[str, ...]], Single]] = {
+    "class_names": Classification,
+    "label_names": MultiLabel,
+    "value_names": Regression,
+}
+
+
+#: Optional: of a task that names do not say, its description in JSON.
+_TASK = "task"
+
+
 #: Names in a file that no sensor may have.
-_KEYS = (_LABEL, *NAMES.values(), _UNITS, _GROUP)
+_KEYS = (_LABEL, *NAMES, _UNITS, _TASK, _GROUP)
 
 
 _CONTENT = (
@@ -66,14 +79,15 @@ class Samples:
     Attributes:
         inputs: Sensor name to an array of shape `(N, …)`, uint8 or floating point. Pictures are
             `(N, height, width, 3)`, uint8, in the order red, green, blue.
-        labels: `(N,)`, int64, positions in `class_names`; or of another kind, see `targets`.
-        targets: What the labels are. A sequence of names that is given stands for classes, each
+        labels: `(N,)`, int64, positions in `class_names`; or what else `task` says, see its
+            `checked`.
+        task: What the labels mean. A sequence of names that is given stands for classes, each
             once. A class may have no sample.
         groups: `(N,)`, strings or integers: whom, which day or which site each sample is of, where
             that is known. Samples of one group are alike, so they are split together.
 
     Raises:
-        InputError: There is no sample or no sensor, lengths differ, labels are not what `targets`
+        InputError: There is no sample or no sensor, lengths differ, labels are not what `task`
             says, a float is NaN or infinite, a type is neither uint8 nor float, an array holds
             nothing or has channels before height and width, or a group is neither a non-empty
             string nor an integer.
@@ -81,25 +95,25 @@ class Samples:
 
     inputs: dict[str, NDArray[Any]]
     labels: NDArray[Any]
-    targets: Targets
+    task: Task
     groups: NDArray[Any] | None
 
     def __init__(
         self,
         inputs: Mapping[str, ArrayLike],
         labels: ArrayLike,
-        targets: Targets | Sequence[str],
+        task: Task | Sequence[str],
         groups: ArrayLike | None = None,
     ) -> None:
-        if not isinstance(targets, Targets):
-            targets = Targets("classification", targets)  # type: ignore[arg-type]
-        kept = targets.checked(labels)
+        if not isinstance(task, msgspec.Struct):
+            task = Classification(_names(task))
+        kept = task.checked(labels)
         if not inputs:
             raise InputError("samples have no sensor: expected at least one array beside the label")
         values = {
             "inputs": {name: _checked_input(name, x, len(kept)) for name, x in inputs.items()},
             "labels": kept,
-            "targets": targets,
+            "task": task,
             "groups": None if groups is None else _checked_groups(groups, len(kept)),
         }
         for name, value in values.items():
@@ -108,7 +122,12 @@ class Samples:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, by label. Raises `InputError` where the labels are no classes."""
-        return self.targets.classes
+        if not isinstance(self.task, Classification):
+            raise InputError(
+                f"the data's labels are a {self.task}: expected classification, one class a "
+                "sample, which is all that is known here"
+            )
+        return self.task.class_names
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -131,18 +150,18 @@ class Samples:
         return Samples(
             {name: values[rows] for name, values in self.inputs.items()},
             self.labels[rows],
-            self.targets,
+            self.task,
             None if self.groups is None else self.groups[rows],
         )
 
-    @property
-    def task(self) -> Classification:
-        """What the labels mean."""
-        return Classification(self.class_names, tuple(self.frequencies().tolist()))
+    def learned(self) -> Task:
+        """The task with what these labels say before anything is seen, such as frequencies."""
+        return self.task.learned(self.labels)
 
     def frequencies(self) -> NDArray[np.float64]:
-        """What is known before anything is seen, float64 `(names,)`, see `Targets.prior`."""
-        return self.targets.prior(self.labels)
+        """Share of each class, shape `(classes,)`, float64, summing to 1."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        return np.asarray(counts / counts.sum(), np.float64)
 
     def check(self, sensors: Mapping[str, tuple[Sequence[int], str]]) -> None:
         """Raise unless the sensors, their shapes and types are exactly those expected.
@@ -182,17 +201,16 @@ class Samples:
         """Write an `.npz`: an array per sensor, `label`, and the names of what it is.
 
         `class_names` where labels are classes, `label_names` of several labels, `value_names` and
-        maybe `units` of a regression; and `group`, where that is known.
+        maybe `units` of a regression, `task`, as JSON, of any other task; and `group`, where that
+        is known.
 
         The file appears, complete, by a rename. Raises InputError where it cannot be written.
         """
         arrays: dict[str, Any] = {
             **self.inputs,
             _LABEL: self.labels,
-            NAMES[self.targets.kind]: np.array(self.targets.names, dtype=np.str_),
+            **_said(self.task),
         }
-        if self.targets.units:
-            arrays[_UNITS] = np.array(self.targets.units, dtype=np.str_)
         if self.groups is not None:
             arrays[_GROUP] = self.groups
         try:
@@ -216,7 +234,7 @@ class Samples:
             if _LABEL not in arrays:
                 raise _missing(_LABEL, arrays)
             labels, groups = arrays.pop(_LABEL), arrays.pop(_GROUP, None)
-            return cls(arrays, labels, _take_targets(arrays), groups)
+            return cls(arrays, labels, _take_task(arrays), groups)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -267,18 +285,45 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _take_targets(arrays: dict[str, NDArray[Any]]) -> Targets:
-    """What the file says that its labels are; the arrays that say it are taken out."""
-    found = [kind for kind, key in NAMES.items() if key in arrays]
+def _names(given: Any) -> Any:
+    """Names of classes; whether they are any the task checks."""
+    return given if isinstance(given, str) else tuple(given)
+
+
+def _said(task: Task) -> dict[str, NDArray[Any]]:
+    """What a file says of its labels: names, and all else where names do not say it."""
+    key = next((key for key, kind in NAMES.items() if type(task) is kind), None)
+    if key is None or getattr(task, "by", None) != getattr(NAMES[key](task.names), "by", None):
+        return {_TASK: np.array([msgspec.json.encode(task).decode()], dtype=np.str_)}
+    said = {key: np.array(task.names, dtype=np.str_)}
+    if any(units := getattr(task, "units", ())):
+        said[_UNITS] = np.array(units, dtype=np.str_)
+    return said
+
+
+def _take_task(arrays: dict[str, NDArray[Any]]) -> Task:
+    """What the file says that its labels mean; the arrays that say it are taken out."""
+    found = [key for key in (*NAMES, _TASK) if key in arrays]
     if not found:
-        raise _missing(NAMES["classification"], arrays)
+        raise _missing(next(iter(NAMES)), arrays)
     if len(found) > 1:
         raise InputError(
-            f"expected one of {_listed(NAMES.values())}, by what the labels are; came "
-            f"{_listed(NAMES[kind] for kind in found)}. Leave out all but one"
+            f"expected one of {_listed((*NAMES, _TASK))}, by what the labels are; came "
+            f"{_listed(found)}. Leave out all but one"
         )
-    names = _take_strings(arrays, NAMES[found[0]])
-    return Targets(found[0], names, _take_strings(arrays, _UNITS) if _UNITS in arrays else ())
+    said = _take_strings(arrays, found[0])
+    if found[0] == _TASK:
+        try:
+            task: Task = msgspec.json.decode("".join(said), type=Task)
+            return task
+        except msgspec.DecodeError as error:
+            raise InputError(f"'{_TASK}' is none that is known: {error}") from error
+    if _UNITS in arrays:
+        units = _take_strings(arrays, _UNITS)
+        if found[0] != "value_names":
+            raise InputError(f"units are of values; came '{_UNITS}' beside '{found[0]}'")
+        return Regression(said, units)
+    return NAMES[found[0]](said)
 
 
 def _take_strings(arrays: dict[str, NDArray[Any]], key: str) -> tuple[str, ...]:

@@ -69,6 +69,12 @@ class _Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         """How many numbers an answer has."""
         return len(self.names)
 
+    def __str__(self) -> str:
+        """The kind, and the names in their order."""
+        units = getattr(self, "units", ())
+        within = f" in {', '.join(units)}" if any(units) else ""
+        return f"{self.kind} ({', '.join(self.names)}{within})"
+
     def check_fallback(self, fallback: Fallback) -> None:
         """`InputError` for a fallback that the task does not have."""
         if fallback not in self.fallbacks:
@@ -94,7 +100,7 @@ class Classification(_Task, frozen=True, tag="classification"):
     loss: ClassVar[str] = "sparse_categorical_crossentropy"
 
     def __post_init__(self) -> None:
-        _check_names("class", self.class_names, 2)
+        _check_names("class", self.class_names)
         if not self.prior:
             shares = (1.0 / len(self.class_names),) * len(self.class_names)
             msgspec.structs.force_setattr(self, "prior", shares)
@@ -123,18 +129,7 @@ class Classification(_Task, frozen=True, tag="classification"):
 
     def checked(self, targets: ArrayLike) -> NDArray[np.int64]:
         """LabelScorer, int64 (samples,); `InputError` for what is none."""
-        labels = np.asarray(targets)
-        if labels.ndim != 1 or labels.dtype.kind not in "iu" or not labels.size:
-            raise InputError(
-                f"expected one integer label a sample, one sample at least; got {labels.dtype} "
-                f"{labels.shape}"
-            )
-        last = len(self.class_names) - 1
-        if labels.min() < 0 or labels.max() > last:
-            raise InputError(
-                f"expected labels from 0 to {last}, got {labels.min()} to {labels.max()}"
-            )
-        return labels.astype(np.int64)
+        return _checked_classes(_some(targets), self.class_names)
 
     def scorer(self, targets: ArrayLike) -> Scorer:
         """Of these labels."""
@@ -144,6 +139,11 @@ class Classification(_Task, frozen=True, tag="classification"):
         """With the frequencies in training labels as prior."""
         counts = np.bincount(self.checked(targets), minlength=len(self.class_names))
         return msgspec.structs.replace(self, prior=tuple((counts / counts.sum()).tolist()))
+
+    def counts(self, targets: Array) -> dict[str, int]:
+        """Samples of each class, by name."""
+        found = np.bincount(targets, minlength=self.width)
+        return dict(zip(self.names, found.tolist(), strict=True))
 
     def confidence(self, answers: Array) -> NDArray[np.float64]:
         """Greatest of the probabilities along the last axis, as an answer tells it."""
@@ -186,7 +186,7 @@ class MultiLabel(_Task, frozen=True, tag="multi-label"):
     loss: ClassVar[str] = "binary_crossentropy"
 
     def __post_init__(self) -> None:
-        _check_names("label", self.label_names, 1)
+        _check_names("label", self.label_names)
         if not self.frequencies:
             msgspec.structs.force_setattr(self, "frequencies", (0.5,) * len(self.label_names))
         _check_frequencies("frequency", self.frequencies, self.label_names)
@@ -206,24 +206,13 @@ class MultiLabel(_Task, frozen=True, tag="multi-label"):
         self.check_fallback(fallback)
         return np.asarray(self.frequencies, np.float64)
 
-    def checked(self, targets: ArrayLike) -> NDArray[np.bool_]:
-        """Which labels each sample has, bool (samples, labels); `InputError` for what is none."""
-        labels = np.asarray(targets)
-        if labels.ndim != 2 or labels.shape[1] != self.width or not len(labels):
-            raise InputError(
-                f"expected for each sample which of {self.width} labels it has, 0 or 1 each; got "
-                f"{labels.dtype} {labels.shape}"
-            )
-        if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
-            raise InputError(
-                "expected labels of 0 or 1, one column a label; got other values, such as "
-                f"{next((x for x in labels.ravel().tolist() if x not in (0, 1)), None)!r}"
-            )
-        return labels.astype(bool)
+    def checked(self, targets: ArrayLike) -> NDArray[np.uint8]:
+        """Which labels each sample has, uint8 (samples, labels); `InputError` for what is none."""
+        return _checked_labels(_some(targets), self.label_names)
 
     def scorer(self, targets: ArrayLike) -> Scorer:
         """Of these labels."""
-        labels = self.checked(targets)
+        labels = self.checked(targets).astype(bool)
         if self.by == "exact match":
             return MatchScorer(self.by, labels)
         return LabelScorer(self.label_names, labels)
@@ -232,6 +221,11 @@ class MultiLabel(_Task, frozen=True, tag="multi-label"):
         """With the frequencies in training data."""
         shares = self.checked(targets).mean(axis=0)
         return msgspec.structs.replace(self, frequencies=tuple(shares.tolist()))
+
+    def counts(self, targets: Array) -> dict[str, int]:
+        """Samples with each label, by name."""
+        found = np.asarray(targets).sum(axis=0, dtype=np.int64)
+        return dict(zip(self.names, found.tolist(), strict=True))
 
     def confidence(self, answers: Array) -> NDArray[np.float64]:
         """By its own probabilities, which share of the labels is told rightly."""
@@ -263,6 +257,10 @@ class MultiLabel(_Task, frozen=True, tag="multi-label"):
 
 class _Numbers(_Task, frozen=True):
     """What tasks have whose answers are values."""
+
+    def counts(self, targets: Array) -> dict[str, int]:
+        """Nothing is counted of values."""
+        return {}
 
     def confidence(self, answers: Array) -> None:
         """A number does not say how sure it is."""
@@ -301,7 +299,7 @@ class Regression(_Numbers, frozen=True, tag="regression"):
     fallbacks: ClassVar[tuple[Fallback, ...]] = ("prior", "mean", "median")
 
     def __post_init__(self) -> None:
-        _check_names("value", self.value_names, 1)
+        _check_names("value", self.value_names)
         for name, default in (("units", ""), ("mean", 0.0), ("median", 0.0)):
             given = getattr(self, name)
             if not given:
@@ -338,38 +336,18 @@ class Regression(_Numbers, frozen=True, tag="regression"):
         median = fallback == "median" or (fallback == "prior" and is_absolute)
         return np.asarray(self.median if median else self.mean, np.float64)
 
-    def checked(self, targets: ArrayLike) -> NDArray[np.float64]:
-        """Targets, float64 (samples, values); `InputError` for what is none.
+    def checked(self, targets: ArrayLike) -> NDArray[np.float32]:
+        """Targets, float32 (samples, values); `InputError` for what is none.
 
         Of one value, (samples,) will do.
         """
-        values = np.asarray(targets)
-        if values.ndim == 1 and self.width == 1:
-            values = values[:, None]
-        if (
-            values.ndim != 2
-            or values.shape[1] != self.width
-            or not len(values)
-            or values.dtype.kind not in "biuf"
-        ):
-            raise InputError(
-                f"expected {self.width} {'number' if self.width == 1 else 'numbers'} a sample "
-                f"({', '.join(self.value_names)}), one sample at least; got {values.dtype} "
-                f"{values.shape}"
-            )
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            bad = np.flatnonzero(~finite)
-            raise InputError(
-                f"expected finite targets, got NaN or infinity in {len(bad)} of {len(values)} "
-                f"samples, the first of them {bad[0]}; remove these samples"
-            )
-        return values.astype(np.float64)
+        return _checked_values(_some(targets), self.value_names)
 
     def scorer(self, targets: ArrayLike) -> Scorer:
         """Of these targets."""
         squared = self.by == "mean squared error"
-        return ValueScorer(self.value_names, self.checked(targets), squared=squared)
+        values = self.checked(targets).astype(np.float64)
+        return ValueScorer(self.value_names, values, squared=squared)
 
     def learned(self, targets: ArrayLike) -> Regression:
         """With the mean and the median of training targets."""
@@ -396,7 +374,7 @@ class Custom(_Numbers, frozen=True, tag="custom"):
     unit: str = ""
 
     def __post_init__(self) -> None:
-        _check_names("value", self.value_names, 1)
+        _check_names("value", self.value_names)
         if len(self.constant) != len(self.value_names) or not np.isfinite(self.constant).all():
             raise InputError(
                 f"expected a constant of {len(self.value_names)} finite numbers, got "
@@ -538,6 +516,15 @@ class Several(_Task, frozen=True, tag="several"):
         own = self.split(self.checked(targets))
         return Several(outputs={n: task.learned(own[n]) for n, task in self.outputs.items()})
 
+    def counts(self, targets: Array) -> dict[str, int]:
+        """Those of each output, behind its name."""
+        own = self.split(targets)
+        return {
+            f"{name}/{x}": count
+            for name, task in self.outputs.items()
+            for x, count in task.counts(own[name]).items()
+        }
+
     def confidence(self, answers: Array) -> None:
         """Outputs of several tasks have no confidence in common."""
         return
@@ -586,10 +573,77 @@ def _columns(task: Single) -> int:
     return 1 if isinstance(task, Classification) else task.width
 
 
-def _check_names(what: str, names: Sequence[str], least: int) -> None:
-    if len(names) < least or len(set(names)) < len(names) or not all(names):
-        count = "two or more" if least == 2 else "one or more"
-        raise InputError(f"expected {count} distinct {what} names, got {list(names)}")
+def _some(targets: ArrayLike) -> Array:
+    values = np.asarray(targets)
+    if values.ndim and not len(values):
+        raise InputError("there are no samples: expected at least one")
+    return values
+
+
+def _checked_classes(values: Array, names: tuple[str, ...]) -> Array:
+    if values.ndim != 1:
+        raise InputError(f"labels must be one-dimensional, one per sample; came {values.shape}")
+    if values.dtype.kind not in "iu":
+        raise InputError(f"labels must be integers; came {values.dtype}")
+    outside = np.flatnonzero((values < 0) | (values >= len(names)))
+    if outside.size:
+        raise InputError(
+            f"label {values[outside[0]]} of sample {outside[0]} is out of range: expected 0 to "
+            f"{len(names) - 1}, the positions in class_names {names} "
+            f"({outside.size} labels are out of range)"
+        )
+    return values.astype(np.int64)
+
+
+def _checked_labels(values: Array, names: tuple[str, ...]) -> Array:
+    _check_columns(values, "label", names)
+    if values.dtype.kind not in "iubf":
+        raise InputError(f"labels of several must be numbers, 0 or 1; came {values.dtype}")
+    wrong = np.argwhere((values != 0) & (values != 1))
+    if wrong.size:
+        row, column = wrong[0]
+        raise InputError(
+            f"label '{names[column]}' of sample {row} is {values[row, column]}: expected 0 or 1, "
+            f"whether the sample has it ({len(wrong)} are neither)"
+        )
+    return values.astype(np.uint8)
+
+
+def _checked_values(values: Array, names: tuple[str, ...]) -> Array:
+    if values.ndim == 1:
+        values = values[:, None]
+    _check_columns(values, "value", names)
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"values must be numbers; came {values.dtype}")
+    with np.errstate(over="ignore"):
+        kept = values.astype(np.float32)
+    wrong = np.argwhere(~np.isfinite(kept))
+    if wrong.size:
+        row, column = wrong[0]
+        raise InputError(
+            f"value '{names[column]}' of sample {row} is {values[row, column]}: expected finite "
+            f"numbers of float32 ({len(wrong)} are none). Replace them, or leave the samples out"
+        )
+    return kept
+
+
+def _check_columns(values: Array, what: str, names: tuple[str, ...]) -> None:
+    if not names or values.ndim != 2 or values.shape[1] != len(names):
+        raise InputError(
+            f"expected an array (samples, {len(names)}), a column for each of the {what}s "
+            f"{', '.join(names) or '(none is named)'}; came {values.shape}"
+        )
+
+
+def _check_names(what: str, names: Sequence[str], least: int = 1) -> None:
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"{what} names must be a sequence of non-empty strings; came {names!r}")
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        listed = ", ".join(f"'{name}'" for name in repeated)
+        raise InputError(f"{what} names must differ; {listed} repeats in {list(names)}")
+    if len(names) < least:
+        raise InputError(f"expected {least} {what} names at least, got {list(names)}")
 
 
 def _check_frequencies(what: str, shares: Sequence[float], names: Sequence[str]) -> None:

@@ -182,7 +182,7 @@ def train(
     graph = _topology_to_train(topology, start, exits, method)
     wanted = survivabilities(survival, graph)
     quiet_tensorflow()
-    from ..evaluation import expected_accuracy
+    from ..evaluation import expected_score
     from ..training.checkpoint import clear_checkpoint
     from ..training.recipe import Recipe
     from ..training.training import train as train_model
@@ -229,7 +229,7 @@ def train(
         models.append(str(target))
         states += [state] if state else []
         if measured := held_out or (change and change.data):
-            reports.append(expected_accuracy(model, measured, survival=wanted))
+            reports.append(expected_score(model, measured, survival=wanted))
     for state in states:  # only now, so that an interrupted call trains no seed twice
         clear_checkpoint(state)
     summary = {"models": models, "validation": _say_validation(reports if held_out else [], wanted)}
@@ -276,13 +276,15 @@ def _say_validation(
 
     summary = {}
     for name in wanted if reports else ():
-        found, balanced = spread(reports, name), spread(reports, name, balanced=True)
-        summary[name] = {
-            "expected_accuracy": found.mean,
-            "balanced_accuracy": balanced.mean,
-            "half_range": found.half_range,
-        }
-        say(f"{name:<8} {found} % expected on validation ({balanced} balanced)")
+        found, score = spread(reports, name), reports[0].score
+        summary[name] = {score.key("expected"): found.mean, "half_range": found.half_range}
+        more = ""
+        if reports[0].is_balanced:
+            balanced = spread(reports, name, balanced=True)
+            summary[name]["balanced_accuracy"] = balanced.mean
+            more = f" ({balanced} balanced)"
+        what = "" if score.name == "accuracy" else f", {score.name}"
+        say(f"{name:<8} {found} {score.unit} expected on validation{more}{what}")
     return summary
 
 
@@ -300,7 +302,7 @@ def evaluate(
     seed: EvaluateSeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Expected accuracy over all failure configurations."""
+    """Expected score over all failure configurations."""
     check_sampling(configurations, seed)
     quiet_tensorflow()
     from ..reporting.report import Report
@@ -322,7 +324,7 @@ def evaluate(
             )
         )
     else:
-        from ..evaluation import expected_accuracy
+        from ..evaluation import expected_score
 
         if early:
             raise InputError(
@@ -336,8 +338,8 @@ def evaluate(
         wanted = survivabilities(survival, trained.topology)
         priority = None
         if answer == "any" and policy == "priority":  # chosen on what is not reported
-            priority = expected_accuracy(trained, source.validation, survival=wanted).priority()
-        report = expected_accuracy(
+            priority = expected_score(trained, source.validation, survival=wanted).priority()
+        report = expected_score(
             trained,
             samples,
             survival=wanted,

@@ -92,11 +92,11 @@ class Change:
     def __init__(
         self, start: ResilientModel, data: Batches, wanted: Mapping[str, Any], recipe: Recipe
     ) -> None:
-        from ..evaluation import expected_accuracy
+        from ..evaluation import expected_score
 
         _say_how(recipe.going_on(), start)
-        self.data, self.wanted = data, wanted
-        self.before = self._figures(expected_accuracy(start, data, survival=wanted))
+        self.data, self.wanted, self.score = data, wanted, start.task.score
+        self.before = self._figures(expected_score(start, data, survival=wanted))
         self._say("before", self.before)
 
     def of(self, reports: Sequence[Report]) -> dict[str, Any]:
@@ -106,13 +106,13 @@ class Change:
             for name in self.before
         }
         self._say("after", after)
-        fell = [name for name, value in after.items() if value < self.before[name] - 1e-9]
+        sign = self.score.sign
+        fell = [name for name, x in after.items() if sign * (x - self.before[name]) < -1e-9]
         if fell:
             say(
                 "warning: the training made it worse: "
                 + ", ".join(
-                    f"{name} fell by {100 * (self.before[name] - after[name]):.2f} points"
-                    for name in fell
+                    f"{name} {self.score.change(after[name] - self.before[name])}" for name in fell
                 )
                 + "; try a lower --learning-rate, fewer --epochs, --freeze bn, --augment none"
             )
@@ -124,12 +124,14 @@ class Change:
         }
 
     def _figures(self, report: Report) -> dict[str, float]:
-        expected = {name: report.expected_accuracy(name) for name in self.wanted}
+        expected = {name: report.expected_score(name) for name in self.wanted}
         return {"all_alive": report.all_alive, **expected}
 
     def _say(self, when: str, figures: Mapping[str, float]) -> None:
-        told = ", ".join(f"{name} {100 * value:.2f}" for name, value in figures.items())
-        say(f"{when:<8} {told} % expected on {self.data.name}")
+        score = self.score
+        told = ", ".join(f"{name} {score.number(value)}" for name, value in figures.items())
+        what = "" if score.name == "accuracy" else f", {score.name}"
+        say(f"{when:<8} {told} {score.unit} expected on {self.data.name}{what}")
 
 
 def _say_how(recipe: Recipe, model: ResilientModel) -> None:

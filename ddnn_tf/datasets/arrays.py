@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from edge_runtime.arrays import Array, Labeled
 from edge_runtime.errors import InputError
-from edge_runtime.evaluation.bundle import check_task
+from edge_runtime.evaluation.bundle import check_same_task
 from edge_runtime.samples import Samples
-from edge_runtime.task import Classification
+from edge_runtime.task import Classification, Task
 from edge_runtime.topology import Sensor, Topology
 
 from .dataset import Dataset
@@ -26,18 +26,17 @@ from .dataset import Dataset
 Pair = tuple[Any, Any]
 
 
-def labeled_samples(
-    x: Any, y: Any = None, *, topology: Topology, class_names: Sequence[str]
-) -> Labeled:
+def labeled_samples(x: Any, y: Any = None, *, topology: Topology, task: Task) -> Labeled:
     """Anything that holds views and labels, as samples of a topology's sensors.
 
     Args:
         x: what has `inputs` and `labels`, such as a split of a data set, which is returned as it
             is; a finite `tf.data.Dataset` or `keras.utils.PyDataset` of batches (x, y); or the
             views themselves, see `sensor_arrays`.
-        y: the labels where `x` is the views themselves, see `class_labels`; else None.
+        y: the targets where `x` is the views themselves: of classes, see `class_labels`; of all
+            else as the task takes them, see its `checked`. Else None.
         topology: whose sensors `x` is of.
-        class_names: of the model, in the order of its answer.
+        task: of the model.
 
     Raises:
         InputError: for shapes, types, lengths or labels that do not fit, data without end, NaN, and
@@ -54,15 +53,15 @@ def labeled_samples(
                 f"{type(y).__name__}; leave it out, and give all else by name, as in survival=…"
             )
         if _is_labeled(x):
-            _check_order(x, class_names)
+            _check_same(x, task)
             return x  # type: ignore[no-any-return]
-        return _of_batches(_batches(x), topology, class_names)
+        return _of_batches(_batches(x), topology, task)
     if y is None:
         raise InputError(
             f"expected labels beside {_kind(x)}, got none; give them as y, one a sample"
         )
     inputs = sensor_arrays(x, topology.sensors)
-    return Samples(inputs, class_labels(y, class_names), tuple(class_names))
+    return Samples(inputs, _targets(y, task), task)
 
 
 def sensor_arrays(x: Any, sensors: Sequence[Sensor]) -> dict[str, Array]:
@@ -134,11 +133,20 @@ def _is_labeled(x: Any) -> bool:
     return hasattr(x, "inputs") and hasattr(x, "labels")
 
 
-def _check_order(x: Any, class_names: Sequence[str]) -> None:
+def _check_same(x: Any, task: Task) -> None:
     """Refuse the same classes in another order, by which each label would mean another one."""
-    own = getattr(x, "class_names", None)
-    if own is not None and set(own) == set(class_names):
-        check_task(x, Classification(tuple(class_names)))
+    own = getattr(x, "task", None)
+    if own is None and getattr(x, "class_names", None) is not None:
+        own = Classification(tuple(x.class_names))
+    if own is not None and (own.kind != task.kind or set(own.names) == set(task.names)):
+        check_same_task(own, task)
+
+
+def _targets(y: Any, task: Task) -> Array:
+    """Targets of one batch, as the task takes them."""
+    if isinstance(task, Classification):
+        return class_labels(y, task.class_names)
+    return task.checked(y)
 
 
 def _batches(x: Any) -> Iterable[Any]:
@@ -158,20 +166,20 @@ def _batches(x: Any) -> Iterable[Any]:
     return (x[i] for i in range(x.num_batches))
 
 
-def _of_batches(batches: Iterable[Any], topology: Topology, class_names: Sequence[str]) -> Samples:
+def _of_batches(batches: Iterable[Any], topology: Topology, task: Task) -> Samples:
     views: list[dict[str, Array]] = []
-    labels: list[NDArray[np.int64]] = []
+    targets: list[Array] = []
     for number, batch in enumerate(batches):
         try:
             x, y = _pair(batch)
             views.append(sensor_arrays(x, topology.sensors))
-            labels.append(class_labels(y, class_names))
+            targets.append(_targets(y, task))
         except InputError as error:
             raise InputError(f"batch {number} of the data: {error}") from error
     if not views:
         raise InputError("expected data with a batch at least, got none")
     inputs = {name: np.concatenate([v[name] for v in views]) for name in views[0]}
-    return Samples(inputs, np.concatenate(labels), tuple(class_names))
+    return Samples(inputs, np.concatenate(targets), task)
 
 
 def _pair(batch: Any) -> Pair:

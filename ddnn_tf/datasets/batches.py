@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
-from edge_runtime.targets import Targets
+from edge_runtime.task import Classification, Several, Task
 
 
 class Batches(keras.utils.PyDataset):
     """One split, in batches: an ordinary `keras.utils.PyDataset`.
 
-    Item `i` is `(inputs, labels)`: a dictionary from sensor name to an array
-    `(batch, …)` of the samples' own type, and int64 labels `(batch,)`, or what else `targets`
-    says. The last batch may be smaller. A shuffled split changes its order at the end of every
-    epoch.
+    Item `i` is `(inputs, targets)`: a dictionary from sensor name to an array
+    `(batch, …)` of the samples' own type, and for classes int64 labels `(batch,)`, for labels and
+    values an array `(batch, names)`, for several outputs a dictionary by output. The last batch may
+    be smaller. A shuffled split changes its order at the end of every epoch.
 
     `model.fit` also shuffles the order of the batches, from Python's global random numbers;
     call `keras.utils.set_random_seed` or pass `shuffle=False` to repeat a training exactly.
@@ -28,7 +28,8 @@ class Batches(keras.utils.PyDataset):
     Attributes:
         samples: The split's samples.
         visible: `(N, sensors)`, bool, sensors in the order of `inputs`: the camera sees the object.
-        prior: Class frequencies of the training data, `(classes,)`, float64; see `Targets.prior`.
+        task: What the labels mean, with what the training data say before anything is seen, such
+            as the frequency of each class.
         name: The split's name.
     """
 
@@ -37,18 +38,18 @@ class Batches(keras.utils.PyDataset):
         samples: Samples,
         *,
         visible: NDArray[np.bool_] | None = None,
-        prior: NDArray[np.float64] | None = None,
+        task: Task | None = None,
         name: str = "all",
         batch_size: int = 64,
         shuffle: bool = False,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Batch `samples`; `visible` defaults to all, `prior` to their own frequencies.
+        """Batch `samples`; `visible` defaults to all, `task` to what they say themselves.
 
         Args:
             samples: What to batch.
             visible: See the class.
-            prior: See the class.
+            task: See the class.
             name: See the class.
             batch_size: Samples per batch, at least 1.
             shuffle: Whether to shuffle, now and after every epoch.
@@ -63,7 +64,7 @@ class Batches(keras.utils.PyDataset):
         self.samples = samples
         everywhere = np.ones((len(samples), len(samples.inputs)), dtype=bool)
         self.visible: NDArray[np.bool_] = everywhere if visible is None else visible
-        self.prior: NDArray[np.float64] = samples.frequencies() if prior is None else prior
+        self.task: Task = samples.learned() if task is None else task
         self.name = name
         self._rng = rng if shuffle else None
         self._order = np.arange(len(samples))
@@ -92,25 +93,22 @@ class Batches(keras.utils.PyDataset):
         return self.samples.labels
 
     @property
-    def targets(self) -> Targets:
-        """What the labels are: classes, several labels, or numbers."""
-        return self.samples.targets
-
-    @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, by label. Raises `InputError` where the labels are no classes."""
         return self.samples.class_names
 
     @property
-    def task(self) -> Task:
-        """What the labels mean, with the training data's frequencies."""
-        return Classification(self.class_names, tuple(self.prior.tolist()))
+    def prior(self) -> tuple[float, ...]:
+        """Class frequencies of the training data; `InputError` where there are no classes."""
+        if not isinstance(self.task, Classification):
+            raise InputError(f"the data's labels are a {self.task}, of which there is no prior")
+        return self.task.prior
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return math.ceil(len(self.samples) / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], Any]:
         """Batch `index`."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
-from edge_runtime.targets import Targets
+from edge_runtime.task import Regression, Task
 
 from .batches import Batches
 from .splits import Table, group_names, leak_of, rows_of, split_names, training_split
@@ -70,18 +70,18 @@ class Dataset:
     def class_names(self) -> tuple[str, ...]:
         """The classes, by label; sorted by name in folders, as stored in an `.npz`.
 
-        Raises `InputError` where the labels are no classes, see `targets`.
+        Raises `InputError` where the labels are no classes, see `task`.
         """
         return self.samples.class_names
 
     @property
-    def targets(self) -> Targets:
-        """What the labels are: classes, several labels, or numbers."""
-        return self.samples.targets
+    def task(self) -> Task:
+        """What the labels mean."""
+        return self.samples.task
 
     @property
     def labels(self) -> NDArray[Any]:
-        """What each sample is, one row a sample; see `Targets.checked`."""
+        """What each sample is, one row a sample; see the task's `checked`."""
         return self.samples.labels
 
     @property
@@ -150,7 +150,7 @@ class Dataset:
         return Batches(
             self.samples.take(rows),
             visible=self.visible[rows],
-            prior=self._prior(name),
+            task=self._learned(name),
             name=name,
             batch_size=self.batch_size if batch_size is None else batch_size,
             shuffle=shuffle,
@@ -161,12 +161,13 @@ class Dataset:
         """The same data in batches of another size."""
         return replace(self, batch_size=size)
 
-    def _prior(self, name: str) -> NDArray[np.float64]:
+    def _learned(self, name: str) -> Task:
+        """What the training data of a split say before anything is seen."""
         try:
             rows = rows_of(training_split(name, self.table), self.table)
         except InputError:  # a short sequence may have no training part
             rows = rows_of(name, self.table)
-        return self.targets.prior(self.labels[rows])
+        return self.task.learned(self.labels[rows])
 
     @cached_property
     def summary(self) -> Summary:
@@ -180,7 +181,7 @@ class Dataset:
             except InputError:  # an empty split is no news in a summary
                 continue
             if name != "all":
-                splits[name] = self.targets.counts(self.labels[rows])
+                splits[name] = self.task.counts(self.labels[rows])
                 sizes[name] = len(rows)
                 if (leak := self.leak(name)) is not None:
                     leaks[name] = leak
@@ -196,11 +197,11 @@ class Dataset:
                 name: int(count)
                 for name, count in zip(self.sensors, self.visible.sum(axis=0), strict=True)
             },
-            kind=self.targets.kind,
-            classes=self.targets.counts(self.labels),
+            kind=self.task.kind,
+            classes=self.task.counts(self.labels),
             splits=splits,
             sizes=sizes,
-            values=_ranges(self.targets, self.labels),
+            values=_ranges(self.task, self.labels),
             groups=None if self.groups is None else len(group_names(self.groups)),
             leaks=leaks,
             events={what: count for what, count in self.events.items() if count},
@@ -208,14 +209,13 @@ class Dataset:
         )
 
 
-def _ranges(targets: Targets, labels: NDArray[Any]) -> dict[str, Range]:
+def _ranges(task: Task, labels: NDArray[Any]) -> dict[str, Range]:
     """Of each value of a regression, from where to where it goes; empty for all else."""
-    if targets.kind != "regression":
+    if not isinstance(task, Regression):
         return {}
-    units = targets.units or ("",) * len(targets.names)
     return {
         name: Range(
             float(column.min()), float(column.mean(dtype=np.float64)), float(column.max()), unit
         )
-        for name, column, unit in zip(targets.names, labels.T, units, strict=True)
+        for name, column, unit in zip(task.names, labels.T, task.units, strict=True)
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
-from edge_runtime.targets import Targets
+from edge_runtime.task import Classification, MultiLabel, Regression, Task
 
 from .csv_table import CsvTable, read_text
 from .pictures import crop, read_picture
@@ -54,7 +54,7 @@ class Wanted:
         """The columns of a table that hold the labels, where that are several or numbers."""
         return self.labels or self.values
 
-    def labeled(self, target: NDArray[Any], where: str) -> tuple[NDArray[Any], Targets]:
+    def labeled(self, target: NDArray[Any], where: str) -> tuple[NDArray[Any], Task]:
         """The labels as `Samples` takes them, from an array as people keep them.
 
         Classes may be integers `(N,)` or `(N, 1)`, strings `(N,)`, or a 1 among zeros
@@ -64,10 +64,10 @@ class Wanted:
             InputError: They are not what is wanted.
         """
         if self.values:
-            return target, Targets("regression", self.values, self.units)
+            return target, Regression(self.values, self.units)
         if self.labels:
             whole = target.astype(np.int64) if _is_whole(target) else target
-            return whole, Targets("multi-label", self.labels)
+            return whole, MultiLabel(self.labels)
         if target.ndim == 2 and target.shape[1] == 1:
             target = target[:, 0]
         if target.dtype.kind == "U":
@@ -88,7 +88,7 @@ class Wanted:
             )
         labels = target.astype(np.int64)
         names = self.classes or tuple(str(i) for i in range(max(int(labels.max(initial=0)), 0) + 1))
-        return labels, Targets("classification", names)
+        return labels, Classification(tuple(names))
 
 
 def _is_whole(values: NDArray[Any]) -> bool:
@@ -100,7 +100,7 @@ def _is_whole(values: NDArray[Any]) -> bool:
 
 def _numbered(
     words: NDArray[Any], classes: tuple[str, ...], where: str
-) -> tuple[NDArray[Any], Targets]:
+) -> tuple[NDArray[Any], Task]:
     """Classes given by name, as numbers; by default in the order of `group_names`."""
     found, labels = np.unique(words, return_inverse=True)
     names = classes or tuple(map(str, group_names(words)))
@@ -111,7 +111,7 @@ def _numbered(
             f"{', '.join(names)} ({len(unknown)} are not)"
         )
     numbers = np.array([names.index(str(name)) for name in found], np.int64)
-    return numbers[labels], Targets("classification", names)
+    return numbers[labels], Classification(tuple(names))
 
 
 # -- arrays ----------------------------------------------------------------------------------------
@@ -125,20 +125,20 @@ def import_arrays(
     Numbers become float32. Raises `InputError` for what no sensor may give, see `Samples`.
     """
     inputs = {name: _sensor_array(path) for name, path in sensors.items()}
-    labels, targets = wanted.labeled(_array(target), str(target))
+    labels, task = wanted.labeled(_array(target), str(target))
     groups = None if group is None else _groups(group)
-    return _samples(inputs, labels, targets, groups, str(target))
+    return _samples(inputs, labels, task, groups, str(target))
 
 
 def _samples(
     inputs: Mapping[str, NDArray[Any]],
     labels: NDArray[Any],
-    targets: Targets,
+    task: Task,
     groups: NDArray[Any] | None,
     where: str,
 ) -> Samples:
     try:
-        return Samples(dict(inputs), labels, targets, groups)
+        return Samples(dict(inputs), labels, task, groups)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 
@@ -240,9 +240,9 @@ def import_table(
         target = _classes_or_integers(np.array(table.column(label)), wanted.classes)
     else:
         target = table.numbers(wanted.columns, np.float64)
-    labels, targets = wanted.labeled(target, f"{source}, column {label or ', '.join(taken)}")
+    labels, task = wanted.labeled(target, f"{source}, column {label or ', '.join(taken)}")
     groups = None if group is None else _integers(np.array(table.column(group)))
-    return _samples(inputs, labels, targets, groups, str(source))
+    return _samples(inputs, labels, task, groups, str(source))
 
 
 def _integers(words: NDArray[Any]) -> NDArray[Any]:
@@ -300,8 +300,8 @@ def import_pictures(source: Path, wanted: Wanted, size: tuple[int, int] | None =
         name: _stacked([found[key] for key in keys], size) for name, found in pictures.items()
     }
     words = np.array([key[0] for key in keys])
-    labels, targets = wanted.labeled(words, str(source))
-    return _samples(inputs, labels, targets, None, str(source))
+    labels, task = wanted.labeled(words, str(source))
+    return _samples(inputs, labels, task, None, str(source))
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
+from edge_runtime.task import Classification
 
 from .dataset import Dataset
 from .pictures import is_blank
@@ -62,7 +63,7 @@ def read_npz(
         for values in samples.inputs.values()
     ]
     # Only classes are divided alike; of several labels some combinations are too rare for that.
-    classes = samples.targets.kind == "classification"
+    classes = isinstance(samples.task, Classification)
     labels = samples.labels if classes else np.zeros(len(samples), np.int64)
     table = Table(labels=labels, groups=samples.groups)
     return Dataset(
@@ -100,7 +101,7 @@ def _joined(folder: Path) -> Samples:
     return Samples(
         {name: np.concatenate([p.inputs[name] for p in parts.values()]) for name in first.inputs},
         np.concatenate([part.labels for part in parts.values()]),
-        first.targets,
+        first.task,
         groups,
     )
 
@@ -114,8 +115,8 @@ def _check_alike(parts: Mapping[Path, Samples]) -> None:
             samples.check(expected)
         except InputError as error:
             raise InputError(f"{other} differs from {path.name}: {error}") from error
-        if samples.targets != first.targets:
+        if samples.task != first.task:
             raise InputError(
-                f"{other} differs from {path.name}: expected {first.targets}; came "
-                f"{samples.targets}. Write the files with the same names in the same order"
+                f"{other} differs from {path.name}: expected {first.task}; came "
+                f"{samples.task}. Write the files with the same names in the same order"
             )

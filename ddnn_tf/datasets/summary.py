@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from edge_runtime.targets import TargetKind
-
 
 class Range(NamedTuple):
     """From where to where a value goes, its mean, and its unit, empty where that is unknown."""
@@ -29,7 +27,7 @@ class Summary:
         sensors: Sensor name to shape and type of one sample, such as `"32x32x3 uint8"`.
         seen: Sensor name to the number of samples it sees (its view is not blank).
         classes: Class, or one label of several, to number of samples; empty for a regression.
-        kind: What the labels are, see `edge_runtime.targets.TargetKind`.
+        kind: What the labels are, such as `classification`.
         splits: Split name to class name to number of samples.
         sizes: Split name to number of samples.
         values: Of a regression alone: each value's name to its range.
@@ -45,7 +43,7 @@ class Summary:
     sensors: Mapping[str, str]
     seen: Mapping[str, int]
     classes: Mapping[str, int]
-    kind: TargetKind = "classification"
+    kind: str = "classification"
     splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     values: Mapping[str, Range] = field(default_factory=dict)

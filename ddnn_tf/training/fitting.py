@@ -36,10 +36,10 @@ def fit(
     learner = model
     if isinstance(model, ResilientModel) and (recipe.auxiliary or recipe.distil):
         learner = AuxiliaryLossModel(model, auxiliary=recipe.auxiliary, distil=recipe.distil)
-        model.task = data.samples.task  # else learned by its own `fit`
+        model.task = data.samples.learned()  # else learned by its own `fit`
     freeze = recipe.freeze == "bn"
     with frozen_norms(model) if freeze else nullcontext():
-        _compile(learner, recipe, rate)
+        _compile(learner, data.task, recipe, rate)
         done = state.restore(learner) // steps if state else 0
         order, variations = np.random.default_rng((seed, done)).spawn(2)
         learner.fit(
@@ -56,7 +56,7 @@ def fit(
             verbose=0,
         )
     if freeze:  # else a file would hold the state of an optimizer that knows fewer weights
-        _compile(learner, recipe, rate)
+        _compile(learner, data.task, recipe, rate)
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def frozen_norms(model: keras.Model) -> Iterator[None]:
             layer.trainable = True
 
 
-def _compile(learner: keras.Model, recipe: Recipe, rate: Any) -> None:
+def _compile(learner: keras.Model, task: Task, recipe: Recipe, rate: Any) -> None:
     learner.compile(
         keras.optimizers.AdamW(
             rate,
@@ -84,8 +84,8 @@ def _compile(learner: keras.Model, recipe: Recipe, rate: Any) -> None:
             use_ema=recipe.average > 0,
             ema_momentum=recipe.average or 0.99,
         ),
-        loss_of(data.task),
-        metrics=metrics_of(data.task),
+        loss_of(task),
+        metrics=metrics_of(task),
     )
     # Else the first step makes the optimizer's variables, and is traced again for that.
     learner.optimizer.build(learner.trainable_variables)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_runtime.evaluation.reliability import Reliability
+from edge_runtime.scoring import ACCURACY, Score
 
 from ..reporting.report import Report
 
@@ -19,19 +20,21 @@ class Spread:
     mean: float
     half_range: float
     count: int
+    score: Score = ACCURACY
 
     def __str__(self) -> str:
-        """In percent; how far the seeds lie apart where there are several."""
-        mean = f"{100 * self.mean:.2f}"
-        return mean if self.count == 1 else f"{mean} ± {100 * self.half_range:.2f}"
+        """An accuracy in percent; how far the seeds lie apart where there are several."""
+        mean = self.score.number(self.mean)
+        return mean if self.count == 1 else f"{mean} ± {self.score.number(self.half_range)}"
 
 
 def spread(
     reports: Sequence[Reliability | Report], survivability: str, *, balanced: bool = False
 ) -> Spread:
-    """Expected (or balanced) accuracy of one method's models, trained from several seeds."""
+    """Expected score (or balanced accuracy) of one method's models, trained from several seeds."""
     values = [
-        r.balanced_accuracy(survivability) if balanced else r.expected_accuracy(survivability)
+        r.balanced_accuracy(survivability) if balanced else r.expected_score(survivability)
         for r in reports
     ]
-    return Spread(float(np.mean(values)), float(max(values) - min(values)) / 2, len(values))
+    score = ACCURACY if balanced else reports[0].score
+    return Spread(float(np.mean(values)), float(max(values) - min(values)) / 2, len(values), score)

@@ -10,12 +10,14 @@ import keras
 from edge_runtime.errors import InputError
 from edge_runtime.topology import Survival
 
-from ..evaluation import expected_accuracy, named_survivabilities
+from ..evaluation import expected_score, named_survivabilities
 from .auxiliary import AuxiliaryLossModel
 
 
 class ExpectedAccuracy(keras.callbacks.Callback):
-    """Logs expected accuracy on validation data, as `expected_accuracy_<survivability>`.
+    """Logs the expected score on validation data, as `expected_accuracy_<survivability>`.
+
+    Of other tasks than classification as `expected_score_<survivability>`.
 
     Args:
         data: what `expected_accuracy` takes; a pair is (x, y).
@@ -43,7 +45,8 @@ class ExpectedAccuracy(keras.callbacks.Callback):
             return
         model = self.model.student if isinstance(self.model, AuxiliaryLossModel) else self.model
         wanted = named_survivabilities(self.survival, model.topology)
-        found = expected_accuracy(model, *self.data, survival=wanted)
+        found = expected_score(model, *self.data, survival=wanted)
         if logs is not None:
             for name in wanted:
-                logs[f"expected_accuracy_{name}"] = found.expected_accuracy(name)
+                key = found.score.key("expected")
+                logs[f"{key}_{name}"] = found.expected_score(name)

@@ -28,7 +28,11 @@ from .reliability import Reliability, evaluate
 
 def check_task(samples: Any, task: Task) -> None:
     """Targets mean the same in the data and in the model, or `InputError`."""
-    own: Task = samples.task
+    check_same_task(samples.task, task)
+
+
+def check_same_task(own: Task, task: Task) -> None:
+    """The task of the data is that of the model, or `InputError`."""
     if own.kind != task.kind:
         raise InputError(
             f"expected data for the model's {task.kind} ({', '.join(task.names)}); got those of a "

@@ -18,7 +18,7 @@ import pytest
 from ddnn_tf.cli import app, main
 from edge_runtime.cli.main import main as edge_main
 from edge_runtime.samples import Samples
-from edge_runtime.targets import Targets
+from edge_runtime.task import MultiLabel, Regression, Task
 from edge_runtime.topology import Topology
 from export import ParityError
 from tests.commands import CLASSES, FRAMES, LIMIT, Deployed, call, done, files, process, refused
@@ -459,7 +459,7 @@ def test_import_of_arrays(tmp_path: Path) -> None:
     said = ddnn("data", "import", *sensors, "--out", out, "--values", "high", "--units", "m")
     assert "high: 0 to 1, mean 0.5 m" in said.out
     assert list(Samples.load_npz(out).inputs) == ["left", "right"]
-    assert Samples.load_npz(out).targets.units == ("m",)
+    assert Samples.load_npz(out).task == Regression(("high",), ("m",))
 
 
 def test_import_of_a_table_and_of_pictures(tiny_cameras: Path, tmp_path: Path) -> None:
@@ -515,38 +515,40 @@ def test_an_import_that_is_refused(
     assert not list(tmp_path.glob("d.*"))
 
 
-@pytest.mark.parametrize("kind", ["multi-label", "regression"])
+@pytest.mark.parametrize("task", [MultiLabel(("car", "bus")), Regression(("car", "bus"))])
 def test_what_knows_classes_alone_refuses_other_labels(
-    small_deployed: Deployed, kind: Any, tmp_path: Path
+    small_deployed: Deployed, task: Task, tmp_path: Path
 ) -> None:
     it, samples = small_deployed, Samples.load_npz(small_deployed.data)
     labels = np.arange(2 * len(samples)).reshape(-1, 2) % 2
-    other = Samples(samples.inputs, labels, Targets(kind, ("car", "bus")))
+    other = Samples(samples.inputs, labels, task)
     other.save_npz(tmp_path / "other.npz")
     it.topology.save(tmp_path / "small.json")
     data, topology = ("--data", tmp_path / "other.npz"), ("--topology", tmp_path / "small.json")
     out = ("--out", tmp_path / "out")
     for command in (
-        ("train", *data, *topology, "--survival", "low", "--out", tmp_path / "m.keras"),
-        ("evaluate", it.model, *data),
-        ("evaluate", it.bundle, *data),
-        ("export", it.model, *data, *out),
-        ("links", "importance", it.model, *data),
         ("links", "search", *data, *topology, *out, "--survival", "low"),
         ("rates", *data, *topology, *out),
         ("plan", "--goal", "0.9", "--survival", "low", *data, *topology),
         ("study", "splits", *data, *topology, *out),
     ):
-        assert f"labels are {kind} (car, bus): expected classification" in bad(*command)
+        assert f"labels are a {task}: expected classification" in bad(*command)
+    said = f"data for the model's classification (bus, car, person); got those of a {task.kind}"
+    for other_command in (
+        ("evaluate", it.model, *data),
+        ("evaluate", it.bundle, *data),
+        ("export", it.model, *data, *out),
+        ("links", "importance", it.model, *data),
+    ):
+        assert said in bad(*other_command)
     for edge in ("evaluate", "exits", "up", "simulate"):
         more = ("--survival", "low") if edge == "simulate" else ()
-        line = refused(edge_main, edge, it.bundle, *data, *more)
-        assert f"labels are {kind} (car, bus): expected classification" in line
+        assert said in refused(edge_main, edge, it.bundle, *data, *more)
     found = ddnn("data", "info", *data, "--json").json
-    assert found["kind"] == kind
+    assert found["kind"] == task.kind
     assert found["sizes"]["npz:train"] == round(0.7 * len(samples))
     ddnn("data", "export", *data, "--split", "npz:test", "--out", tmp_path / "part.npz")
-    assert Samples.load_npz(tmp_path / "part.npz").targets == other.targets
+    assert Samples.load_npz(tmp_path / "part.npz").task == other.task
 
 
 def test_a_split_that_leaks_is_named_wherever_it_is_reported(
@@ -749,9 +751,9 @@ def test_a_damaged_bundle_is_refused(small_deployed: Deployed, tmp_path: Path) -
     line = bad("evaluate", bundle, "--data", it.data, "--json")
     assert f"{model}: expected sha256" in line
     manifest = bundle / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 9', 1))
+    manifest.write_text(manifest.read_text().replace('"schema": 2', '"schema": 9', 1))
     line = bad("evaluate", bundle, "--data", it.data, "--json")
-    assert "expected schema 1, got 9 (at $.schema); export it again, or install" in line
+    assert "expected schema 2, got 9 (at $.schema); export it again, or install" in line
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ddnn_tf.datasets.batches import Batches
 from ddnn_tf.datasets.npz import read_npz
 from edge_runtime.errors import InputError
 from edge_runtime.samples import Samples
+from edge_runtime.task import Classification
 from edge_runtime.topology import Link, Node, Sensor, Topology
 from tests.commands import CLASSES, small_samples
 from tests.reference import small_topology
@@ -46,7 +47,8 @@ class Sequence(keras.utils.PyDataset):
 
 
 def made(x: Any, y: Any = None, topology: Topology | None = None) -> Any:
-    return labeled_samples(x, y, topology=topology or small_topology(), class_names=CLASSES)
+    task = Classification(CLASSES)
+    return labeled_samples(x, y, topology=topology or small_topology(), task=task)
 
 
 def batched(x: Any = X, y: Any = Y) -> Any:

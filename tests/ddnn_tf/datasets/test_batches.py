@@ -63,7 +63,7 @@ def test_defaults_and_batch_size() -> None:
     batches = Batches(samples())
     assert batches.visible.shape == (10, 2)
     assert batches.visible.all()
-    assert batches.prior.tolist() == [0.4, 0.3, 0.3]
+    assert batches.prior == (0.4, 0.3, 0.3)
     assert batches.class_names == ("x", "y", "z")
     batches.batch_size = 5
     assert len(batches) == 2

@@ -37,7 +37,7 @@ def test_another_family_of_splits(crops: Path) -> None:
 def test_only_one_folder(crops: Path) -> None:
     (crops / "train_dir").rename(crops / "holdout_dir")
     data = read_crops(crops)
-    assert data.split("holdout_dir").prior.tolist() == [2 / 18, 16 / 18]
+    assert data.split("holdout_dir").prior == (2 / 18, 16 / 18)
     with pytest.raises(InputError, match="there is no split 'train_dir'"):
         data.split("train_dir")
 
@@ -45,9 +45,9 @@ def test_only_one_folder(crops: Path) -> None:
 def test_prior_is_that_of_the_training_data(crops: Path) -> None:
     data = read_crops(crops)
     for name in ("train_dir", "train_dir:validation", "test_dir"):
-        assert data.split(name).prior.tolist() == [2 / 18, 16 / 18]
+        assert data.split(name).prior == (2 / 18, 16 / 18)
     time = data.split("time:train")
-    assert data.split("time:test").prior.tolist() == time.samples.frequencies().tolist()
+    assert data.split("time:test").prior == tuple(time.samples.frequencies().tolist())
 
 
 def test_training_order_follows_the_seed(crops: Path) -> None:

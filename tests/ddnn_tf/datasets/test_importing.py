@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ddnn_tf.datasets.importing import Wanted, import_arrays, import_pictures, import_table
 from edge_runtime.errors import InputError
-from edge_runtime.targets import Targets
+from edge_runtime.task import Classification, MultiLabel, Regression
 
 X = np.linspace(-2, 2, 24).reshape(6, 4)
 PICTURES = np.arange(6 * 4 * 5 * 3, dtype=np.uint8).reshape(6, 4, 5, 3)
@@ -43,7 +43,7 @@ def test_classes_however_they_are_kept(
     tmp_path: Path, target: Any, wanted: Wanted, labels: list[int], names: tuple[str, ...]
 ) -> None:
     samples = arrays(tmp_path, np.array(target), wanted)
-    assert samples.targets == Targets("classification", names)
+    assert samples.task == Classification(names)
     assert samples.labels.tolist() == labels
     assert samples.inputs["x"].dtype == np.float32
     assert samples.inputs["x"] == pytest.approx(X)
@@ -52,10 +52,10 @@ def test_classes_however_they_are_kept(
 def test_several_labels_and_values(tmp_path: Path) -> None:
     matrix = np.array([[0, 1], [1, 1], [0, 0]] * 2, np.float32)
     samples = arrays(tmp_path, matrix, Wanted(labels=("car", "bus")))
-    assert samples.targets == Targets("multi-label", ("car", "bus"))
+    assert samples.task == MultiLabel(("car", "bus"))
     assert samples.labels.tolist() == matrix.tolist()
     samples = arrays(tmp_path, X[:, :2], Wanted(values=("w", "h"), units=("m", "m")))
-    assert samples.targets == Targets("regression", ("w", "h"), ("m", "m"))
+    assert samples.task == Regression(("w", "h"), ("m", "m"))
     assert samples.labels == pytest.approx(X[:, :2])
     samples = arrays(tmp_path, np.arange(6), Wanted(values=("count",)))
     assert samples.labels.tolist() == [[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]]
@@ -93,7 +93,7 @@ Y = np.array([0, 1] * 3)
         (X, np.array([0, 1, 2] * 2), Wanted(("a", "b")), "label 2 of sample 2 is out of range"),
         (X, np.array(["a", "x"] * 3), Wanted(("a", "b")), "the class 'x', which is none of --clas"),
         (X, np.full((6, 1), 2), Wanted(labels=("a",)), "label 'a' of sample 0 is 2: expected 0 or"),
-        (X, np.full((6, 1), 0.5), Wanted(labels=("a",)), "integers, 0 or 1; came float64"),
+        (X, np.full((6, 1), 0.5), Wanted(labels=("a",)), "expected 0 or 1"),
         (X, np.full(6, np.nan), Wanted(values=("a",)), "value 'a' of sample 0 is nan"),
         (X, np.full(6, -np.inf), Wanted(values=("a",)), "value 'a' of sample 0 is -inf"),
         (X, np.zeros(5), Wanted(values=("a",)), "'x' has the wrong number of samples: expected 5"),
@@ -173,11 +173,11 @@ def test_a_class_a_line(table: Path) -> None:
 def test_columns_of_labels_and_of_values(table: Path) -> None:
     sensors = {"arm": ["arm_y", "arm_x"], "t": ["t1"]}
     found = import_table(table, Wanted(labels=("fast",)), sensors=sensors)
-    assert found.targets == Targets("multi-label", ("fast",))
+    assert found.task == MultiLabel(("fast",))
     assert found.labels.tolist() == [[0], [1], [0]]
     assert found.inputs["arm"].tolist() == [[-1, 0.5], [-2, 0.25], [-3, 0.125]]
     found = import_table(table, Wanted(values=("high", "t1"), units=("m", "s")), sensors=sensors)
-    assert found.targets == Targets("regression", ("high", "t1"), ("m", "s"))
+    assert found.task == Regression(("high", "t1"), ("m", "s"))
     assert found.labels.tolist() == [[1.5, 1], [2.5, 3], [3.5, 5]]
 
 
@@ -204,7 +204,7 @@ def _without(table: Path, column: str) -> Path:
         (Wanted(), {"label": "kind", "group": "where"}, "has no column 'where'"),
         (Wanted(), {"label": "kind", "sensors": {"a": ["leg_*"]}}, r"has no column 'leg_\*'"),
         (Wanted(), {"label": "kind"}, "line 2: column 'who' holds 'ann', which is no number"),
-        (Wanted(labels=("high",)), {"sensors": {"t": ["t1"]}}, "integers, 0 or 1; came float64"),
+        (Wanted(labels=("high",)), {"sensors": {"t": ["t1"]}}, "expected 0 or 1"),
         (Wanted(labels=("t1",)), {"sensors": {"t": ["t2"]}}, "label 't1' of sample 1 is 3: exp"),
         (
             Wanted(("a",)),
