@@ -13,14 +13,17 @@ import numpy as np
 from ..arrays import Array
 from ..errors import InputError
 from ..files import read_checked
+from .compute import Compute
 from .litert import LiteRTSection
 from .manifest import GOLDEN_FILE, MODEL_FILE, NodeManifest, read_node
 
 
-def load_section(folder: str | Path, manifest: NodeManifest) -> LiteRTSection:
+def load_section(
+    folder: str | Path, manifest: NodeManifest, compute: Compute = Compute()
+) -> LiteRTSection:
     """A node's artifact, its hash checked before LiteRT sees a byte."""
     path = Path(folder) / MODEL_FILE
-    section = LiteRTSection(_file(folder, manifest, MODEL_FILE), where=path)
+    section = LiteRTSection(_file(folder, manifest, MODEL_FILE), where=path, compute=compute)
     if section.inputs != manifest.inputs:
         raise InputError(
             f"{path}: expected inputs {', '.join(sorted(manifest.inputs))} as in node.json, got "
@@ -36,12 +39,16 @@ def load_section(folder: str | Path, manifest: NodeManifest) -> LiteRTSection:
 
 @dataclass(frozen=True)
 class GoldenCheck:
-    """A device's numbers beside the golden ones: errors are relative to max(1, max|golden|)."""
+    """A device's numbers beside the golden ones: errors are relative to max(1, max|golden|).
+
+    `computed_by`: what computed them and why, for people.
+    """
 
     node: str
     samples: int
     max_error: float
     tolerance: float
+    computed_by: str
 
     @property
     def passed(self) -> bool:
@@ -49,14 +56,14 @@ class GoldenCheck:
         return self.max_error <= self.tolerance
 
 
-def check_node(folder: str | Path) -> GoldenCheck:
+def check_node(folder: str | Path, compute: Compute = Compute()) -> GoldenCheck:
     """Prove on this machine that a node's artifact gives the numbers it gave when exported.
 
     Raises `InputError` for a damaged folder; a deviation is in the result.
     """
     folder = Path(folder)
     manifest = read_node(folder)
-    section = load_section(folder, manifest)
+    section = load_section(folder, manifest, compute)
     inputs, golden = read_golden(folder, manifest)
     error = 0.0
     outputs = section(inputs)
@@ -66,7 +73,9 @@ def check_node(folder: str | Path) -> GoldenCheck:
         scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
         deviation = float(np.abs(got.astype(np.float64) - expected).max(initial=0.0))
         error = max(error, deviation / scale if np.isfinite(deviation) else float("inf"))
-    return GoldenCheck(manifest.node, len(golden[0]), error, manifest.tolerance)
+    return GoldenCheck(
+        manifest.node, len(golden[0]), error, manifest.tolerance, section.computed_by
+    )
 
 
 def read_golden(folder: Path, manifest: NodeManifest) -> tuple[dict[str, Array], list[Array]]:

@@ -12,6 +12,7 @@ from ..answers.policies import ANSWER_MODES, POLICIES
 from ..answers.rule import AnswerRule
 from ..answers.selector import AnswerSelector
 from ..answers.smoothing import check_smoothing, smoothed_task
+from ..bundle.compute import BUILT_IN, DELEGATES, Compute
 from ..bundle.manifest import BUNDLE_FILE, BundleManifest, read_bundle
 from ..clock import SECOND, FrameClock, parse_seconds
 from ..errors import InputError
@@ -200,6 +201,29 @@ def add_early(parser: Any) -> None:
     )
 
 
+def add_compute(parser: Any) -> None:
+    """Add the options that say by what sections are computed."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="COUNT",
+        help="threads that compute a section; small ones are fastest with one",
+    )
+    parser.add_argument(
+        "--delegate",
+        default=BUILT_IN,
+        metavar="NAME|FILE",
+        help=f"what computes a section: {BUILT_IN}, which is built in, an accelerator by name "
+        f"({', '.join(DELEGATES)}), or another delegate's library",
+    )
+
+
+def compute_of(options: argparse.Namespace) -> Compute:
+    """By what sections are computed."""
+    return Compute(threads=options.threads, delegate=options.delegate)
+
+
 def add_smooth(parser: Any) -> None:
     """Add the option that smooths the output node's answers."""
     parser.add_argument(
@@ -231,6 +255,7 @@ def live_settings(
         smooth_ns=half_life(options, task),
         lease_ns=tuning.lease_ms * 1_000_000,
         settle_ns=tuning.settle_ms * 1_000_000,
+        compute=compute_of(options),
     )
 
 

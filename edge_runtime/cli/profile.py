@@ -9,7 +9,7 @@ import msgspec
 
 from ..bundle.manifest import BUNDLE_FILE
 from ..evaluation.profile import profile, profile_node
-from .options import AddCommand
+from .options import AddCommand, add_compute, compute_of
 
 
 def add_to(command: AddCommand) -> None:
@@ -27,13 +27,14 @@ def add_to(command: AddCommand) -> None:
     add.add_argument(
         "--runs", type=int, default=100, metavar="COUNT", help="how many inferences are timed"
     )
+    add_compute(add)
 
 
 def _profile(options: argparse.Namespace) -> int:
     if (options.folder / BUNDLE_FILE).is_file():
-        found = profile(options.folder, runs=options.runs)
+        found = profile(options.folder, runs=options.runs, compute=compute_of(options))
     else:
-        found = profile_node(options.folder, runs=options.runs)
+        found = profile_node(options.folder, runs=options.runs, compute=compute_of(options))
     if options.out:
         found.save(options.out)
     if options.json:
@@ -47,4 +48,7 @@ def _profile(options: argparse.Namespace) -> int:
             f"{section.memory_mb:>7.1f} MB{section.artifact_bytes:>10,} B"
             f"{section.message_bytes:>8,} B"
         )
+    for computed_by in dict.fromkeys(x.computed_by for x in found.sections.values()):
+        of = [name for name, x in found.sections.items() if x.computed_by == computed_by]
+        print(f"{', '.join(of)}: {computed_by}")
     return 0

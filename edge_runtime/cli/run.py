@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from ..answers.policies import ANSWER_MODES
+from ..bundle.compute import Compute
 from ..bundle.manifest import NodeManifest, read_node
 from ..bundle.sections import load_section
 from ..bundle.tensors import Section
@@ -26,6 +27,7 @@ from ..transport.deployment import Deployment
 from ..transport.zenoh import ZenohTransport
 from .options import (
     AddCommand,
+    add_compute,
     add_deadline,
     add_early,
     add_encoding,
@@ -78,6 +80,7 @@ def add_to(command: AddCommand) -> None:
         default="litert",
         help="what computes; savedmodel needs TensorFlow and a bundle that was exported for it",
     )
+    add_compute(add)
     add.add_argument(
         "--answer",
         choices=ANSWER_MODES,
@@ -107,9 +110,10 @@ def _run(options: argparse.Namespace) -> int:
         # A node without sensors assigns no frame ids, and may start with any clock.
         sees = any(link.sensor for link in manifest.incoming)
         frames = frame_clock(options.fps, deployment) if sees else None
-        section = _section(options, manifest)
+        section, computed_by = _section(options, manifest, settings.compute)
         tell = StatusWriter(manifest.node, as_json=options.json)
         stack.callback(tell.close)
+        tell("computed", computed_by)
         sources = _sources(options, manifest, tell)
         # Once the node has told them to close, and given up its name.
         stack.callback(close_sources, sources.values())
@@ -138,12 +142,18 @@ def _peers(manifest: NodeManifest) -> Iterator[str]:
     return (link.source for link in manifest.incoming if not link.sensor)
 
 
-def _section(options: argparse.Namespace, manifest: NodeManifest) -> Section:
+def _section(
+    options: argparse.Namespace, manifest: NodeManifest, compute: Compute
+) -> tuple[Section, str]:
+    """What computes this node's section, and how it is called."""
     if options.backend == "litert":
-        return load_section(options.node, manifest)
+        section = load_section(options.node, manifest, compute)
+        return section, section.computed_by
+    if compute != Compute():
+        raise InputError("--threads and --delegate are of LiteRT; leave them or --backend out")
     from ..bundle.saved_model import SavedModelSection
 
-    return SavedModelSection(options.node, manifest)
+    return SavedModelSection(options.node, manifest), "TensorFlow (as --backend asks)"
 
 
 def _sources(

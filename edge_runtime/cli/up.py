@@ -34,6 +34,7 @@ from ..transport.zenoh import ZenohTransport
 from .options import (
     AddCommand,
     add_answer,
+    add_compute,
     add_data,
     add_deadline,
     add_encoding,
@@ -77,6 +78,7 @@ def add_to(command: AddCommand) -> None:
     add_encoding(add, "how messages hold their numbers")
     add_answer(add)
     add_smooth(add)
+    add_compute(add)
     for fault, text in FAULT_HELP.items():
         add.add_argument(
             f"--{fault}",

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from ..bundle.compute import Compute
 from ..bundle.manifest import BUNDLE_FILE, MODEL_FILE, read_bundle, read_node
 from ..bundle.sections import load_section, read_golden
 from ..errors import InputError
@@ -30,7 +31,8 @@ class SectionProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """One section: `latency_ms` of one inference, the median, and the 90th percentile.
 
     `memory_mb`: by how much the process grew by loading and running it; `artifact_bytes`: of the
-    `.tflite`; `message_bytes`: what it sends, an inference, unencoded.
+    `.tflite`; `message_bytes`: what it sends, an inference, unencoded; `computed_by`: what
+    computed it and why, for people.
     """
 
     latency_ms: _Amount
@@ -38,13 +40,15 @@ class SectionProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     memory_mb: _Amount
     artifact_bytes: _Size
     message_bytes: _Size
+    computed_by: str = ""
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the sections of one model cost on one machine.
 
     `machine` is for people; `fingerprint` is the model's; `process_mb`: a process before it loads
-    a section, once for each device; `runs`: inferences that were timed.
+    a section, once for each device; `runs`: inferences that were timed; `threads`, `delegate`: by
+    which they were computed, see `Compute`.
     """
 
     schema: int = SCHEMA
@@ -52,6 +56,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     fingerprint: str
     process_mb: _Amount
     runs: int
+    threads: int = Compute().threads
+    delegate: str = Compute().delegate
     sections: dict[str, SectionProfile]
 
     @classmethod
@@ -78,7 +84,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
 
 
-def profile(folder: str | Path, *, runs: int = 100) -> Profile:
+def profile(folder: str | Path, *, runs: int = 100, compute: Compute = Compute()) -> Profile:
     """Measure every section of a bundle, each in a process of its own.
 
     Raises `InputError` for a damaged bundle, or a section that does not run here.
@@ -87,7 +93,14 @@ def profile(folder: str | Path, *, runs: int = 100) -> Profile:
     manifest, _ = read_bundle(folder)
     found = []
     for node in manifest.topology.order:
-        words = command("profile", str(folder / "nodes" / node), "--runs", str(runs), "--json")
+        words = command(
+            "profile",
+            str(folder / "nodes" / node),
+            "--runs",
+            str(runs),
+            *compute.options(),
+            "--json",
+        )
         done = subprocess.run(words, env=environment(), capture_output=True, text=True)
         if done.returncode:
             said = done.stderr.strip().splitlines()
@@ -101,7 +114,11 @@ def profile(folder: str | Path, *, runs: int = 100) -> Profile:
 
 
 def profile_node(
-    folder: str | Path, *, runs: int = 100, clock: Callable[[], int] = time.perf_counter_ns
+    folder: str | Path,
+    *,
+    runs: int = 100,
+    compute: Compute = Compute(),
+    clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Profile:
     """Measure one node's section in this process, on its golden inputs one by one.
 
@@ -115,7 +132,7 @@ def profile_node(
     manifest = read_node(folder)
     inputs, outputs = read_golden(folder, manifest)
     before = resident_mb()
-    section = load_section(folder, manifest)
+    section = load_section(folder, manifest, compute)
     samples = len(outputs[0])
     times = []
     for run in range(-min(runs, 10), runs):  # the first ones warm up
@@ -130,6 +147,8 @@ def profile_node(
         fingerprint=manifest.fingerprint,
         process_mb=before,
         runs=runs,
+        threads=compute.threads,
+        delegate=compute.delegate,
         sections={
             manifest.node: SectionProfile(
                 latency_ms=statistics.median(times),
@@ -137,6 +156,7 @@ def profile_node(
                 memory_mb=max(0.0, resident_mb() - before),
                 artifact_bytes=(folder / MODEL_FILE).stat().st_size,
                 message_bytes=sum(x[:1].nbytes for x in outputs) if manifest.outgoing else 0,
+                computed_by=section.computed_by,
             )
         },
     )

@@ -10,6 +10,7 @@ import msgspec
 
 from ..answers.rule import AnswerRule
 from ..answers.smoothing import check_smoothing
+from ..bundle.compute import Compute
 from ..clock import SECOND
 from ..transport.wire import Encoding
 
@@ -18,13 +19,13 @@ METRICS_EVERY = SECOND
 
 
 class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a deployment runs; the nodes of one agree on it.
+    """How a deployment runs; the nodes of one agree on all but `compute`.
 
     `fps`: frames per second. `deadline_ns`: from capture to answer. `encoding`: of float32
     messages. `rule`: who answers. `smooth_ns`: half-life by which the output node smooths its
     answers beside giving them as they are, see `Smoother`; None for not at all. `lease_ns`: after
     how long without a sign of life the others take a process for dead; `settle_ns`: how long the
-    transport may take to see that they did.
+    transport may take to see that they did. `compute`: by what the section is computed.
 
     Raises `InputError` where answers are to be smoothed that are not the output node's alone.
     """
@@ -36,6 +37,7 @@ class LiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     smooth_ns: int | None = None
     lease_ns: int = SECOND // 2
     settle_ns: int = SECOND // 10
+    compute: Compute = Compute()
 
     def __post_init__(self) -> None:
         check_smoothing(self.smooth_ns, only_output=self.rule.only_output)

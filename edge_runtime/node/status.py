@@ -13,9 +13,9 @@ from typing import Literal
 #: model; a hosted sensor's source has ended or runs again; the name is held no more or again.
 Notice = Literal["up", "down", "refused", "ended", "returned", "unnamed", "named"]
 
-#: A node's notices; where it serves its metrics; that a camera's pictures do not fit its sensor,
-#: and why; how many lines nobody took.
-Said = Notice | Literal["metrics", "unfit", "lost"]
+#: A node's notices; by what it computes, and why; where it serves its metrics; that a camera's
+#: pictures do not fit its sensor, and why; how many lines nobody took.
+Said = Notice | Literal["computed", "metrics", "unfit", "lost"]
 
 #: How a person reads them.
 SAYS: Mapping[Said, str] = {
@@ -26,6 +26,7 @@ SAYS: Mapping[Said, str] = {
     "returned": "{} has its source again",
     "unnamed": "cut off; the others do not see this node",
     "named": "ready",
+    "computed": "computed by {}",
     "metrics": "metrics at {}",
     "unfit": "{}",
     "lost": "{} lines before this one were lost: nobody read them, or they could not be written",

@@ -202,4 +202,4 @@ def _options(settings: LiveSettings) -> list[str]:
     options += ["--early"] if settings.rule.early else []
     if settings.smooth_ns is not None:
         options += ["--smooth", time_text(settings.smooth_ns)]
-    return options
+    return [*options, *settings.compute.options()]

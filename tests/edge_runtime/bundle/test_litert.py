@@ -1,5 +1,7 @@
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_runtime.arrays import TensorSpec
+from edge_runtime.bundle.compute import Compute
 from edge_runtime.bundle.litert import LiteRTSection
 from edge_runtime.errors import InputError
 
@@ -104,3 +107,87 @@ def test_without_litert_the_error_carries_the_install_line() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert 'needs LiteRT: pip install "ddnn-tf[edge]"' in done.stderr
+
+
+# -- by what it is computed ------------------------------------------------------------------------
+
+#: A LiteRT delegate that takes no part of a model, and one that refuses to be made.
+DELEGATE = """
+#include <stddef.h>
+#include <stdint.h>
+typedef struct Delegate {
+  void *data; int (*prepare)(void *, struct Delegate *); void *from, *to, *release;
+  int64_t flags; void *opaque;
+} Delegate;
+static int prepare(void *context, Delegate *self) { return PREPARED; }
+Delegate *tflite_plugin_create_delegate(char **k, char **v, size_t n, void (*say)(const char *)) {
+  static Delegate one;
+  one.prepare = prepare;
+  one.flags = ANY_SIZE;
+  if (!MADE) { say("no device here"); return NULL; }
+  return &one;
+}
+void tflite_plugin_destroy_delegate(Delegate *one) {}
+"""
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to make a delegate with")
+    folder = tmp_path_factory.mktemp("delegates")
+
+    def compile_one(name: str, source: str = DELEGATE, **changes: int) -> Path:
+        (folder / f"{name}.c").write_text(source)
+        library = folder / f"lib{name}.so"
+        given = {"MADE": 1, "PREPARED": 0, "ANY_SIZE": 1, **changes}
+        defined = [f"-D{key}={value}" for key, value in given.items()]
+        command = [compiler, "-shared", "-fPIC", *defined, "-o", str(library)]
+        subprocess.run([*command, str(folder / f"{name}.c")], check=True, capture_output=True)
+        return library
+
+    return compile_one
+
+
+def test_more_threads_give_the_same_numbers(artifact: bytes) -> None:
+    inputs = inputs_of(3)
+    one, two = LiteRTSection(artifact), LiteRTSection(artifact, compute=Compute(threads=2))
+    for a, b in zip(one(inputs), two(inputs), strict=True):
+        assert a == pytest.approx(b, abs=1e-6)
+    assert one.computed_by == "XNNPACK on 1 thread (built in; no other is asked for)"
+    assert two.computed_by == "XNNPACK on 2 threads (built in; no other is asked for)"
+
+
+def test_a_delegate_that_takes_nothing_is_said_to(artifact: bytes, compiled: Any) -> None:
+    library = compiled("idle")
+    section = LiteRTSection(artifact, compute=Compute(delegate=str(library)))
+    assert section.computed_by == (
+        f"XNNPACK on 1 thread: {library} takes no part of this section (as --delegate asks, from "
+        f"{library})"
+    )
+    for a, b in zip(section(inputs_of(2)), LiteRTSection(artifact)(inputs_of(2)), strict=True):
+        assert a == pytest.approx(b, abs=1e-6)
+
+
+def test_a_delegate_that_cannot_be_had_is_one_line(
+    artifact: bytes, compiled: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.so").write_text("no library")
+    for delegate, message in (
+        ("edgetpu", r"--delegate edgetpu: cannot be loaded: libedgetpu\.so\.1: .*No such file"),
+        (tmp_path / "none.so", r"none\.so: cannot be loaded: .*No such file"),
+        (tmp_path / "text.so", r"text\.so: cannot be loaded: .*(too short|invalid ELF header)"),
+        (
+            compiled("sized", ANY_SIZE=0),
+            r"libsized\.so refuses model: it may want tensors of one size",
+        ),
+        (compiled("plain", source="int x;"), r"libplain\.so makes no LiteRT delegate"),
+        (compiled("absent", MADE=0), r"cannot be loaded: Failed .*libabsent\.so no device here"),
+        (compiled("broken", PREPARED=1), r"libbroken\.so refuses model: "),
+    ):
+        with pytest.raises(InputError, match=message) as error:
+            LiteRTSection(artifact, compute=Compute(delegate=str(delegate)))
+        assert "Leave --delegate out, and XNNPACK, which is built in, computes" in str(error.value)
+        assert "\n" not in str(error.value)
+    assert "Exception ignored" not in capfd.readouterr().err, "half an object was left"

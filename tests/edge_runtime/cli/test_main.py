@@ -386,6 +386,7 @@ def test_check_proves_every_node(small_deployed: Deployed) -> None:
         folder = small_deployed.bundle / "nodes" / node
         found = edge("check", folder, "--json").json
         assert found.pop("max_error") <= found.pop("tolerance")
+        assert found.pop("computed_by").startswith("XNNPACK on 1 thread (")
         assert found == {"node": node, "passed": True, "samples": 16}
         assert f"{node}: the numbers it was exported with" in edge("check", folder).out
 
@@ -758,7 +759,7 @@ def test_a_reader_that_has_enough_ends_a_command_well(monkeypatch: pytest.Monkey
 
 
 def test_ctrl_c_exits_130_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(folder: Path) -> None:
+    def interrupted(folder: Path, compute: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(check, "check_node", interrupted)
@@ -767,7 +768,7 @@ def test_ctrl_c_exits_130_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(folder: Path) -> None:
+    def faulty(folder: Path, compute: Any) -> None:
         raise ValueError("ours")
 
     monkeypatch.setattr(check, "check_node", faulty)

@@ -61,6 +61,26 @@ def test_the_command_writes_what_place_reads(bundle: Path, tmp_path: Path) -> No
     assert "left" in done(main, "profile", bundle / "nodes" / "left", "--runs", "2").out
 
 
+def test_threads_and_delegate_are_passed_on_and_told(bundle: Path) -> None:
+    said = done(main, "profile", bundle, "--runs", "2", "--threads", "2", "--json").json
+    assert (said["threads"], said["delegate"]) == (2, "xnnpack")
+    for section in said["sections"].values():
+        assert section["computed_by"] == "XNNPACK on 2 threads (built in; no other is asked for)"
+    text = done(main, "profile", bundle / "nodes" / "top", "--runs", "2").out
+    assert "top: XNNPACK on 1 thread (built in; no other is asked for)" in text
+    line = refused(main, "profile", bundle, "--runs", "2", "--delegate", "edgetpu")
+    assert "cannot measure 'left': --delegate edgetpu: cannot be loaded" in line
+
+
+def test_a_check_tells_by_what_it_was_computed(bundle: Path) -> None:
+    node = bundle / "nodes" / "top"
+    assert "computed by XNNPACK on 1 thread (built in" in done(main, "check", node).out
+    found = done(main, "check", node, "--threads", "2", "--json").json
+    assert found["computed_by"].startswith("XNNPACK on 2 threads")
+    assert "expected --threads of at least 1" in refused(main, "check", node, "--threads", "0")
+    assert "--delegate vx: cannot be loaded" in refused(main, "check", node, "--delegate", "vx")
+
+
 def test_bad_input_is_one_line(bundle: Path, tmp_path: Path) -> None:
     assert "at least 1 run, got 0" in refused(
         main, "profile", bundle / "nodes" / "top", "--runs", "0"
