@@ -159,6 +159,22 @@ def test_more_threads_give_the_same_numbers(artifact: bytes) -> None:
     assert two.computed_by == "XNNPACK on 2 threads (built in; no other is asked for)"
 
 
+def test_as_many_threads_are_started_as_are_asked_for(artifact: bytes) -> None:
+    code = (
+        "import os, sys\n"
+        "from edge_runtime.bundle.compute import Compute\n"
+        "from edge_runtime.bundle.litert import LiteRTSection\n"
+        "model = sys.stdin.buffer.read()\n"
+        "kept, counts = [], []\n"
+        "for threads in (1, 1, 4):\n"
+        "    kept.append(LiteRTSection(model, compute=Compute(threads=threads)))\n"
+        "    counts.append(len(os.listdir('/proc/self/task')))\n"
+        "print(counts[1] - counts[0], counts[2] - counts[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=artifact, capture_output=True)
+    assert done.stdout.split() == [b"0", b"3"], done.stderr
+
+
 def test_a_delegate_that_takes_nothing_is_said_to(artifact: bytes, compiled: Any) -> None:
     library = compiled("idle")
     section = LiteRTSection(artifact, compute=Compute(delegate=str(library)))
