@@ -71,7 +71,7 @@ def _of_metric(metric: keras.metrics.Metric, task: Task) -> Score:
         if isinstance(task, Classification) and "sparse" not in function.__name__:
             y = np.eye(task.width, dtype=np.float32)[targets]
         found = np.asarray(function(y, answers.astype(np.float32), **options), np.float64)
-        return found.reshape(len(answers), -1).mean(axis=1)
+        return np.asarray(found.reshape(len(answers), -1).mean(axis=1))
 
     better = not any(word in metric.name.lower() for word in ERRORS)
     unit = "%" if better and "accuracy" in metric.name else ""

@@ -70,7 +70,8 @@ def test_one_value_may_be_one_dimensional() -> None:
 
 
 def test_what_is_known_beforehand() -> None:
-    classes, some, values = (Samples({"x": X}, y, task).learned() for task, y, _ in KINDS)
+    learned = [Samples({"x": X}, y, task).learned() for task, y, _ in KINDS]
+    classes, some, values = learned
     assert isinstance(classes, Classification)
     assert classes.prior == (1 / 3, 0, 2 / 3)
     assert classes.fallback().tolist() == [0, 0, 1]

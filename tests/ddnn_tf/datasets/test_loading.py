@@ -100,7 +100,7 @@ def test_groups_in_the_files_of_a_folder_come_before_their_names(tmp_path: Path)
     ("changes", "message"),
     [
         (
-            {"targets": ("y", "x")},
+            {"task": ("y", "x")},
             r"expected classification \(x, y\); came classification \(y, x\)",
         ),
         ({"inputs": {"a": np.zeros((6, 3), np.float32)}}, "missing: 'b'; unknown: none"),
