@@ -106,7 +106,10 @@ def counterpart(section: keras.Model, probe: Mapping[str, Array]) -> Counterpart
     outputs = _through(section, inputs, lambda operation: lambda *x, **_: made(operation)(*x))
     model = old.Model(inputs, keras.tree.flatten(outputs), name=section.name)
     for name, operation in ours.items():
-        model.get_layer(name).set_weights(operation.get_weights())
+        layer = model.get_layer(name)
+        layer.set_weights(operation.get_weights())
+        if hasattr(layer, "finalize_state"):  # what a Normalization makes of its weights
+            layer.finalize_state()
 
     def compared(operation: Any) -> Any:
         def call(*x: Any, **_: Any) -> Any:

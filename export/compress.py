@@ -33,6 +33,7 @@ from .litert import convert, convert_saved
 from .packing import stored_bytes
 from .per_tensor import with_per_tensor_scales
 from .split import KerasRunner
+from .state import copy_state
 
 #: Kernels of fewer weights stay dense and unclustered: there is next to nothing to win, and in a
 #: classifier much to lose.
@@ -86,7 +87,7 @@ def compress_model(
         InputError: for a budget that no level meets, or a layer without counterpart in tf_keras.
     """
     copy = type(model).from_config(model.get_config())
-    copy.set_weights(model.get_weights())
+    copy_state(model, copy)
     wanted = KerasRunner(model, topology).trace(inputs, masks)
     runner = KerasRunner(copy, topology)
     received = wanted

@@ -22,6 +22,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.process.stderr import suppress_native_stderr
 
 from . import saved_model
+from .state import copy_state
 from .trim import trimmed
 
 #: Terms of a sum that LiteRT adds up in one go. It rounds after every one of them, and over the
@@ -107,7 +108,7 @@ def _in_blocks(section: keras.Model) -> keras.Model:
     if not any(map(is_long, _layers(section))):
         return section
     blocked = keras.models.clone_model(section, clone_function=copy, recursive=True)
-    blocked.set_weights(section.get_weights())
+    copy_state(section, blocked)
     return blocked
 
 

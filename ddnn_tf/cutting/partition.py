@@ -22,6 +22,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.task import Single, Task
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology, Uptime
 from edge_runtime.topology.topology import RESERVED, TIERS, Tier
+from export.state import copy_state
 
 from ..datasets import Batches
 from ..datasets.arrays import sensor_arrays
@@ -454,11 +455,10 @@ class _Maker:
     def set_weights(self) -> None:
         """Give every layer of the sections the weights of the model's own."""
         for copy, call in self._copies:
-            weights = getattr(call.operation, "weights", None)
-            if not weights:
+            if not isinstance(call.operation, keras.Layer):
                 continue
             try:
-                copy.set_weights(call.operation.get_weights())
+                copy_state(call.operation, copy)
             except ValueError as error:
                 raise InputError(
                     f"layer {call.name!r}: made again, it has other weights than the original: "
