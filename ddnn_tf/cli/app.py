@@ -48,6 +48,7 @@ from .options import (
     ExitsOption,
     FallbackOption,
     FreezeOption,
+    ImportOption,
     JsonOption,
     LearningRateOption,
     MethodOption,
@@ -73,6 +74,7 @@ from .training import Change, check_unused, variation
 # TensorFlow takes seconds to import, so the commands that need it import it themselves.
 if TYPE_CHECKING:
     from ..datasets import Batches, Dataset
+    from ..model import ResilientModel
     from ..reporting.report import Report
 
 
@@ -174,12 +176,14 @@ def train(
     seed: SeedOption = 0,
     seeds: TrainSeedsOption = 1,
     checkpoint: CheckpointOption = None,
+    imports: ImportOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train a model; with --seeds, several, and say how far they lie apart."""
     check_unused(context, start, freeze)
     _check_written(out, seeds)
-    graph = _topology_to_train(topology, start, exits, method)
+    begun = load_model(start, imports) if start else None
+    graph = _topology_to_train(topology, begun, exits, method)
     wanted = survivabilities(survival, graph)
     quiet_tensorflow()
     from ..evaluation import expected_score
@@ -246,10 +250,10 @@ def _check_written(out: Path, seeds: int) -> None:
 
 
 def _topology_to_train(
-    topology: str, start: Path | None, exits: str | None, method: Method
+    topology: str, start: ResilientModel | None, exits: str | None, method: Method
 ) -> Topology:
     """What the options name: a topology with these exits and the links of this method."""
-    graph = load_model(start).topology if start else Topology.load(topology)
+    graph = start.topology if start else Topology.load(topology)
     if exits is not None:
         graph = graph.with_exits(None if exits == "all" else words(exits))
     if method == "baseline":
@@ -300,6 +304,7 @@ def evaluate(
     early: EarlyOption = False,
     configurations: ConfigurationsOption = None,
     seed: EvaluateSeedOption = 0,
+    imports: ImportOption = None,
     json: JsonOption = False,
 ) -> None:
     """Expected score over all failure configurations."""
@@ -331,7 +336,7 @@ def evaluate(
                 f"--early: {model} has no thresholds, which a bundle has; export it, and choose "
                 "them with `ddnn-edge exits`"
             )
-        trained = load_model(model)
+        trained = load_model(model, imports)
         source = load_data(data, trained.topology)
         samples = split_of(source, split)
         check_task(samples, trained.task)
@@ -394,10 +399,11 @@ def export(
     table: Annotated[
         bool, typer.Option(help="also measure what the artifacts cost here, in time and accuracy")
     ] = False,
+    imports: ImportOption = None,
     json: JsonOption = False,
 ) -> None:
     """Cut a trained model into one artifact per node, each checked against the model."""
-    trained = load_model(model)
+    trained = load_model(model, imports)
     from export import export_bundle
 
     compression, budgets = chosen(compress, budget, packed, steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from edge_runtime.bundle.manifest import BUNDLE_FILE
 from edge_runtime.errors import InputError
 from edge_runtime.process.stderr import suppress_native_stderr
 from edge_runtime.topology import Topology
+
+from .importing import import_files
 
 # TensorFlow takes seconds to import, so what needs it imports it itself.
 if TYPE_CHECKING:
@@ -64,9 +67,13 @@ def leaks_of(source: Dataset, *reported: str, trained: str | None = None) -> dic
     return {"leaks": leaks} if leaks else {}
 
 
-def load_model(path: Path) -> ResilientModel:
-    """Read a model that `ddnn train` wrote; `InputError` for anything else."""
+def load_model(path: Path, imports: Sequence[Path] | None = None) -> ResilientModel:
+    """Read a model that `ddnn train` wrote; `InputError` for anything else.
+
+    `imports`: files that register its layers, see `import_files`.
+    """
     check_file(path)
+    import_files(imports)
     from ..saved import load_model as load
 
     return load(path)

@@ -93,6 +93,16 @@ OutOption = Annotated[
     ),
 ]
 
+ImportOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--import",
+        metavar="FILE.py",
+        help="a Python file of your own that registers layers of the model; may be repeated",
+        show_default="none",
+    ),
+]
+
 # -- `ddnn train` ----------------------------------------------------------------------------------
 
 TrainOutOption = Annotated[
@@ -220,10 +230,23 @@ EvaluateSeedOption = Annotated[
 
 PartitionModelOption = Annotated[
     Path,
-    typer.Argument(metavar="MODEL.keras", help="any functional Keras model"),
+    typer.Argument(
+        metavar="MODEL",
+        help="any functional Keras model: .keras, .h5, or a SavedModel folder of Keras 2",
+    ),
 ]
 PartitionOutOption = Annotated[
     Path, typer.Option(metavar="CUT.keras", help="where the cut model is written")
+]
+ShapeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="NAME=SIZES",
+        help="fix the sizes of an input that may have any, such as x=128,3, without those of the "
+        "batch; NAME= may be left out for the only input; may be repeated",
+        show_default="those of the model",
+    ),
 ]
 NodesOption = Annotated[
     str,

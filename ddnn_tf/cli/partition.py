@@ -11,12 +11,14 @@ from edge_runtime.files import new_file
 from edge_runtime.process.command import print_json
 from edge_runtime.topology import Topology
 
-from .loader import check_file, load_data, say, words
+from .importing import import_files
+from .loader import load_data, quiet_tensorflow, say, words
 from .options import (
     AtOption,
     BalanceOption,
     ByteRangeOption,
     ClassesOption,
+    ImportOption,
     JsonOption,
     MergeOption,
     NodesOption,
@@ -26,6 +28,7 @@ from .options import (
     PartitionTopologyOption,
     PriorOption,
     ResidualOption,
+    ShapeOption,
 )
 
 partition_app = typer.Typer()
@@ -45,6 +48,8 @@ def partition_command(
     classes: ClassesOption = "",
     prior: PriorOption = "",
     data: PartitionDataOption = None,
+    shape: ShapeOption = None,
+    imports: ImportOption = None,
     json: JsonOption = False,
 ) -> None:
     """Cut an existing Keras model into the sections of nodes; it computes what it did."""
@@ -56,11 +61,15 @@ def partition_command(
     ends = _at(at)
     links = [_link(word) for word in words(residual)]
     low_high = _range(byte_range)
-    check_file(model)
+    shapes = _shapes(shape or ())
+    quiet_tensorflow()
+    import_files(imports)
+    from ..cutting.input_shapes import with_shapes
+    from ..cutting.loading import read_model
     from ..cutting.partition import partition as cut
-    from ..saved import read_keras
 
-    whole = read_keras(model)
+    read = read_model(model)
+    whole = with_shapes(read.model, shapes)
     source = None if data is None else load_data(data)
 
     found = cut(
@@ -112,6 +121,22 @@ def _at(text: str) -> dict[str, str] | list[str] | None:
     if any(named) and not all(named):
         raise InputError(f"--at {text}: expected NODE=LAYER for every node, or for none")
     return {node: layer for node, _, layer in pairs} if any(named) else given or None
+
+
+def _shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Parse `--shape`: sizes by input, under an empty name where none is given."""
+    found: dict[str, tuple[int, ...]] = {}
+    for text in given:
+        name, _, sizes = text.rpartition("=")
+        if name in found:
+            raise InputError(f"--shape: {name or 'the only input'} is there twice")
+        try:
+            found[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError as error:
+            raise InputError(
+                f"--shape {text}: expected NAME=SIZES, such as x=128,3 for 128 steps of 3 values"
+            ) from error
+    return found
 
 
 def _range(text: str) -> tuple[float, float] | None:

@@ -25,6 +25,7 @@ from .options import (
     DataOption,
     EpochsOption,
     FallbackOption,
+    ImportOption,
     JsonOption,
     LearningRateOption,
     OneSurvivalOption,
@@ -53,10 +54,11 @@ def importance(
     split: SplitOption = None,
     survival: SurvivalOption = "all",
     fallback: FallbackOption = "prior",
+    imports: ImportOption = None,
     json: JsonOption = False,
 ) -> None:
     """What each link of a trained model is worth, exactly, in expected accuracy."""
-    trained = load_model(model)
+    trained = load_model(model, imports)
     from ..evaluation import expected_accuracy
     from ..searches.experiments import link_bytes
 
@@ -236,10 +238,11 @@ def plan(
     ] = None,
     split: SplitOption = None,
     sections: SectionsOption = "fc32",
+    imports: ImportOption = None,
     json: JsonOption = False,
 ) -> None:
     """What it takes to reach an accuracy: links to add, machines to harden or to double."""
-    trained = load_model(model) if model else None
+    trained = load_model(model, imports) if model else None
     graph = trained.topology if trained else Topology.load(topology)
     wanted = survivabilities(survival, graph)
     if len(wanted) != 1:

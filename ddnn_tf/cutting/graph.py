@@ -261,9 +261,9 @@ def copy_of(call: Call, name: str) -> Any:
         ) from error
 
 
-def words_of(error: Exception) -> str:
-    """What an error of Keras says, on one line and without its colors."""
-    return " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())[:300]
+def words_of(error: Exception, most: int = 300) -> str:
+    """What an error of Keras says, on one line and without its colors; `most` characters of it."""
+    return " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())[:most]
 
 
 class _Opened:
@@ -340,8 +340,9 @@ def _input(model: Any, tensor: Any) -> Value:
     where = f"input {value.name!r} of model {model.name!r}"
     if any(d is None for d in value.shape):
         raise InputError(
-            f"{where} has the dynamic shape {tuple(tensor.shape)}; build the model with fixed "
-            "sizes, as in keras.Input((96, 96, 3)): machines agree on them beforehand"
+            f"{where} has the dynamic shape {tuple(tensor.shape)}; machines agree on "
+            "sizes beforehand: build the model with keras.Input((96, 96, 3)), say, or give "
+            f"--shape {value.name}=SIZES on the command line"
         )
     if tensor.shape[0] is not None:
         raise InputError(
