@@ -124,7 +124,9 @@ def _refusal(path: Path, said: _File, error: Exception) -> InputError:
     # Keras tells of a layer inside of all that it is in; what matters comes last.
     words = words_of(error, 100_000).rpartition("Exception encountered: ")[2]
     unknown = re.search(r"(?:Could not locate (?:class|function)|Unknown layer:) '(\w+)'", words)
-    kind = unknown[1] if unknown else "Lambda" if "`Lambda`" in words else ""
+    # Keras says so of its own Lambdas; those of Keras 2 fail in many ways.
+    is_lambda = any(x["class_name"] == "Lambda" for x in _walk(said.config))
+    kind = unknown[1] if unknown else "Lambda" if is_lambda else ""
     if not kind and (named := _with_lambda(said.config)):
         return InputError(
             f"{path}: {named} is a lambda, which a file does not hold; write a function of your "
@@ -167,7 +169,7 @@ def _read(file: Path, path: Path) -> _File:
         ) from error
     raise InputError(
         f"{path}: not a Keras model that this version reads (neither an archive nor HDF5); "
-        f"{_EXPECTED}; train it again, or save it from Python: model.save('model.keras')"
+        f"{_EXPECTED}; save it from Keras, as in model.save('model.keras'), or train it again"
     )
 
 
@@ -176,8 +178,8 @@ def _read_archive(file: Path, path: Path) -> _File:
         if "config.json" not in archive.namelist():
             raise InputError(
                 f"{path}: not a Keras model that this version reads (an archive without "
-                f"config.json, as other programs write); {_EXPECTED}; train it again, or save it "
-                "from Keras: model.save('model.keras')"
+                f"config.json, as other programs write); {_EXPECTED}; save it from Keras, as in "
+                "model.save('model.keras'), or train it again"
             )
         config = json.loads(archive.read("config.json"))
         about = json.loads(archive.read("metadata.json"))
