@@ -94,8 +94,7 @@ class Site:
             primary = self.multiplexed.get(name.partition("__")[0])
             if primary:
                 # Bytes as floats, which the section then takes as it takes floats.
-                floats = unit_scale(tensor) if tensor.dtype == "uint8" else tensor
-                received[name] = multiplexed(floats, missing(self, primary))
+                received[name] = multiplexed(unit_scale(tensor), missing(self, primary))
         return received
 
 
@@ -226,9 +225,10 @@ MOMENTUM = 0.9
 
 def unit_scale(view: Tensor, name: str | None = None) -> Tensor:
     """A sensor's tensor as float32; stored bytes 0..255 become 0..1. `name`: of the layer."""
-    if view.dtype == "uint8":
-        return layers.Rescaling(1.0 / 255.0, dtype="float32", name=name)(view)
-    return view
+    if keras.backend.is_float_dtype(view.dtype):
+        return view
+    scale = 1.0 / 255.0 if view.dtype == "uint8" else 1.0
+    return layers.Rescaling(scale, dtype="float32", name=name)(view)
 
 
 def standardized(view: Tensor, name: str | None = None) -> Tensor:
@@ -240,7 +240,8 @@ def standardized(view: Tensor, name: str | None = None) -> Tensor:
     """
     if view.dtype == "uint8" or len(view.shape) == 4:
         return unit_scale(view, name)
-    return _norm(center=False, scale=False, name=name)(view)
+    floats = unit_scale(view, name and f"{name}_floats")
+    return _norm(center=False, scale=False, name=name)(floats)
 
 
 def _norm(**options: Any) -> layers.Layer:

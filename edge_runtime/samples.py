@@ -48,8 +48,8 @@ _KEYS = (_LABEL, *NAMES, _UNITS, _TASK, _GROUP)
 
 
 _CONTENT = (
-    "one uint8 or float array per sensor, 'label', and 'class_names' (or 'label_names' of several "
-    "labels, or 'value_names' of numbers)"
+    "one uint8, int32 or float array per sensor, 'label', and 'class_names' (or 'label_names' of "
+    "several labels, or 'value_names' of numbers)"
 )
 
 
@@ -77,8 +77,9 @@ class Samples:
     """What the sensors saw, and what it was.
 
     Attributes:
-        inputs: Sensor name to an array of shape `(N, …)`, uint8 or floating point. Pictures are
-            `(N, height, width, 3)`, uint8, in the order red, green, blue.
+        inputs: Sensor name to an array of shape `(N, …)`, uint8, int32 or floating point. Pictures
+            are `(N, height, width, 3)`, uint8, in the order red, green, blue; int32 are whole
+            numbers such as the ids of words.
         labels: `(N,)`, int64, positions in `class_names`; or what else `task` says, see its
             `checked`.
         task: What the labels mean. A sequence of names that is given stands for classes, each
@@ -88,7 +89,7 @@ class Samples:
 
     Raises:
         InputError: There is no sample or no sensor, lengths differ, labels are not what `task`
-            says, a float is NaN or infinite, a type is neither uint8 nor float, an array holds
+            says, a float is NaN or infinite, a type is not uint8, int32 or float, an array holds
             nothing or has channels before height and width, or a group is neither a non-empty
             string nor an integer.
     """
@@ -359,9 +360,11 @@ def _checked_input(name: str, array: ArrayLike, count: int) -> NDArray[Any]:
             f"{_listed(_KEYS)}"
         )
     values = np.asarray(array)
-    if values.dtype != np.uint8 and values.dtype.kind != "f":
+    if values.dtype not in (np.uint8, np.int32) and values.dtype.kind != "f":
+        how = ": convert them, as in x.astype('int32')" if values.dtype.kind in "iu" else ""
         raise InputError(
-            f"sensor '{name}' has type {values.dtype}: expected uint8 (pictures) or floating point"
+            f"sensor '{name}' has type {values.dtype}: expected uint8 (pictures), floating point, "
+            f"or int32 (whole numbers such as the ids of words){how}"
         )
     if values.ndim == 0 or len(values) != count:
         came = "a single value" if values.ndim == 0 else f"{len(values)}"

@@ -18,6 +18,7 @@ from export.split import split
 from ..model import ResilientModel
 from .graph import Graph, Value, functional_of
 from .head import Head
+from .ids import drawn as drawn_ids
 from .places import Cuts
 
 #: Of each kind of input that the two are compared on, normal and like bytes: what lies outside a
@@ -53,7 +54,7 @@ class Probe:
         Raises `InputError` where its layers, one after the other, give another output than it
         does, and where one gives another output for the same input each time.
         """
-        given, taken = _inputs(sensors, byte_range, np.random.default_rng(seed), samples)
+        given, taken = _inputs(graph, sensors, byte_range, np.random.default_rng(seed), samples)
         tensors = {v: keras.ops.convert_to_tensor(x) for v, x in taken.items()}
         sent = graph.run(tensors)
         outputs = _outputs(model, graph, taken)
@@ -136,6 +137,7 @@ def _check(got: Array, expected: Array, where: str) -> float:
 
 
 def _inputs(
+    graph: Graph,
     sensors: Mapping[Value, str],
     byte_range: tuple[float, float] | None,
     rng: np.random.Generator,
@@ -148,12 +150,14 @@ def _inputs(
         shape = (CHECKED, *(int(d or 0) for d in value.shape))
         as_bytes = rng.integers(0, 256, (2 * CHECKED, *shape[1:]), dtype=np.uint8)
         drawn: Array = as_bytes
-        if value.dtype != "uint8" and byte_range is None:
+        if value.dtype in ("int32", "int64"):
+            drawn = drawn_ids(graph, value, 2 * CHECKED, rng)
+        elif value.dtype != "uint8" and byte_range is None:
             normal = rng.normal(size=shape).astype(np.float32)
             drawn = np.concatenate([normal, as_bytes[:CHECKED].astype(np.float32)])
         given[sensor] = np.concatenate([drawn, samples.get(sensor, drawn[:0])])
-        taken[value] = given[sensor]
-        if value.dtype != "uint8" and byte_range is not None:
+        taken[value] = given[sensor].astype(value.dtype)
+        if value.dtype == "float32" and byte_range is not None:
             low, high = byte_range
             scale = np.float32((high - low) / 255.0)
             taken[value] = given[sensor].astype(np.float32) * scale + np.float32(low)

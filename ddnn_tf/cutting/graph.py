@@ -349,8 +349,10 @@ def _input(model: Any, tensor: Any) -> Value:
             f"{where} has a fixed batch of {tensor.shape[0]}; build the model with "
             "keras.Input(shape), which leaves the batch open"
         )
-    if value.dtype not in ("float32", "uint8"):
-        raise InputError(f"{where} is {value.dtype}; expected float32 or uint8, as sensors give")
+    if value.dtype not in ("float32", "uint8", "int32", "int64"):
+        raise InputError(
+            f"{where} is {value.dtype}; expected float32, uint8 or int32, as sensors give"
+        )
     return value
 
 

@@ -21,7 +21,7 @@ from edge_runtime.bundle.tensors import PRESENT, named
 from edge_runtime.errors import InputError
 from edge_runtime.task import Single, Task
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology, Uptime
-from edge_runtime.topology.topology import RESERVED, TIERS, Tier
+from edge_runtime.topology.topology import RESERVED, TIERS, Dtype, Tier
 from export.state import copy_state
 
 from ..datasets import Batches
@@ -260,6 +260,11 @@ def _topology(
         topology, sensors = nodes, _sensors(graph, nodes)
     for value, sensor in sensors.items():
         _check_sensor(value, next(s for s in topology.sensors if s.name == sensor), byte_range)
+    if byte_range is not None and all(_stored(v, False) == "int32" for v in sensors):
+        raise InputError(
+            "a byte range is for sensors that give bytes to a model of float32; this one takes "
+            "whole numbers alone"
+        )
     extra = tuple(Link(source, target, "residual") for source, target in residual)
     if extra:
         # Which checks the names of their ends, that none is there twice, and that each skips.
@@ -284,10 +289,7 @@ def _chain(
     topology = Topology(
         name=_plain(graph.name, ()),
         sensors=tuple(
-            Sensor(
-                name, _fixed(value), "uint8" if as_bytes or value.dtype == "uint8" else "float32"
-            )
-            for value, name in sensors.items()
+            Sensor(name, _fixed(value), _stored(value, as_bytes)) for value, name in sensors.items()
         ),
         nodes=tuple(
             Node(n, _tier(n, i, len(order)), survival.get(n, 1.0)) for i, n in enumerate(order)
@@ -317,6 +319,15 @@ def _survivals(
     return own, {name: {n: several[n][i] for n in several} for i, name in enumerate(presets)}
 
 
+def _stored(value: Value, as_bytes: bool) -> Dtype:
+    """How the samples of a sensor are stored that gives what an input of the model takes."""
+    if value.dtype in ("int32", "int64"):
+        return "int32"
+    return (
+        "uint8" if value.dtype == "uint8" or (as_bytes and value.dtype == "float32") else "float32"
+    )
+
+
 def _tier(node: str, place: int, count: int) -> Tier:
     """By name, such as `fog1`; else by place."""
     for tier in TIERS:
@@ -342,12 +353,16 @@ def _check_sensor(value: Value, sensor: Sensor, byte_range: tuple[float, float] 
     where = f"sensor {sensor.name!r}"
     if sensor.shape != value.shape:
         raise InputError(f"{where} gives {sensor.shape}, but the model takes {value.shape}")
-    if (sensor.dtype, value.dtype) == ("float32", "uint8"):
-        raise InputError(f"{where} gives float32, but the model takes uint8; make the two agree")
+    whole = _stored(value, False)
+    if sensor.dtype != whole and (whole != "float32" or sensor.dtype == "int32"):
+        raise InputError(
+            f"{where} gives {sensor.dtype}, but the model takes {value.dtype}; make the two agree: "
+            f"dtype {whole}"
+        )
     bytes_for_floats = sensor.dtype == "uint8" and value.dtype == "float32"
     if bytes_for_floats and byte_range is None:
         raise InputError(f"{where} gives bytes, but the model takes float32; {BYTES_STAND_FOR}")
-    if byte_range is not None and not bytes_for_floats:
+    if byte_range is not None and not bytes_for_floats and whole != "int32":
         raise InputError(
             f"a byte range is for sensors that give bytes to a model of float32; {where} gives "
             f"{sensor.dtype} to one of {value.dtype}"
@@ -525,7 +540,9 @@ class _Maker:
     def _tensor(self, site: Site, value: Value, sender: str) -> Tensor:
         if self.sensors.get(value) == sender:
             tensor = site.inputs[sender]
-            if self.byte_range is None:
+            if value.dtype == "int64":  # which no sensor gives
+                return keras.ops.cast(tensor, "int64")
+            if self.byte_range is None or value.dtype != "float32":
                 return tensor
             low, high = self.byte_range
             return layers.Rescaling(

@@ -15,6 +15,7 @@ import math
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from edge_runtime.bundle.manifest import BundleManifest, NodeManifest, read_bundle
 from edge_runtime.errors import InputError
@@ -63,8 +64,7 @@ def read_network(path: str | Path, bundle: str | Path) -> Network:
     manifest, nodes = read_bundle(bundle)
     order = _chain(manifest, bundle)
     sizes = {
-        s.name: math.prod(s.shape) * (1 if s.dtype == "uint8" else 4)
-        for s in manifest.topology.sensors
+        s.name: math.prod(s.shape) * np.dtype(s.dtype).itemsize for s in manifest.topology.sensors
     }
     wanted = _read(path)
     table = manifest.reliability
@@ -111,8 +111,7 @@ def _chain(manifest: BundleManifest, bundle: str | Path) -> tuple[str, ...]:
 
 def _message(node: NodeManifest) -> int:
     """Bytes of what a block sends; those of the last one are the answer's."""
-    sizes = {"uint8": 1, "int8": 1, "float16": 2}
-    return sum(math.prod(spec.shape) * sizes.get(spec.dtype, 4) for spec in node.sent)
+    return sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in node.sent)
 
 
 def _device(

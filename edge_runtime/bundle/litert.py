@@ -39,6 +39,7 @@ class LiteRTSection:
                 'running an artifact needs LiteRT: pip install "ddnn-tf[edge]"'
             ) from error
         delegates = _delegates(compute)
+        self._where = where
         try:
             with suppress_native_stderr():
                 self._interpreter = Interpreter(
@@ -83,11 +84,21 @@ class LiteRTSection:
 
         Of a node with an exit: what it sends.
         """
-        return _run(self._runner, inputs)
+        return self._run(self._runner, inputs)
 
     def with_exit(self, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
         """As when called, and last what the node's exit answers, if it has one."""
-        return _run(self._exit or self._runner, inputs)
+        return self._run(self._exit or self._runner, inputs)
+
+    def _run(self, runner: Any, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+        try:
+            results = runner(**inputs)
+        except RuntimeError as error:
+            raise InputError(
+                f"{self._where}: LiteRT cannot compute it on these inputs ({error}); an id, say, "
+                "may lie outside the table that it looks into"
+            ) from error
+        return tuple(results[f"output_{k}"] for k in range(len(results)))
 
 
 #: What there is where an accelerator cannot be had.
@@ -145,8 +156,3 @@ def _check_outputs(names: list[str], count: int, where: str | Path) -> None:
             f"{where}: expected outputs {', '.join(expected)}, got {', '.join(names)}; "
             "export it again"
         )
-
-
-def _run(runner: Any, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
-    results = runner(**inputs)
-    return tuple(results[f"output_{k}"] for k in range(len(results)))

@@ -53,7 +53,7 @@ Kind = Literal["primary", "residual"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-Dtype = Literal["uint8", "float32"]
+Dtype = Literal["uint8", "float32", "int32"]
 
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -62,7 +62,8 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 class Sensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An `iot` node without a section, hosted by the nodes that read it.
 
-    `shape` is one sample's, without the batch axis; `dtype` is how the samples are stored.
+    `shape` is one sample's, without the batch axis; `dtype` is how the samples are stored: bytes
+    of pictures, numbers, or whole numbers such as the ids of words.
     """
 
     name: str
