@@ -14,6 +14,7 @@ from edge_runtime.errors import InputError
 from edge_runtime.process.stderr import suppress_native_stderr
 from edge_runtime.topology import Topology
 
+from .crash import hint_at_crash
 from .importing import import_files
 
 # TensorFlow takes seconds to import, so what needs it imports it itself.
@@ -92,6 +93,7 @@ def quiet_tensorflow() -> None:
     """Import TensorFlow without its page of notices; a failed import shows them."""
     if "tensorflow" in sys.modules:
         return
+    hint_at_crash()
     with suppress_native_stderr():
         import tensorflow as tf
 
