@@ -22,6 +22,8 @@ from edge_runtime.errors import InputError
 from edge_runtime.task import Single, Task
 from edge_runtime.topology import Link, Node, Sensor, Survival, Topology, Uptime
 from edge_runtime.topology.topology import RESERVED, TIERS, Dtype, Tier
+from export.litert import check_convertible
+from export.split import split
 from export.state import copy_state
 
 from ..datasets import Batches
@@ -33,6 +35,7 @@ from .comparison import Probe, compare
 from .graph import Call, Graph, Value, copy_of, read_graph, words_of
 from .head import Head, Kind, Numbers, heads_of, task_of
 from .places import Cuts, min_traffic_cuts, named_cuts
+from .portable import Portable, portable
 from .projection import project
 
 Tensor = Any  # a Keras tensor, which has no public type
@@ -62,7 +65,8 @@ class Partition:
     one frame over each link between nodes, uncompressed. `shares`: of the compute, by node.
     `heads`: what each output means, what was put over it, and how that is known.
     `max_relative_error`: of all tensors sent and of the answers against the original's, without a
-    failure. `training_only`: layers that do nothing at inference, by name.
+    failure. `training_only`: layers that do nothing at inference, by name. `portable`: what had to
+    be changed for devices.
     """
 
     model: ResilientModel
@@ -72,6 +76,7 @@ class Partition:
     shares: dict[str, float]
     max_relative_error: float
     training_only: tuple[str, ...]
+    portable: Portable
 
     def __str__(self) -> str:
         order = self.model.topology.order
@@ -89,6 +94,7 @@ class Partition:
         lines += [f"  {head}" for head in self.heads]
         if self.training_only:
             lines.append(f"  only in training: {', '.join(self.training_only)}")
+        lines += [f"  {line}" for line in self.portable.lines()]
         lines.append(f"  at most {self.max_relative_error:.1e} from the original (relative)")
         return "\n".join(lines)
 
@@ -110,6 +116,7 @@ class Partition:
             "max_relative_error": self.max_relative_error,
             "compute": self.shares,
             "training_only": list(self.training_only),
+            **self.portable.to_dict(),
         }
 
 
@@ -168,16 +175,17 @@ def partition(
     Raises:
         InputError: for a model that cannot be cut, or not there; it names the layer. Also where
             it is not known what its outputs mean, and where the sections do not compute what the
-            model does.
+            model does, or LiteRT cannot compute them.
     """
     if merge not in MERGES:
         raise InputError(f"unknown merge {merge!r}; expected one of {', '.join(MERGES)}")
     if isinstance(model, ResilientModel):
         raise InputError(f"model {model.name!r} is already cut; give the one that it was made from")
-    graph = read_graph(model)
+    changed = portable(model, seed)
+    graph = read_graph(changed.model)
     topology, sensors = _topology(graph, nodes, tuple(residual), byte_range)
     samples = {} if data is None else _probes(data, topology)
-    probe = Probe.of(model, graph, sensors, byte_range, seed, samples)
+    probe = Probe.of(changed.model, graph, sensors, byte_range, seed, samples)
     known = getattr(model, "loss", None) if loss is None else loss
     said = _said_by(data, task, classes)
     heads = heads_of(graph, probe.outputs, loss=known, task=said, numbers=head, names=classes)
@@ -198,6 +206,7 @@ def partition(
     if prior is not None:
         made.prior = tuple(prior)
     error, made.original = compare(probe, made, cuts, heads)
+    check_convertible(split(made, topology), topology.exits)
     return Partition(
         model=made,
         heads=heads,
@@ -206,6 +215,7 @@ def partition(
         shares=cuts.shares,
         max_relative_error=error,
         training_only=tuple(dict.fromkeys(c.name for c in graph.calls if _only_trains(c))),
+        portable=changed,
     )
 
 

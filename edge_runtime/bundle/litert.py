@@ -94,9 +94,10 @@ class LiteRTSection:
         try:
             results = runner(**inputs)
         except RuntimeError as error:
+            beyond = "gather index out of bound" in str(error)
+            hint = "; an id lies outside the table that it looks into" if beyond else ""
             raise InputError(
-                f"{self._where}: LiteRT cannot compute it on these inputs ({error}); an id, say, "
-                "may lie outside the table that it looks into"
+                f"{self._where}: LiteRT cannot compute it on these inputs ({error}){hint}"
             ) from error
         return tuple(results[f"output_{k}"] for k in range(len(results)))
 

@@ -374,10 +374,12 @@ def test_layers_that_act_in_training_alone_are_named() -> None:
 
 def test_what_is_sent_keeps_its_type() -> None:
     x = image = keras.Input((8,), name="image")
-    x = layers.Dense(4, name="half", dtype="mixed_float16")(x)
-    model = randomized(keras.Model(image, layers.Dense(3, name="scores", dtype="float32")(x)))
-    cut = partition(model, ["edge", "cloud"], at=["half"], task="classification")
-    assert cut.link_bytes == {"edge->cloud": 4 * 2}
+    x = short = keras.ops.cast(20.0 * layers.Dense(4, activation="tanh")(x), "int8")
+    scores = layers.Dense(3, name="scores")(keras.ops.cast(x, "float32") / 20.0)
+    model = randomized(keras.Model(image, scores))
+    at = [short._keras_history.operation.name]
+    cut = partition(model, ["edge", "cloud"], at=at, task="classification")
+    assert cut.link_bytes == {"edge->cloud": 4 * 1}
     x = pictures(8, (8,))
     np.testing.assert_allclose(answers(cut, x), np.asarray(keras.ops.softmax(model(x))), atol=1e-6)
 
