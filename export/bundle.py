@@ -376,6 +376,12 @@ def write_bundle(
         original_error=plan.original_error,
         states=worth.states,
         compression={node: str(one) for node, one in prepared.choice.items() if plan.is_by_node},
+        warnings={
+            node: f"its artifact is off by {artifact.error:.2g} (relative), from layer "
+            f"{artifact.lost_at} on; leave it in float32 or dynamic (--compress {node}=float32)"
+            for node, artifact in artifacts.items()
+            if artifact.lost_at
+        },
     )
 
 

@@ -21,7 +21,7 @@ class ExportReport:
     artifacts minus that of the model, by survivability, where labeled data were given;
     `original_error`: how far the model is from the one that it was cut from, None where that is
     not known; `states`: of the reliability table, 0 where it has none; `compression`: what was done
-    to each node, where anything was chosen by node.
+    to each node, where anything was chosen by node; `warnings`: by node, what an artifact has lost.
     """
 
     path: Path
@@ -34,6 +34,7 @@ class ExportReport:
     original_error: float | None = None
     states: int = 0
     compression: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {len(self.bytes)} artifacts, quantization {self.quantization}"]
@@ -62,6 +63,7 @@ class ExportReport:
             if self.states
             else "  no reliability table: that takes held-out data with labels, validation="
         )
+        lines += [f"  warning: node {node}: {text}" for node, text in self.warnings.items()]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,4 +80,5 @@ class ExportReport:
             self.score.change_key: self.score_change,
             "states": self.states,
             "compression": self.compression,
+            "warnings": self.warnings,
         }

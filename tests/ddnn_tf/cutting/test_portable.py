@@ -1,5 +1,6 @@
 """What devices cannot compute is written otherwise or refused when a model is cut, by its layer."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,27 @@ def test_masks_in_int8_are_one_line(tmp_path: Path) -> None:
     assert "layer 'memory' (LSTM)" in line
     assert "leave this node in float32 or dynamic" in line
     assert not (tmp_path / "bundle").exists()
+
+
+def test_an_artifact_that_lost_a_layer_is_a_warning(tmp_path: Path) -> None:
+    x = kind = keras.Input((1,), name="kind")
+    x = layers.CategoryEncoding(5, output_mode="one_hot", name="encoding")(x)
+    x = layers.Dense(3, name="scores")(layers.Rescaling(1.0, name="after")(x))
+    randomized(keras.Model(kind, x)).save(tmp_path / "model.keras")
+    given = np.random.default_rng(0).integers(0, 5, (60, 1)).astype(np.float32)
+    Samples({"kind": given}, np.arange(60) % 3, ("0", "1", "2")).save_npz(tmp_path / "data.npz")
+    cut = tmp_path / "cut.keras"
+    nodes = ("--nodes", "edge,cloud", "--at", "after", "--out", cut)
+    done(main, "partition", tmp_path / "model.keras", *nodes)
+    words = ("export", cut, "--data", tmp_path / "data.npz", "--out", tmp_path / "bundle")
+    said = done(main, *words, "--quantize", "int8", "--json").json
+    assert said["node_errors"]["edge"] > 0.8
+    assert list(said["warnings"]) == ["edge"]
+    assert "from layer encoding (CategoryEncoding) on" in said["warnings"]["edge"]
+    text = done(main, *words, "--quantize", "int8").out
+    assert f"warning: node edge: {said['warnings']['edge']}" in text
+    assert done(main, *words, "--json").json["warnings"] == {}
+    # As the warning says.
+    done(main, *words, "--quantize", "int8", "--compress", "edge=float32")
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["quantization"] == "mixed"

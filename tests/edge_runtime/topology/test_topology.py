@@ -383,9 +383,7 @@ def test_a_topology_made_in_python_is_checked_alike() -> None:
     with pytest.raises(InputError, match=r"primary, residual, got 'spare' \(at \$\.links\[5\]"):
         small_topology(links=(*small_topology().links, odd))
     double = Sensor("cam2", (3,), "float64")  # type: ignore[arg-type]
-    with pytest.raises(
-        InputError, match=r"int32, got 'float64' \(at \$\.sensors\[2\]"
-    ):
+    with pytest.raises(InputError, match=r"int32, got 'float64' \(at \$\.sensors\[2\]"):
         small_topology(sensors=(*small_topology().sensors, double))
     with pytest.raises(InputError, match=r"duplicate link left->top \(at \$\.links\[5\]"):
         small_topology(links=(*small_topology().links, Link("left", "top")))
