@@ -311,8 +311,27 @@ ClassesOption = Annotated[
     str,
     typer.Option(
         metavar="NAMES",
-        help="names of the classes, with commas, in the order of the model's scores",
+        help="names of the classes, labels or values, with commas, in the order of the model's "
+        "numbers; of several outputs as kinds=car+bus,count=objects",
         show_default="those of --data, or numbers",
+    ),
+]
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TASK",
+        help="what an answer means, where the model does not tell: classification, multi-label or "
+        "regression; of several outputs as kinds=multi-label,count=regression",
+        show_default="told from the model, its loss, or --data",
+    ),
+]
+HeadOption = Annotated[
+    str,
+    typer.Option(
+        metavar="HEAD",
+        help="what the model's numbers are, where it does not tell: probabilities, logits (a "
+        "softmax or sigmoid is put over them) or values; of several outputs as kinds=logits",
+        show_default="told from the model or its loss",
     ),
 ]
 PartitionDataOption = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -18,6 +19,7 @@ from .options import (
     BalanceOption,
     ByteRangeOption,
     ClassesOption,
+    HeadOption,
     ImportOption,
     JsonOption,
     MergeOption,
@@ -29,6 +31,7 @@ from .options import (
     PriorOption,
     ResidualOption,
     ShapeOption,
+    TaskOption,
 )
 
 partition_app = typer.Typer()
@@ -45,6 +48,8 @@ def partition_command(
     merge: MergeOption = "add",
     byte_range: ByteRangeOption = "",
     balance: BalanceOption = None,
+    task: TaskOption = "",
+    head: HeadOption = "",
     classes: ClassesOption = "",
     prior: PriorOption = "",
     data: PartitionDataOption = None,
@@ -80,8 +85,11 @@ def partition_command(
         merge=merge,
         byte_range=low_high,
         balance=balance,
-        classes=words(classes) or None,
+        task=_by_output("--task", task),
+        head=_by_output("--head", head),
+        classes=_names(classes),
         prior=_numbers("--prior", words(prior)) or None,
+        loss=read.loss,
         data=None if source is None else source.train,
     )
     with new_file(out) as temporary:
@@ -121,6 +129,25 @@ def _at(text: str) -> dict[str, str] | list[str] | None:
     if any(named) and not all(named):
         raise InputError(f"--at {text}: expected NODE=LAYER for every node, or for none")
     return {node: layer for node, _, layer in pairs} if any(named) else given or None
+
+
+def _by_output(option: str, text: str) -> Any:
+    """Parse `--task` or `--head`: a word, or several by output."""
+    given = words(text)
+    pairs = [word.partition("=") for word in given]
+    named = [bool(equals) for _, equals, _ in pairs]
+    if len(given) > 1 and not all(named):
+        raise InputError(f"{option} {text}: expected a word, or OUTPUT=WORD for each output")
+    return {name: word for name, _, word in pairs} if any(named) else text.strip() or None
+
+
+def _names(text: str) -> Any:
+    """Parse `--classes`: names, or those of several outputs with `+`, by output."""
+    given = words(text)
+    if not any("=" in word for word in given):
+        return given or None
+    found = _by_output("--classes", text)
+    return {output: names.split("+") for output, names in found.items()}
 
 
 def _shapes(given: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -9,7 +9,7 @@ import keras
 
 from edge_runtime.errors import InputError
 
-from .graph import _functional
+from .graph import functional_of
 from .remake import remade
 
 Shape = tuple[int, ...]
@@ -26,7 +26,7 @@ def with_shapes(model: keras.Model, shapes: Mapping[str, Shape]) -> keras.Model:
         InputError: for an input that is not there, a shape that the model does not take, or a layer
             that cannot be called on it; it names them.
     """
-    whole = _functional(model)
+    whole = functional_of(model)
     if whole is None or not shapes:
         return model
     names = [x._keras_history.operation.name for x in whole.inputs]

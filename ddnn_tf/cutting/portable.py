@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_runtime.errors import InputError
 
-from .graph import _functional
+from .graph import functional_of
 from .remake import remade
 
 #: Where fewer bits than float32's are computed in; LiteRT has kernels for none of them.
@@ -64,7 +64,7 @@ def portable(model: keras.Model, seed: int = 0) -> Portable:
     Raises:
         InputError: for a layer that cannot be made again; it names the layer.
     """
-    whole = _functional(model)
+    whole = functional_of(model)
     if whole is None or any(None in x.shape[1:] for x in whole.inputs):
         return Portable(model)  # which cannot be cut, and why is said where graphs are read
     configs = [
@@ -83,7 +83,7 @@ def portable(model: keras.Model, seed: int = 0) -> Portable:
 def _operations(model: Any) -> Iterator[Any]:
     """The layers of a model, those of functional ones in it in their place."""
     for layer in model.layers:
-        inner = _functional(layer)
+        inner = functional_of(layer)
         if inner is None:
             yield layer
         else:

@@ -10,7 +10,7 @@ import keras
 from edge_runtime.errors import InputError
 from export.state import copy_state
 
-from .graph import _functional, words_of
+from .graph import functional_of, words_of
 
 #: Changes the configuration of a layer as Keras writes it, in place; what is nested in it is there.
 Edit = Callable[[dict[str, Any]], None]
@@ -60,7 +60,7 @@ class _Remaker:
             return operation
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            inner = _functional(operation)
+            inner = functional_of(operation)
             shapes = [tuple(x.shape[1:]) for x in keras.tree.flatten(args) if hasattr(x, "shape")]
             try:
                 if id(operation) not in self._copies:

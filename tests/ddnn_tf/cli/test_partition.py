@@ -331,7 +331,5 @@ def test_a_layer_that_differs_on_the_data_alone_is_found(data: Path) -> None:
     model = keras.Model(image, keras.layers.Dense(3, activation="softmax", name="scores")(x))
     nodes = ["edge", "cloud"]
     assert partition(model, nodes, at=["odd"], byte_range=(0, 255)).max_relative_error < 1e-4
-    with pytest.raises(
-        InputError, match="layer 'odd' on node 'edge' is not computed"
-    ):
+    with pytest.raises(InputError, match="layer 'odd' on node 'edge' is not computed"):
         partition(model, nodes, at=["odd"], byte_range=(0, 255), data=split)

@@ -59,7 +59,7 @@ def test_ids_go_from_the_cut_to_the_bundle(dtype: str, quantize: str, tmp_path: 
     assert bundle.manifest.topology.sensors == (Sensor("words", (LENGTH,), "int32"),)
     expected = np.asarray(keras.ops.softmax(model(data.inputs["words"])))
     masks = np.tile(mask_without(bundle.manifest.topology, ()), (len(data), 1))
-    got = bundle.answer(data.inputs, masks).probabilities
+    got = bundle.answer(data.inputs, masks).values
     np.testing.assert_allclose(got, expected, atol=1e-5 if quantize == "none" else 0.1)
     assert np.ptp(expected, axis=0).max() > 0.1
     said = done(edge_main, "evaluate", tmp_path / "bundle", *given, "--json").json

@@ -75,7 +75,7 @@ def test_recurrent_layers_are_written_out_and_exported(name: str, tmp_path: Path
     export_bundle(cut.model, tmp_path / "bundle", data)
     bundle = Bundle(tmp_path / "bundle")
     masks = np.tile(mask_without(bundle.manifest.topology, ()), (len(data), 1))
-    got = bundle.answer(data.inputs, masks).probabilities
+    got = bundle.answer(data.inputs, masks).values
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
