@@ -19,6 +19,7 @@ from edge_runtime.failures.configurations import output_states
 from edge_runtime.task import Classification, Fallback, MultiLabel, Several, Task
 from edge_runtime.topology import Survival, Topology
 from export.original import Original
+from export.split import in_order
 
 from .layers import PACKAGE, Answer, Deliveries, Exits, FailureMask, NodeFailure
 from .names import SectionName
@@ -189,7 +190,7 @@ class ResilientModel(keras.Model):
     @tf.function(reduce_retracing=True)
     def _under_mask(self, inputs: Mapping[str, Any], mask: Any) -> Any:
         with self.get_layer(FAILURES).given(mask):
-            answers = keras.tree.flatten(self(inputs, training=False))
+            answers = in_order(self(inputs, training=False), self.task)
         return answers[0] if len(answers) == 1 else ops.concatenate(answers, axis=1)
 
 

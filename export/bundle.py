@@ -208,7 +208,7 @@ def plan_export(
     attempts = planned(topology, Compression(quantize=quantize), compression, budget)
     sections = KerasRunner(trained.model, topology)
     _check_outputs(sections, trained)
-    check_chain(trained.model, sections, spaced(inputs, COMPARED))
+    check_chain(trained.model, sections, spaced(inputs, COMPARED), trained.task)
     original_error = check_original(trained.model)
     labeled = _labeled(calibration, validation, trained)
     return ExportPlan(

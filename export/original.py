@@ -13,6 +13,7 @@ import numpy as np
 from edge_runtime.arrays import Array
 
 from .parity import ParityError
+from .split import in_order
 
 #: Samples that are kept; their inputs travel in the model's file.
 KEPT = 2
@@ -73,7 +74,8 @@ def check_original(model: keras.Model) -> float | None:
         return None
     inputs, expected = original.arrays()
     answers = model(inputs, training=False)
-    got = np.concatenate([np.asarray(x) for x in keras.tree.flatten(answers)], axis=1)
+    ordered = in_order(answers, model.task)
+    got = np.concatenate([np.asarray(x) for x in ordered], axis=1)
     error = relative_to_each(got, expected)
     if not error <= TOLERANCE:
         raise ParityError(

@@ -16,7 +16,7 @@ from edge_runtime.failures.distribution import Mask
 from edge_runtime.task import Task
 from edge_runtime.topology import Topology
 
-from .split import KerasRunner
+from .split import KerasRunner, in_order
 
 #: `reference(inputs, masks)`: what the whole model answers when sample i fails as `masks[i]` says.
 Reference = Callable[[Mapping[str, Array], Mask], Array]
@@ -38,7 +38,9 @@ def relative_error(got: Array, reference: Array) -> float:
     return float(np.abs(got.astype(np.float64) - reference).max(initial=0.0)) / scale
 
 
-def check_chain(model: keras.Model, runner: KerasRunner, inputs: Mapping[str, Array]) -> None:
+def check_chain(
+    model: keras.Model, runner: KerasRunner, inputs: Mapping[str, Array], task: Task
+) -> None:
     """Check that the sections one after the other compute what the whole model computes.
 
     What lies between the sections must be the identity at inference. Raises `ParityError` with the
@@ -52,7 +54,8 @@ def check_chain(model: keras.Model, runner: KerasRunner, inputs: Mapping[str, Ar
     # and not outputs, in which a saturated softmax or a dead ReLU would hide a difference.
     calls = [call for depth in model._nodes_by_depth.values() for call in depth]
     called = {call.operation.name: call.input_tensors for call in calls}
-    probe = keras.Model(model.inputs, [*(list(called[node]) for node in nodes), model.outputs])
+    outputs = in_order(model.output, task)
+    probe = keras.Model(model.inputs, [*(list(called[node]) for node in nodes), outputs])
     *received, answer = probe([inputs[x.name] for x in model.inputs], training=False)
     for node, tensors in zip(nodes, received, strict=True):
         for symbol, tensor in zip(runner.sections[node].inputs, tensors, strict=True):

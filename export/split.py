@@ -15,6 +15,7 @@ from edge_runtime.arrays import Array, TensorSpec
 from edge_runtime.bundle.tensors import PRESENT, complete, messages
 from edge_runtime.errors import InputError
 from edge_runtime.failures.configurations import deliveries
+from edge_runtime.task import Several, Task
 from edge_runtime.topology import Topology
 
 
@@ -131,6 +132,16 @@ class NodeTrace:
     inputs: dict[str, Array]
     outputs: tuple[Array, ...]
     silent: NDArray[np.bool_]
+
+
+def in_order(outputs: Any, task: Task) -> list[Any]:
+    """What a model gives, as a list in the order of its task's outputs.
+
+    Keras puts what is in a mapping into the order of its keys.
+    """
+    if isinstance(outputs, Mapping) and isinstance(task, Several):
+        return [outputs[name] for name in task.outputs]
+    return list(keras.tree.flatten(outputs))
 
 
 def _spec(tensor: Any) -> TensorSpec:

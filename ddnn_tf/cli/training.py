@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +93,7 @@ class Change:
     ) -> None:
         from ..evaluation import expected_score
 
-        _say_how(recipe.going_on(), start)
+        _say_how(recipe.going_on())
         self.data, self.wanted, self.score = data, wanted, start.task.score
         self.before = self._figures(expected_score(start, data, survival=wanted))
         self._say("before", self.before)
@@ -134,26 +133,8 @@ class Change:
         say(f"{when:<8} {told} {score.unit} expected on {self.data.name}{what}")
 
 
-def _say_how(recipe: Recipe, model: ResilientModel) -> None:
+def _say_how(recipe: Recipe) -> None:
     """Say what is done with a model to go on from that no option had to ask for."""
-    import keras
-    import tensorflow as tf
-
-    crashing = [
-        layer.name
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.Conv2D)
-        and layer.kernel_size == (1, 1)
-        and max(layer.strides) > 1
-    ]
-    on_cpu = not tf.config.list_logical_devices("GPU")
-    if crashing and on_cpu and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0":
-        # No handler of ours could say so afterwards: the process is gone.
-        say(
-            f"layer {crashing[0]!r} is a 1x1 convolution that strides; on some processors "
-            "TensorFlow crashes in training it (signal 11): if it does here, set "
-            "TF_ENABLE_ONEDNN_OPTS=0"
-        )
     varied = recipe.variation
     told = [word for word, (field, _) in VARIATIONS.items() if varied[field]]
     say(

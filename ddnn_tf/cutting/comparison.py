@@ -13,7 +13,7 @@ from edge_runtime.arrays import Array
 from edge_runtime.bundle.tensors import PRESENT, named
 from edge_runtime.errors import InputError
 from export.original import TOLERANCE, Original, relative_to_each
-from export.split import split
+from export.split import in_order, split
 
 from ..model import ResilientModel
 from .graph import Graph, Value, functional_of
@@ -89,7 +89,7 @@ def compare(
             worst = max(worst, _check(np.asarray(got), np.asarray(probe.sent[value]), where))
         sent.update(named(node, outputs))
     expected = [head.expected(probe.outputs[head.output]) for head in heads]
-    whole = keras.tree.flatten(made(probe.given, training=False))
+    whole = in_order(made(probe.given, training=False), made.task)
     for head, got, right in zip(heads, whole, expected, strict=True):
         where = f"the answer{f' {head.name!r}' if head.name else ''}"
         worst = max(worst, _check(np.asarray(got), right, where))

@@ -211,13 +211,14 @@ class RunEvaluator:
         scores = {joint_state: replay.scores(scorer, joint_state) for joint_state in set(during)}
         found = np.array([scores[k][i] for k, i in zip(during, samples, strict=True)])
         converged = record.converged()[np.array(counted) - record.first]
+        if self._task.score.unit != "%":
+            found = np.where(converged, found, measured)
         self._expected += float(found.sum())
         least, most = np.where(converged, found, 0.0), np.where(converged, found, 1.0)
         if self._task.score.unit != "%":
             # What a number may be off in a live answer, its error may be off as well.
             slack = replay.tolerance * np.maximum(1.0, np.abs(np.stack(given)).max(axis=1))
-            least = np.where(converged, found, measured) - slack
-            most = np.where(converged, found, measured) + slack
+            least, most = found - slack, found + slack
         self._least += float(least.sum())
         self._most += float(most.sum())
 

@@ -8,6 +8,7 @@ from keras import layers
 
 from edge_runtime.arrays import Array
 from edge_runtime.failures.configurations import enumerate_configurations
+from edge_runtime.task import Classification
 from export.parity import ParityError, check_chain, relative_error, whole
 from export.split import KerasRunner
 from tests.models import plain_model
@@ -39,7 +40,8 @@ def test_errors_are_relative_to_the_largest_reference_or_one(
 
 def check(model: Any) -> None:
     topology = small_topology()
-    check_chain(model, KerasRunner(model, topology), samples(topology, 4))
+    task = Classification(("a", "b"))
+    check_chain(model, KerasRunner(model, topology), samples(topology, 4), task)
 
 
 @pytest.mark.parametrize("inputs", ["dict", "list"])
