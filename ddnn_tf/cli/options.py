@@ -33,8 +33,9 @@ FallbackOption = Annotated[
     Fallback,
     typer.Option(
         "--fallback",
-        help="what answers where nothing arrives: the most frequent class, one drawn by the "
-        "frequencies of the classes, or one drawn evenly",
+        help="what answers where nothing arrives, by training data: the likeliest answer (prior); "
+        "of classes also one drawn by their frequencies (prior-random) or evenly (uniform), of "
+        "values also their mean or median",
     ),
 ]
 SectionsOption = Annotated[
