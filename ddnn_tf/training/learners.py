@@ -20,60 +20,60 @@ from .checkpoint import Checkpoint
 from .encoding import Drawn, assemble, encode
 from .fitting import fit
 from .shared_encoder import SharedEncoder
-from .task import Task
+from .job import Job
 
 Callbacks = Sequence[keras.callbacks.Callback]
 
 
 def learn_whole(
-    task: Task, start: ResilientModel | None, state: Checkpoint | None, callbacks: Callbacks
+    job: Job, start: ResilientModel | None, state: Checkpoint | None, callbacks: Callbacks
 ) -> ResilientModel:
     """Train all of a model at once: a new one, or `start` further."""
-    learned = task.merge_weights == "learned"
-    sections = FullyConnected(learned_weights=True) if learned else task.sections
-    model = start or task.build(task.topology, sections)
-    fit(model, Augmented, task.data, task.recipe, task.seed, state, callbacks)
+    learned = job.merge_weights == "learned"
+    sections = FullyConnected(learned_weights=True) if learned else job.sections
+    model = start or job.build(job.topology, sections)
+    fit(model, Augmented, job.data, job.recipe, job.seed, state, callbacks)
     return model
 
 
-def learn_shared(task: Task, state: Checkpoint | None, callbacks: Callbacks) -> ResilientModel:
+def learn_shared(job: Job, state: Checkpoint | None, callbacks: Callbacks) -> ResilientModel:
     """Train a model whose sensors share an encoder, which learns together with all else."""
-    recipe = task.recipe
-    own = _convolutional(task.sections)
+    recipe = job.recipe
+    own = _convolutional(job.sections)
     if recipe.distil:
         raise InputError(f"a shared encoder does not distil, got distil {recipe.distil}")
-    encoders = own.encoders(task.topology.sensors)
-    model, upper = _in_two(task, own, encoders)
-    upper.prior = task.data.samples.frequencies()
+    encoders = own.encoders(job.topology.sensors)
+    model, upper = _in_two(job, own, encoders)
+    upper.prior = job.data.samples.frequencies()
     learner = SharedEncoder(encoders, upper, repeats=recipe.repeats, auxiliary=recipe.auxiliary)
-    fit(learner, Augmented, task.data, replace(recipe, repeats=1), task.seed, state, callbacks)
+    fit(learner, Augmented, job.data, replace(recipe, repeats=1), job.seed, state, callbacks)
     _assemble(model, encoders, upper)
     return model
 
 
 def learn_on_features(
-    task: Task, encoder: keras.Model, state: Checkpoint | None, callbacks: Callbacks
+    job: Job, encoder: keras.Model, state: Checkpoint | None, callbacks: Callbacks
 ) -> ResilientModel:
     """Train a model on what a pretrained encoder, which stays as it is, makes of the views."""
-    data, recipe = task.data, task.recipe
-    own = _convolutional(task.sections)
+    data, recipe = job.data, job.recipe
+    own = _convolutional(job.sections)
     encoders = dict.fromkeys(data.inputs, encoder)
-    model, upper = _in_two(task, own, encoders)
-    rng = np.random.default_rng(task.seed)
+    model, upper = _in_two(job, own, encoders)
+    rng = np.random.default_rng(job.seed)
     features = encode(encoder, data, partial(vary, rng=rng, **recipe.variation), recipe.variations)
-    fit(upper, Drawn, Batches(features), recipe, task.seed, state, callbacks)
+    fit(upper, Drawn, Batches(features), recipe, job.seed, state, callbacks)
     _assemble(model, encoders, upper)
     return model
 
 
 def _in_two(
-    task: Task, own: Convolutional, encoders: Mapping[str, keras.Model]
+    job: Job, own: Convolutional, encoders: Mapping[str, keras.Model]
 ) -> tuple[ResilientModel, ResilientModel]:
     """A model, and the same without encoders: it hears what they make of views."""
-    model = task.build(task.topology, own)
+    model = job.build(job.topology, own)
     shapes = {name: tuple(x.output.shape[1:]) for name, x in encoders.items()}
-    upper = task.topology.with_sensors(shapes, "float32")
-    return model, task.build(upper, replace(own, encoded=True))
+    upper = job.topology.with_sensors(shapes, "float32")
+    return model, job.build(upper, replace(own, encoded=True))
 
 
 def _assemble(

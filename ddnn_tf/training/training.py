@@ -18,7 +18,7 @@ from ..sections import Section
 from .checkpoint import Checkpoint, clear_checkpoint
 from .learners import learn_on_features, learn_shared, learn_whole
 from .recipe import Recipe
-from .task import Task
+from .job import Job
 
 
 def train(
@@ -77,48 +77,48 @@ def train(
         recipe = (recipe or Recipe()).going_on()
     elif recipe is not None:
         recipe.check_new()
-    task = Task.of(topology, data, method, survival, sections, merge_weights, recipe, seed)
+    job = Job.of(topology, data, method, survival, sections, merge_weights, recipe, seed)
     keras.utils.set_random_seed(seed)
-    state = Checkpoint(Path(checkpoint), task.describe(start is not None)) if checkpoint else None
+    state = Checkpoint(Path(checkpoint), job.describe(start is not None)) if checkpoint else None
     if start is not None:
-        _check_start(start, task, encoder)
-        start.draw_failures(task.dropout)
-    if encoder is not None and task.data.task.kind != "classification":
+        _check_start(start, job, encoder)
+        start.draw_failures(job.dropout)
+    if encoder is not None and job.data.task.kind != "classification":
         raise InputError(
-            f"an encoder learns to tell classes, and this is a {task.data.task.kind}; leave it out"
+            f"an encoder learns to tell classes, and this is a {job.data.task.kind}; leave it out"
         )
     if encoder == "shared":
-        model = learn_shared(task, state, callbacks)
+        model = learn_shared(job, state, callbacks)
     elif encoder is None:
-        model = learn_whole(task, start, state, callbacks)
+        model = learn_whole(job, start, state, callbacks)
     else:
-        model = learn_on_features(task, encoder, state, callbacks)
+        model = learn_on_features(job, encoder, state, callbacks)
     if state and not keep_checkpoint:
         clear_checkpoint(state.folder)
     return model
 
 
 def _check_start(
-    start: ResilientModel, task: Task, encoder: keras.Model | Literal["shared"] | None
+    start: ResilientModel, job: Job, encoder: keras.Model | Literal["shared"] | None
 ) -> None:
     if encoder is not None:
         raise InputError(
             "an encoder is for a model that starts again, and here is one to go on from; give "
             "encoder or start, not both"
         )
-    if start.topology != task.topology:
+    if start.topology != job.topology:
         raise InputError(
-            f"expected to go on from a model of topology {task.topology.name!r}, got one of "
+            f"expected to go on from a model of topology {job.topology.name!r}, got one of "
             f"{start.topology.name!r}; give the model's own"
         )
-    own, given = start.task, task.data.task
+    own, given = start.task, job.data.task
     if (own.kind, own.names) != (given.kind, given.names):
         raise InputError(
             f"the model to go on from is for a {own.kind} of {', '.join(own.names)}, the data for "
             f"a {given.kind} of {', '.join(given.names)}; make the two agree, in this order"
         )
-    if task.method not in ("residual", "dropout"):
+    if job.method not in ("residual", "dropout"):
         raise InputError(
-            f"method {task.method!r} decides how links merge, which is settled in the model to "
+            f"method {job.method!r} decides how links merge, which is settled in the model to "
             "go on from; expected residual or dropout"
         )

@@ -25,7 +25,7 @@ Sections = SectionName | Section | Mapping[str, Section | keras.Model]
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """A training that fits together. Its fields are those of `train`, with every default decided.
 
     `topology`: as trained, for `baseline` without residual links.
@@ -51,7 +51,7 @@ class Task:
         merge_weights: MergeWeights | None,
         recipe: Recipe | None,
         seed: int,
-    ) -> Task:
+    ) -> Job:
         """Decide what was left open; raises `InputError` for options that do not fit."""
         if method not in METHODS:
             raise InputError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
