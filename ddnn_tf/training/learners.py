@@ -19,8 +19,8 @@ from .augmentation import Augmented, vary
 from .checkpoint import Checkpoint
 from .encoding import Drawn, assemble, encode
 from .fitting import fit
-from .shared_encoder import SharedEncoder
 from .job import Job
+from .shared_encoder import SharedEncoder
 
 Callbacks = Sequence[keras.callbacks.Callback]
 

@@ -16,9 +16,9 @@ from ..model import ResilientModel
 from ..names import MergeWeights, Method, SectionName
 from ..sections import Section
 from .checkpoint import Checkpoint, clear_checkpoint
+from .job import Job
 from .learners import learn_on_features, learn_shared, learn_whole
 from .recipe import Recipe
-from .job import Job
 
 
 def train(
