@@ -164,7 +164,7 @@ def test_a_training_that_makes_it_worse_ends_with_a_warning(train: Any) -> None:
     found = spoiled.json["start"]
     assert "all_alive" in found["fell"]
     fallen = 100 * (found["before"]["all_alive"] - found["after"]["all_alive"])
-    assert f"warning: the training made it worse: all_alive fell by {fallen:.2f}" in spoiled.err
+    assert f"warning: the training made it worse: all_alive {-fallen:+.2f} points" in spoiled.err
 
 
 def moved(before: Path, after: Path) -> set[str]:

@@ -26,6 +26,8 @@ from tests.models import randomized
 
 WORDS, LENGTH = 50, 12
 
+CLASSES = ("--task", "classification")
+
 
 def texts(count: int = 60) -> Samples:
     """One word of each text tells its class."""
@@ -52,7 +54,7 @@ def test_ids_go_from_the_cut_to_the_bundle(dtype: str, quantize: str, tmp_path: 
     data.save_npz(tmp_path / "data.npz")
     cut, options = tmp_path / "cut.keras", ("--classes", "a,b,c", "--out", tmp_path / "cut.keras")
     nodes = ("--nodes", "edge:0.9,cloud", "--at", "conv")
-    done(main, "partition", tmp_path / "model.keras", *nodes, *options)
+    done(main, "partition", tmp_path / "model.keras", *nodes, *options, *CLASSES)
     given = ("--data", tmp_path / "data.npz")
     done(main, "export", cut, *given, "--out", tmp_path / "bundle", "--quantize", quantize)
     bundle = Bundle(tmp_path / "bundle")
@@ -69,7 +71,7 @@ def test_ids_go_from_the_cut_to_the_bundle(dtype: str, quantize: str, tmp_path: 
 def test_an_id_that_the_table_does_not_hold_is_refused_in_one_line(tmp_path: Path) -> None:
     from export.litert import convert
 
-    cut = partition(reader("int32"), ["edge", "cloud"], at=["conv"])
+    cut = partition(reader("int32"), ["edge", "cloud"], at=["conv"], task="classification")
     artifact = LiteRTSection(convert(cut.model.get_layer("edge")), where="edge")
     with pytest.raises(InputError, match=r"edge: LiteRT cannot compute it on these inputs.*id"):
         artifact({"words": np.full((1, LENGTH), WORDS + 1000, np.int32)})
@@ -82,7 +84,10 @@ def test_ids_are_drawn_as_the_smallest_table_holds() -> None:
     scores = layers.Dense(3)(layers.Concatenate()([few, many]))
     graph = read_graph(keras.Model(words, scores))
     assert count_of(graph, graph.inputs[0]) == 7
-    assert partition(keras.Model(words, scores), ["a", "b"]).max_relative_error <= 1e-6
+    assert (
+        partition(keras.Model(words, scores), ["a", "b"], task="classification").max_relative_error
+        <= 1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
@@ -94,17 +99,24 @@ def test_a_sensor_of_another_type_is_refused(dtype: Any) -> None:
         links=(Link("words", "edge"), Link("edge", "cloud")),
     )
     with pytest.raises(InputError, match=f"gives {dtype}, but the model takes int32.*dtype int32"):
-        partition(reader("int32"), topology, at=["conv"])
+        partition(reader("int32"), topology, at=["conv"], task="classification")
 
 
 def test_a_byte_range_is_for_pictures_beside_ids() -> None:
     with pytest.raises(InputError, match=r"a byte range .* whole numbers alone"):
-        partition(reader("int32"), ["edge", "cloud"], at=["conv"], byte_range=(0, 1))
+        partition(
+            reader("int32"),
+            ["edge", "cloud"],
+            at=["conv"],
+            byte_range=(0, 1),
+            task="classification",
+        )
     words = keras.Input((4,), dtype="int32", name="words")
     image = keras.Input((5,), name="image")
     looked_up = layers.Flatten()(layers.Embedding(7, 2)(words))
     x = layers.Dense(3, name="scores")(layers.Concatenate(name="both")([looked_up, image]))
-    cut = partition(keras.Model([words, image], x), ["a", "b"], at=["both"], byte_range=(0, 1))
+    model = keras.Model([words, image], x)
+    cut = partition(model, ["a", "b"], at=["both"], byte_range=(0, 1), task="classification")
     assert {s.name: s.dtype for s in cut.model.topology.sensors} == {
         "words": "int32",
         "image": "uint8",

@@ -285,7 +285,8 @@ def test_layers_of_ones_own_are_imported_at_each_command(tmp_path: Path) -> None
         done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
         return done.returncode, done.stderr
 
-    cut = ("partition", "model.keras", "--nodes", "edge,cloud", "--at", "first", "--out", "c.keras")
+    nodes = ("--nodes", "edge,cloud", "--at", "first", "--task", "classification")
+    cut = ("partition", "model.keras", *nodes, "--out", "c.keras")
     code, said = ran(*cut)
     assert code == 2
     assert "layer 'scaled' of class Scaled" in said
@@ -341,7 +342,7 @@ def test_an_adapted_norm_keeps_what_it_learned(tmp_path: Path) -> None:
     expected = keras.ops.softmax(model(data))
     assert np.ptp(np.asarray(expected), axis=0).max() > 1e-2
     for nodes, at in ((["edge", "cloud"], ["conv"]), (["edge", "cloud"], ["norm"])):
-        cut = partition(model, nodes, at=at)
+        cut = partition(model, nodes, at=at, task="classification")
         np.testing.assert_allclose(cut.model({"image": data}, training=False), expected, atol=1e-6)
         cut.model.save(tmp_path / "cut.keras")
         again = keras.models.load_model(tmp_path / "cut.keras")
@@ -353,7 +354,7 @@ def test_efficientnet_with_statistics_is_cut() -> None:
     rng = np.random.default_rng(0)
     (norm,) = (x for x in model.layers if isinstance(x, layers.Normalization))
     norm.adapt((rng.uniform(0, 1, (20, 32, 32, 3)) * [1.0, 0.5, 0.3]).astype(np.float32))
-    cut = partition(model, ["edge", "fog", "cloud"])
+    cut = partition(model, ["edge", "fog", "cloud"], task="classification")
     assert cut.max_relative_error <= 1e-6
     x = rng.uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
     (sensor,) = cut.model.topology.sensor_names
@@ -380,7 +381,8 @@ def test_a_dynamic_input_gets_a_size(shape: str, tmp_path: Path) -> None:
     model = _dynamic()
     path, cut = tmp_path / "model.keras", tmp_path / "cut.keras"
     model.save(path)
-    options = ("--nodes", "edge,cloud", "--at", "nested/within", "--out", cut)
+    task = ("--task", "classification")
+    options = ("--nodes", "edge,cloud", "--at", "nested/within", *task, "--out", cut)
     line = refused(main, "partition", path, *options)
     assert "dynamic shape (None, None, 4)" in line
     assert "--shape series=SIZES" in line

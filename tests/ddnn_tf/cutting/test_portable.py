@@ -22,6 +22,8 @@ from tests.models import randomized
 
 LENGTH = 6
 
+CLASSES = ("--task", "classification")
+
 
 def model(make: Callable[[Any], Any], shape: tuple[int, ...] = (LENGTH, 3), **head: Any) -> Any:
     x = series = keras.Input(shape, name="series")
@@ -63,7 +65,7 @@ RECURRENT: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
 def test_recurrent_layers_are_written_out_and_exported(name: str, tmp_path: Path) -> None:
     make, shape = RECURRENT[name]
     original = model(make, shape)
-    cut = partition(original, ["edge", "cloud"], at=["flat"])
+    cut = partition(original, ["edge", "cloud"], at=["flat"], task="classification")
     assert cut.portable.unrolled == ("memory",)
     assert "unrolled, for LiteRT has no loops: memory" in str(cut)
     assert cut.to_dict()["unrolled"] == ["memory"]
@@ -85,7 +87,7 @@ def test_half_precision_is_cut_in_float32(policy: str, tmp_path: Path) -> None:
     path, cut = tmp_path / "model.keras", tmp_path / "cut.keras"
     original.save(path)
     nodes = ("--nodes", "edge,cloud", "--at", "flat")
-    said = done(main, "partition", path, *nodes, "--out", cut, "--json").json
+    said = done(main, "partition", path, *nodes, *CLASSES, "--out", cut, "--json").json
     assert said["float32"] == ["half"]
     assert 0 < said["float32_error"] < 0.02
     assert said["max_relative_error"] <= 1e-6
@@ -131,7 +133,7 @@ def test_what_cannot_be_converted_is_refused_when_it_is_cut(
     make: Callable[[Any], Any], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError, match=f"section 'edge' cannot be converted .*{said}") as caught:
-        partition(model(make), ["edge", "cloud"], at=["flat"])
+        partition(model(make), ["edge", "cloud"], at=["flat"], task="classification")
     assert "\n" not in str(caught.value)
     assert "loc(" not in str(caught.value)
     assert "loc(" not in capfd.readouterr().err  # the converter's own lines are held back
@@ -144,7 +146,7 @@ def test_masks_in_int8_are_one_line(tmp_path: Path) -> None:
     data.inputs["series"][:, 3:] = 0.0
     data.save_npz(tmp_path / "data.npz")
     nodes = ("--nodes", "edge,cloud", "--at", "flat", "--out", cut)
-    done(main, "partition", tmp_path / "model.keras", *nodes)
+    done(main, "partition", tmp_path / "model.keras", *nodes, *CLASSES)
     given = ("--data", tmp_path / "data.npz", "--out", tmp_path / "bundle")
     line = refused(main, "export", cut, *given, "--quantize", "int8")
     assert "section 'edge' cannot be converted to int8" in line
@@ -162,7 +164,7 @@ def test_an_artifact_that_lost_a_layer_is_a_warning(tmp_path: Path) -> None:
     Samples({"kind": given}, np.arange(60) % 3, ("0", "1", "2")).save_npz(tmp_path / "data.npz")
     cut = tmp_path / "cut.keras"
     nodes = ("--nodes", "edge,cloud", "--at", "after", "--out", cut)
-    done(main, "partition", tmp_path / "model.keras", *nodes)
+    done(main, "partition", tmp_path / "model.keras", *nodes, *CLASSES)
     words = ("export", cut, "--data", tmp_path / "data.npz", "--out", tmp_path / "bundle")
     said = done(main, *words, "--quantize", "int8", "--json").json
     assert said["node_errors"]["edge"] > 0.8
