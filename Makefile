@@ -11,7 +11,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types format bench fuzz seeds live soak test-arm64 lock clean
+.PHONY: help venv demo test lint types format bench fuzz heads seeds live soak test-arm64 lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: $(STAMP) ## run all benchmarks and print their numbers
 
 fuzz: $(STAMP) ## a million mutated messages, a hundred thousand manifests
 	DDNN_FUZZ=1000000 $(BIN)/python -m pytest -v -s tests/edge_runtime/test_fuzzing.py
+
+heads: $(STAMP) ## four hundred models drawn at random, cut, and compared with what they mean
+	DDNN_HEADS=400 $(BIN)/python -m pytest -v tests/ddnn_tf/cutting/test_heads.py -k "the_model_and"
 
 seeds: $(STAMP) ## ten thousand seeds of the fault simulation
 	DDNN_SEEDS=10000 $(BIN)/python -m pytest -v tests/edge_runtime/test_fault_simulation.py -k invariant

@@ -70,7 +70,15 @@ PASSING = frozenset(
         "Transpose",
     }
 )
-SIGMOIDS = frozenset({"sigmoid", "hard_sigmoid", "hardsigmoid"})
+SIGMOIDS = frozenset({"sigmoid", "hard_sigmoid", "sparse_sigmoid"})
+#: What may give probabilities of classes. Of other activations, numbers that sum up to 1, or lie
+#: within 0 and 1, on a few inputs do so by chance, or because they are saturated or constant.
+SOFTMAXES = frozenset({"softmax", "sparsemax"})
+UNSEEN = frozenset({"input", "unknown"})
+
+#: The activations of Keras, by name in small letters without underscores, as its layers and
+#: operations have them.
+ACTIVATIONS = {name.replace("_", ""): name for name in vars(keras.activations)}
 
 #: What a loss of Keras is of, by its name in small letters without underscores.
 LOSSES: Mapping[str, Kind] = {
@@ -256,6 +264,8 @@ def _loss(loss: Any, place: int, name: str, several: bool) -> Loss | None:
         loss = loss[place] if place < len(loss) else None
     elif isinstance(loss, (list, tuple)) and len(loss) == 1:
         loss = loss[0]
+    elif isinstance(loss, Mapping) and len(loss) == 1:  # by the name of the only output
+        loss = next(iter(loss.values()))
     if isinstance(loss, Mapping):
         config = loss.get("config")
         logits = isinstance(config, Mapping) and bool(config.get("from_logits"))
@@ -295,15 +305,8 @@ def _activations(output: Value) -> frozenset[str]:
         if name in PASSING or (name == "linear" and isinstance(operation, layers.Activation)):
             wanted += call.inputs
         else:
-            found.add(name.lower() if own or _is_activation(operation) else "unknown")
+            found.add(ACTIVATIONS.get(name.lower().replace("_", ""), "unknown"))
     return frozenset(found)
-
-
-def _is_activation(operation: Any) -> bool:
-    kind = type(operation)
-    return hasattr(keras.activations, kind.__name__.lower()) or isinstance(
-        operation, layers.Softmax
-    )
 
 
 @dataclass(frozen=True)
@@ -316,6 +319,17 @@ class _Seen:
     loss: Loss | None
     sums_to_1: bool
     within_0_1: bool
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether the numbers are probabilities of classes, of which one is right."""
+        able = self.activations - SIGMOIDS
+        return self.sums_to_1 and bool(able) and able <= SOFTMAXES | UNSEEN
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether the numbers may be probabilities of labels, each of which may be right."""
+        return self.within_0_1 and self.activations <= SIGMOIDS | SOFTMAXES | UNSEEN
 
     @property
     def sigmoids(self) -> bool:
@@ -348,8 +362,8 @@ def _seen(name: str, value: Value, given: Array, loss: Loss | None) -> _Seen:
             "keras.Model(model.inputs, keras.layers.Flatten()(model.outputs[0]))"
         )
     x = given.astype(np.float64)
-    finite = bool(np.isfinite(x).all())
-    within = finite and bool((x >= -ROUNDING).all() and (x <= 1 + ROUNDING).all())
+    x = x[np.isfinite(x).all(axis=-1)]  # a logarithm of what is below zero tells nothing
+    within = bool(len(x) and (x >= -ROUNDING).all() and (x <= 1 + ROUNDING).all())
     sums = within and bool((np.abs(x.sum(axis=-1) - 1) <= ROUNDING).all())
     if shape[0] == 1 and sums and _activations(value) == {"softmax"}:
         raise InputError(
@@ -375,6 +389,12 @@ def _check_said(seen: _Seen, said: Said) -> None:
             f"{seen.where}, is said to give probabilities, and gives numbers outside 0 to 1; say "
             "--head logits, or values"
         )
+    classes = said.kind == "classification" and seen.count > 1
+    if classes and said.numbers == "probabilities" and not seen.sums_to_1:
+        raise InputError(
+            f"{seen.where}, is said to give probabilities of classes, and gives {seen.count} "
+            "numbers that do not sum up to 1; say --task multi-label, or --head logits"
+        )
 
 
 def _decided(seen: _Seen, said: Said) -> tuple[str, Numbers, str]:
@@ -387,19 +407,29 @@ def _decided(seen: _Seen, said: Said) -> tuple[str, Numbers, str]:
     if kind is not None:
         return kind, *_said_kind(seen, said, kind)
     if said.numbers is not None:
-        labels = seen.loss is not None and seen.loss.kind == "multi-label" and seen.count > 1
-        labels = labels or (seen.sigmoids and seen.count > 1)
-        if said.numbers == "logits" and seen.loss is None and seen.count > 1 and not said.names:
-            raise _open(seen, "logits of one class or of several labels")
-        return "multi-label" if labels else "classification", said.numbers, "as was said"
+        return _kind_of(seen, said.numbers), said.numbers, "as was said"
     return _known(seen, said)
+
+
+def _kind_of(seen: _Seen, numbers: Numbers) -> Kind:
+    """The kind of task, where it is said that the numbers are probabilities or logits."""
+    if seen.count == 1:
+        return "classification"
+    if numbers == "probabilities" and seen.sums_to_1:
+        return "classification"
+    trained = None if seen.loss is None else seen.loss.kind
+    if trained == "classification" or trained == "multi-label":
+        return trained
+    if seen.sigmoids:
+        return "multi-label"
+    raise _open(seen, f"{numbers} of classes, one of which is right, or of several labels")
 
 
 def _said_kind(seen: _Seen, said: Said, kind: str) -> tuple[Numbers, str]:
     """What the numbers are, where the task is said."""
     if said.numbers is not None:
         return said.numbers, "as was said"
-    if seen.sums_to_1:
+    if seen.of_classes:
         return "probabilities", "they sum up to 1"
     if seen.sigmoids:
         if kind == "classification" and seen.count > 1:
@@ -417,26 +447,27 @@ def _said_kind(seen: _Seen, said: Said, kind: str) -> tuple[Numbers, str]:
 def _known(seen: _Seen, said: Said) -> tuple[str, Numbers, str]:
     """What nobody needs to say."""
     loss = seen.loss
-    if loss is not None and loss.kind == "regression" and not (seen.sums_to_1 or seen.sigmoids):
+    if loss is not None and loss.kind == "regression" and not (seen.of_classes or seen.sigmoids):
         if said.names is not None and len(said.names) != seen.count:
             raise _open(seen, f"values, by the loss {loss.name}, or classes, by their names")
         return "regression", "values", f"it was trained by {loss.name}"
     if loss is not None and loss.kind == "regression" and said.names is None:
         raise _open(seen, f"probabilities, by what it gives, or values, by the loss {loss.name}")
-    if seen.sums_to_1:
+    if seen.of_classes:
         return "classification", "probabilities", "they sum up to 1"
     if seen.sigmoids and (loss is None or loss.kind != "classification"):
         kind = "classification" if seen.count == 1 else "multi-label"
         return kind, "probabilities", "it ends with a sigmoid"
-    if loss is not None and loss.from_logits and not seen.sigmoids:
+    one = seen.count == 1 and loss is not None and loss.kind == "classification"
+    if loss is not None and loss.from_logits and not (seen.sigmoids or one):
         kind = "classification" if seen.count == 1 else loss.kind
         return kind, "logits", f"it was trained by {loss.name} from logits"
-    if loss is not None and loss.kind == "multi-label" and seen.within_0_1:
+    if loss is not None and loss.kind == "multi-label" and seen.of_labels:
         kind = "classification" if seen.count == 1 else "multi-label"
         return kind, "probabilities", f"from 0 to 1, it was trained by {loss.name}"
-    named = said.names is not None and len(said.names) == max(2, seen.count)
-    if loss is None and named and seen.is_linear:
-        return "classification", "logits", "classes are named, and it has no activation"
+    two = said.names is not None and len(said.names) == 2 and seen.count == 1
+    if loss is None and two and seen.is_linear:
+        return "classification", "logits", "two classes are named, and it has no activation"
     raise _open(seen, "logits of classes, probabilities, or values")
 
 
