@@ -23,7 +23,7 @@ def score_of(given: Score | str | SampleScore | Any | None, task: Task) -> Score
     `given`: see `ddnn_tf.expected_score`. Raises `InputError` for what is no mean over samples, and
     for a metric that is asked of several outputs.
     """
-    if given is None or isinstance(given, Score):
+    if given is None or (isinstance(given, Score) and given.of is None):
         return given
     if isinstance(given, str):
         if given == task.score.name:
@@ -34,6 +34,8 @@ def score_of(given: Score | str | SampleScore | Any | None, task: Task) -> Score
             f"a score of your own is of one output, and this model has {', '.join(task.outputs)}; "
             "leave it out: each has its own"
         )
+    if isinstance(given, Score):
+        return given
     if isinstance(given, keras.metrics.Metric):
         return _of_metric(given, task)
     if not callable(given):

@@ -44,7 +44,7 @@ def _findings(report: Reliability) -> dict[str, Any]:
     return {
         **report.to_dict(),
         "topology": report.topology.to_dict(),
-        "class_counts": dict(zip(report.class_names, report.counts.tolist(), strict=True)),
+        **_counts(report.main),
         "by_failures": {s: report.by_failures(s) for s in names},
         "importance": {s: report.importance(s) for s in names},
         "worst": _worst(report),
@@ -52,18 +52,28 @@ def _findings(report: Reliability) -> dict[str, Any]:
     }
 
 
+def _counts(report: Reliability) -> dict[str, Any]:
+    """Targets in each part; of classes they are called so."""
+    name = "class_counts" if report.score.name == "accuracy" else "part_counts"
+    return {name: dict(zip(report.parts, report.counts.tolist(), strict=True))}
+
+
+def _key(report: Reliability) -> str:
+    return "accuracy" if report.score.name == "accuracy" else "score"
+
+
 def _worst(report: Reliability) -> list[dict[str, Any]]:
     """The costliest joint failure of each number of elements, of the numbers that occur."""
     rows: list[dict[str, Any]] = []
     occurring = np.unique(report.configurations.failures)
     for count in occurring[(occurring > 0) & (occurring <= WORST)].tolist():
-        failed, accuracy = report.worst(count)
+        failed, score = report.worst(count)
         state = output_states(report.topology, mask_without(report.topology, failed)[None])
         rows.append(
             {
                 "failures": count,
                 "failed": list(failed),
-                "accuracy": accuracy,
+                _key(report): score,
                 "reaches_output": bool(state.any()),
             }
         )
@@ -71,13 +81,13 @@ def _worst(report: Reliability) -> list[dict[str, Any]]:
 
 
 def _configurations(report: Reliability) -> list[dict[str, Any]]:
-    """What failed, the accuracy then, and how probable that is; the most probable of very many."""
+    """What failed, the score then, and how probable that is; the most probable of very many."""
     cases = most_probable(report, MOST_LISTED)
     weights = {s: report.configurations.probabilities(s) for s in report.survivabilities}
     return [
         {
             "failed": list(report.failed(case)),
-            "accuracy": float(report.scores[case]),
+            _key(report): float(report.scores[case]),
             "probability": {s: float(p[case]) for s, p in weights.items()},
         }
         for case in cases.tolist()

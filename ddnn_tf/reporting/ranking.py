@@ -12,8 +12,9 @@ MOST_LISTED = 4096
 
 
 def harshest(report: Reliability) -> str:
-    """The survivability under which least is expected."""
-    return min(report.survivabilities, key=report.expected_accuracy)
+    """The survivability under which the worst is expected."""
+    sign = report.score.sign
+    return min(report.survivabilities, key=lambda s: sign * report.expected_score(s))
 
 
 def most_probable(report: Reliability, count: int) -> NDArray[np.intp]:

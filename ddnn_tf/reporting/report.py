@@ -14,7 +14,7 @@ from edge_runtime.evaluation.reliability import Reliability
 from edge_runtime.files import new_file
 
 from .ranking import harshest, most_probable
-from .text import head, table
+from .text import head, tables
 from .workstation import load_figures
 
 FORMATS = ("jpg", "pdf", "png", "svg")
@@ -25,7 +25,7 @@ class Report:
     """A `Reliability` that can be shown: `print(report)`, `report.plot("report.png")`.
 
     Whatever the `reliability` tells can be asked of the report as well, such as
-    `report.expected_accuracy("high")`.
+    `report.expected_score("high")`.
     """
 
     reliability: Reliability
@@ -49,11 +49,11 @@ class Report:
         return f"<Report on {found.topology.name}: {len(found.configurations):,} configurations>"
 
     def __str__(self) -> str:
-        return "\n".join([*head(self.reliability), "", *table(self.reliability)])
+        return "\n".join([*head(self.reliability), *tables(self.reliability)])
 
     @property
     def harshest(self) -> str:
-        """The survivability under which least is expected."""
+        """The survivability under which the worst is expected."""
         return harshest(self.reliability)
 
     def most_probable(self, count: int) -> NDArray[np.intp]:
@@ -61,7 +61,9 @@ class Report:
         return most_probable(self.reliability, count)
 
     def plot(self, path: str | Path) -> None:
-        """Write one figure: expected accuracy, accuracy by number of failures, importance.
+        """Write one figure: expected score, score by number of failures, importance.
+
+        Of several outputs, of the first.
 
         The suffix of `path` decides the format: .png, .svg, .pdf or .jpg. Raises `InputError` for
         any other, and where nothing can be written.

@@ -133,8 +133,10 @@ class Reliability:
     @property
     def is_balanced(self) -> bool:
         """Whether there is a balanced accuracy: of classes, and of labels."""
-        own = isinstance(self.task, (Classification, MultiLabel)) and len(self.parts) > 1
-        return own and self.score == self.task.score
+        if self.score != self.task.score:
+            return False
+        labels = isinstance(self.task, MultiLabel) and len(self.parts) > 1
+        return labels or isinstance(self.task, Classification)
 
     def balanced_accuracy(self, survivability: str) -> float:
         """Mean expected recall over the classes present; of labels, over those and their absence.
@@ -164,6 +166,11 @@ class Reliability:
         """Of each output, where there are several; else none."""
         names = self.task.outputs if isinstance(self.task, Several) else ()
         return {name: self.of_output(name) for name in names}
+
+    @property
+    def main(self) -> Reliability:
+        """Of the first output, where there are several; else this one."""
+        return next(iter(self.by_output().values()), self)
 
     def reach_probability(self, survivability: str) -> float:
         """Probability that information reaches a node that may answer."""
@@ -291,19 +298,13 @@ class Reliability:
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `evaluate --json` prints; of samples, with their intervals."""
-        method = self.configurations.method
-        sampled: dict[str, Any] = {}
-        if method != "exact":
-            found = {s: self.intervals.of(s) for s in self.survivabilities}
-            names = next(iter(found.values()))
-            by_name = {name: {s: found[s][name] for s in found} for name in names}
-            sampled = {"method": method, "interval": {"level": LEVEL, **by_name}}
-        return sampled | {
+        return self._intervals_to_dict() | {
             "samples": self.samples,
             "configurations": len(self.configurations),
             "section_evaluations": self.section_evaluations,
             "task": self.task.kind,
             **self._scores_to_dict(),
+            **self._outputs_to_dict(),
             "reach_probability": {s: self.reach_probability(s) for s in self.survivabilities},
             "fallback": self.fallback,
             "answer": self.rule.mode,
@@ -316,7 +317,9 @@ class Reliability:
         }
 
     def _scores_to_dict(self) -> dict[str, Any]:
-        """What depends on the task, in the words of the task."""
+        """What depends on the task, in the words of the task; of several outputs, of the first."""
+        if self.main is not self:
+            return self.main._scores_to_dict()
         names = self.survivabilities
         if self.score.name == "accuracy":
             return {
@@ -336,11 +339,25 @@ class Reliability:
         }
         if self.is_balanced:
             found["balanced_accuracy"] = {s: self.balanced_accuracy(s) for s in names}
-        if own := self.by_output():
-            found["outputs"] = {
-                name: {"task": x.task.kind, **x._scores_to_dict()} for name, x in own.items()
-            }
         return found
+
+    def _outputs_to_dict(self) -> dict[str, Any]:
+        """Of several outputs, each one's own scores."""
+        own = {
+            name: {"task": x.task.kind, **x._intervals_to_dict(), **x._scores_to_dict()}
+            for name, x in self.by_output().items()
+        }
+        return {"outputs": own} if own else {}
+
+    def _intervals_to_dict(self) -> dict[str, Any]:
+        """How sure each estimate is, where configurations were drawn."""
+        method = self.configurations.method
+        if method == "exact":
+            return {}
+        found = {s: self.main.intervals.of(s) for s in self.survivabilities}
+        names = next(iter(found.values()))
+        by_name = {name: {s: found[s][name] for s in found} for name in names}
+        return {"method": method, "interval": {"level": LEVEL, **by_name}}
 
     def _total(self, parts: Array) -> Any:
         return self._case.scorer.total(parts)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from edge_runtime.evaluation.reliability import Reliability
 
 from ..ranking import harshest
+from ..wording import factor, lost
 from .style import GRID, SOFT, SURVIVABILITIES, WIDTH, series_of, styled
 
 MOST_BARS = 30
@@ -40,7 +41,7 @@ def draw_importance(axes: Axes, report: Reliability, *, residual: bool) -> None:
     names, found = _importances(report, residual=residual)
     names = names[:MOST_BARS]
     rows = np.arange(len(names))
-    values = np.array([[100 * found[s][n] for s in found] for n in names])
+    values = np.array([[found[s][n] for s in found] for n in names]) * factor(report.score)
     axes.hlines(rows, np.minimum(values.min(1), 0), np.maximum(values.max(1), 0), GRID, lw=3)
     axes.axvline(0, color=SOFT, linewidth=1)
     colors, markers = series_of(SURVIVABILITIES, found), series_of(("o", "s", "^"), found)
@@ -49,5 +50,5 @@ def draw_importance(axes: Axes, report: Reliability, *, residual: bool) -> None:
     axes.set_yticks(rows, [n.replace("->", " → ") for n in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("accuracy lost once it has failed (percentage points)")
+    axes.set_xlabel(lost(report.score))
     axes.legend(loc="lower right")

@@ -11,30 +11,29 @@ from edge_runtime.arrays import Vector
 from edge_runtime.evaluation.reliability import Reliability
 
 from ..ranking import MOST_LISTED, harshest, most_probable
+from ..wording import axis, factor
 from .style import METHODS, WIDTH, add_legend, styled
 
 
 @styled()
 def configurations(report: Reliability) -> Figure:
-    """Every failure configuration: failures across, accuracy up, probability as area."""
+    """Every failure configuration: failures across, score up, probability as area."""
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
     cases = most_probable(report, MOST_LISTED)
     failures = report.configurations.failures[cases]
-    accuracies = 100 * report.scores[cases]
+    scores = factor(report.score) * report.scores[cases]
     probabilities = report.configurations.probabilities(harshest(report))[cases]
-    x = failures + _spread(failures, accuracies)
+    x = failures + _spread(failures, report.score.sign * scores)
     area = 10 + 300 * probabilities / probabilities.max()
     answered = report.answered[cases]
     for rows, color, label in (
         (answered, METHODS[1], "an input reaches the output"),
         (~answered, METHODS[0], f"nothing does: fallback ({report.fallback})"),
     ):
-        axes.scatter(
-            x[rows], accuracies[rows], area[rows], color, alpha=0.55, linewidth=0, label=label
-        )
+        axes.scatter(x[rows], scores[rows], area[rows], color, alpha=0.55, linewidth=0, label=label)
     axes.set_xlabel("number of failures")
-    axes.set_ylabel("accuracy (%)")
+    axes.set_ylabel(axis(report.score))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="x", visible=False)
     add_legend(axes, columns=2, equal=True)

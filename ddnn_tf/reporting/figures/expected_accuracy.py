@@ -1,17 +1,20 @@
-"""Expected and balanced accuracy of each method at each survivability."""
+"""Expected score of each method at each survivability, and balanced accuracy where it is one."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..wording import axis, factor, short
 from .style import GRID, MARKERS, METHODS, PAPER, WIDTH, Methods, add_legend, styled
 
 
 @styled()
 def expected(methods: Methods) -> Figure:
-    """Expected and balanced accuracy of each method at each survivability."""
+    """Expected score of each method at each survivability, and balanced where it has one."""
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     draw_expected(figure.subplots(), methods)
     return figure
@@ -21,20 +24,26 @@ def draw_expected(axes: Axes, methods: Methods, first: int = 0) -> None:
     """A point for each method and survivability; colors from the `first` on."""
     names = list(dict.fromkeys(s for r in methods.values() for s in r.survivabilities))
     step = min(0.8 / len(methods), 0.3)
-    low, high = 100.0, 0.0
+    score = next(iter(methods.values())).score
+    is_balanced, times = all(r.is_balanced for r in methods.values()), factor(score)
+    low, high = math.inf, -math.inf
     for i, (name, report) in enumerate(methods.items()):
         color, marker = (x[(first + i) % len(x)] for x in (METHODS, MARKERS))
         offset = step * (i - (len(methods) - 1) / 2)
         places = [names.index(s) + offset for s in report.survivabilities]
-        whole = [100 * report.expected_accuracy(s) for s in report.survivabilities]
-        balanced = [100 * report.balanced_accuracy(s) for s in report.survivabilities]
-        axes.vlines(places, np.minimum(whole, balanced), np.maximum(whole, balanced), GRID, lw=2)
+        whole = [times * report.expected_score(s) for s in report.survivabilities]
+        balanced = whole
+        if is_balanced:
+            balanced = [times * report.balanced_accuracy(s) for s in report.survivabilities]
+            ends = np.minimum(whole, balanced), np.maximum(whole, balanced)
+            axes.vlines(places, *ends, GRID, lw=2)
         axes.plot(places, whole, marker, color=color, markersize=8, label=name)
-        axes.plot(places, balanced, marker, color=color, markersize=7, mfc=PAPER, mew=1.4)
+        if is_balanced:
+            axes.plot(places, balanced, marker, color=color, markersize=7, mfc=PAPER, mew=1.4)
         for x, y, other in zip(places, whole, balanced, strict=True):
             below = other > y
             axes.annotate(
-                f"{y:.1f}",
+                short(score, y / times),
                 (x, y),
                 (0, -8 if below else 8),
                 textcoords="offset points",
@@ -44,10 +53,13 @@ def draw_expected(axes: Axes, methods: Methods, first: int = 0) -> None:
             )
         low, high = min(low, *whole, *balanced), max(high, *whole, *balanced)
     axes.set_xlim(-0.55, len(names) - 0.45)
-    axes.set_ylim(low - 0.06 * (high - low) - 0.5, high + 0.14 * (high - low) + 0.5)
+    room = 0.5 if times > 1 else 0.02 * max(abs(low), abs(high)) or 0.5
+    axes.set_ylim(low - 0.06 * (high - low) - room, high + 0.14 * (high - low) + room)
     axes.set_xticks(range(len(names)), names)
     axes.grid(axis="x", visible=False)
-    axes.set_xlabel("survivability (filled: expected, hollow: balanced)")
-    axes.set_ylabel("accuracy (%)")
+    axes.set_xlabel(
+        "survivability" + (" (filled: expected, hollow: balanced)" if is_balanced else "")
+    )
+    axes.set_ylabel(axis(score))
     if len(methods) > 1:
         add_legend(axes)

@@ -1,4 +1,4 @@
-"""Accuracy by number of failures, and how probable each number is."""
+"""Score by number of failures, and how probable each number is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from edge_runtime.evaluation.reliability import Reliability
 
 from ..ranking import harshest
+from ..wording import axis, factor
 from .style import (
     MARKERS,
     METHODS,
@@ -26,7 +27,7 @@ from .style import (
 
 @styled()
 def by_failures(methods: Methods, best: str) -> Figure:
-    """Accuracy by number of failures, and below it how probable each number is."""
+    """Score by number of failures, and below it how probable each number is."""
     figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
     weights = harshest(methods[best])
@@ -36,13 +37,13 @@ def by_failures(methods: Methods, best: str) -> Figure:
         rows = report.by_failures(similar(report, weights))
         above.plot(
             [r["failures"] for r in rows],
-            [100 * r["score"] for r in rows],
+            [factor(report.score) * r["score"] for r in rows],
             color=color,
             marker=marker,
             markersize=6,
             label=name,
         )
-    above.set_ylabel("accuracy (%)")
+    above.set_ylabel(axis(methods[best].score))
     add_legend(above)
     _probability_bars(below, methods[best])
     return figure

@@ -1,4 +1,4 @@
-"""In which share of the time a method is at least how accurate."""
+"""In which share of the time a method is at least how good."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..ranking import harshest
+from ..wording import axis, factor
 from .style import METHODS, WIDTH, Methods, add_legend, series_of, similar, styled
 
 
 @styled()
 def share_of_time(methods: Methods, best: str) -> Figure:
-    """For each method: in which share of the time it is at least how accurate."""
+    """For each method: in which share of the time it is at least how good."""
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
-    survivability = harshest(methods[best])
+    survivability, score = harshest(methods[best]), methods[best].score
     for (name, report), color, style in zip(
         methods.items(),
         series_of(METHODS, methods),
@@ -22,12 +23,12 @@ def share_of_time(methods: Methods, best: str) -> Figure:
         strict=True,
     ):
         weights = report.configurations.probabilities(similar(report, survivability))
-        order = np.argsort(-report.scores, kind="stable")
+        order = np.argsort(-score.sign * report.scores, kind="stable")
         share = np.cumsum(weights[order])
-        accuracies = report.scores[order]
+        scores = factor(score) * report.scores[order]
         axes.step(
             100 * np.concatenate([[0.0], share]),
-            100 * np.concatenate([accuracies[:1], accuracies]),
+            np.concatenate([scores[:1], scores]),
             where="pre",
             color=color,
             linestyle=style,
@@ -36,6 +37,7 @@ def share_of_time(methods: Methods, best: str) -> Figure:
         )
     axes.set_xlim(0, 100)
     axes.set_xlabel(f"share of the time at {survivability} survivability (%)")
-    axes.set_ylabel("at least this accurate (%)")
+    is_accuracy = score.name == "accuracy"
+    axes.set_ylabel("at least this accurate (%)" if is_accuracy else axis(score, " or better"))
     add_legend(axes)
     return figure

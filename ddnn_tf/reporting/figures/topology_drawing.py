@@ -13,8 +13,10 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Curve
 
 from edge_runtime.arrays import Vector
+from edge_runtime.scoring import ACCURACY, Score
 from edge_runtime.topology import Link, Topology
 
+from ..wording import lost_short
 from .style import BAND, METHODS, SOFT, WIDTH, styled
 from .topology_curves import route
 from .topology_layout import BOX, GAP, ROW, columns_of, rows_of, tiers_of
@@ -26,10 +28,10 @@ DASHES = (0.0, (4.0, 2.5))
 
 
 @styled()
-def topology(t: Topology, importances: Mapping[str, float]) -> Figure:
+def topology(t: Topology, importances: Mapping[str, float], score: Score = ACCURACY) -> Figure:
     """The machines in rows from the sensors up; residual links dashed and curved around.
 
-    `importances`: what each element's failure costs, as a fraction; it colors the nodes.
+    `importances`: what each element's failure costs of the `score`; it colors the nodes.
     """
     rows = rows_of(t)
     box = max(0.74, 0.1 * max(len(name) for name in rows) + 0.16)
@@ -53,8 +55,10 @@ def topology(t: Topology, importances: Mapping[str, float]) -> Figure:
         _draw_link(axes, link, curves[link.name])
     most = max(*(importances[name] for name in rows), 1e-9)
     for name, place in places.items():
-        _draw_node(axes, name, place, box, importances[name], importances[name] / most)
-    _draw_key(axes, t, left + 0.12, bottom - 0.24)
+        cost = importances[name]
+        said = f"{100 * cost:.1f}" if score.unit == "%" else f"{cost:.3g}"
+        _draw_node(axes, name, place, box, said, cost / most)
+    _draw_key(axes, t, left + 0.12, bottom - 0.24, f"number: {lost_short(score)}")
     return figure
 
 
@@ -96,7 +100,7 @@ def _draw_link(axes: Axes, link: Link, curve: Vector) -> None:
 
 
 def _draw_node(
-    axes: Axes, name: str, place: tuple[float, float], box: float, lost: float, heat: float
+    axes: Axes, name: str, place: tuple[float, float], box: float, lost: str, heat: float
 ) -> None:
     x, y = place
     axes.add_patch(
@@ -111,14 +115,12 @@ def _draw_node(
         )
     )
     axes.text(x, y + 0.085, name, ha="center", va="center", color=NODE_INK, fontsize=10.5)
-    axes.text(
-        x, y - 0.105, f"{100 * lost:.1f}", ha="center", va="center", color=NODE_INK, fontsize=9
-    )
+    axes.text(x, y - 0.105, lost, ha="center", va="center", color=NODE_INK, fontsize=9)
 
 
-def _draw_key(axes: Axes, t: Topology, x: float, y: float) -> None:
-    axes.text(x, y, "number: points lost", va="center", fontsize=10)
-    x += 1.75
+def _draw_key(axes: Axes, t: Topology, x: float, y: float, number: str) -> None:
+    axes.text(x, y, number, va="center", fontsize=10)
+    x += max(1.75, 0.08 * len(number) + 0.2)
     for kind, label in (("primary", "primary link"), ("residual", "residual link")):
         if any(link.kind == kind for link in t.links):
             color, style = (SOFT, "-") if kind == "primary" else (METHODS[1], DASHES)
