@@ -209,10 +209,13 @@ def public_names(root: Path) -> dict[str, list[str]]:
 GOALS = {
     "rooms of edge_runtime": 20,
     "floors of edge_runtime": 10,
-    "arrows between its rooms": 71,  # one more: samples know what their labels are, by `targets`
+    # Twelve more: what an answer means is one idea, `task`, and whoever gives, scores, keeps or
+    # judges answers asks it.
+    "arrows between its rooms": 83,
     "circles of rooms or files": 0,
     "modules loaded to open a camera": 6,
-    "functions of more than 8 parameters": 6,
+    # Two more: `build` takes a task in place of classes, and `evaluate` a score.
+    "functions of more than 8 parameters": 8,
     "functions longer than 80 lines": 0,
     "functions of more than 15 ways": 8,
     "signatures that spell out an answer rule": 0,

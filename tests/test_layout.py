@@ -98,9 +98,9 @@ FLOORS = (
     {"evaluation", "node"},
     {"bundle"},
     {"answers"},
-    {"failures", "transport"},
-    {"samples", "topology"},
-    {"clock", "files", "process", "targets"},
+    {"failures", "samples", "transport"},
+    {"task", "topology"},
+    {"clock", "files", "process", "scoring"},
     {"arrays", "errors", "lazy"},
 )
 

@@ -258,14 +258,7 @@ def _names(names: Any) -> tuple[str, ...] | None:
 
 def _loss(loss: Any, place: int, name: str, several: bool) -> Loss | None:
     """The loss of one output; None for one of the user's own, of which nothing is known."""
-    if several and isinstance(loss, Mapping) and "class_name" not in loss:
-        loss = loss.get(name)
-    elif several and isinstance(loss, (list, tuple)):
-        loss = loss[place] if place < len(loss) else None
-    elif isinstance(loss, (list, tuple)) and len(loss) == 1:
-        loss = loss[0]
-    elif isinstance(loss, Mapping) and len(loss) == 1:  # by the name of the only output
-        loss = next(iter(loss.values()))
+    loss = _loss_of(loss, place, name, several)
     if isinstance(loss, Mapping):
         config = loss.get("config")
         logits = isinstance(config, Mapping) and bool(config.get("from_logits"))
@@ -278,6 +271,15 @@ def _loss(loss: Any, place: int, name: str, several: bool) -> Loss | None:
         given, logits = getattr(loss, "__name__", loss or ""), False
     found = LOSSES.get(str(given).lower().replace("_", ""))
     return None if found is None else Loss(str(given), found, logits)
+
+
+def _loss_of(loss: Any, place: int, name: str, several: bool) -> Any:
+    """One output's, of the losses that Keras keeps by name or in order."""
+    if several and isinstance(loss, Mapping) and "class_name" not in loss:
+        return loss.get(name)
+    if several and isinstance(loss, (list, tuple)):
+        return loss[place] if place < len(loss) else None
+    return loss[0] if isinstance(loss, (list, tuple)) and len(loss) == 1 else loss
 
 
 def _is_kerass(loss: Any) -> bool:

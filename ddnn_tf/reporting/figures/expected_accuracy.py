@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from edge_runtime.scoring import Score
+
 from ..wording import axis, factor, short
 from .style import GRID, MARKERS, METHODS, PAPER, WIDTH, Methods, add_legend, styled
 
@@ -41,20 +43,10 @@ def draw_expected(axes: Axes, methods: Methods, first: int = 0) -> None:
         if is_balanced:
             axes.plot(places, balanced, marker, color=color, markersize=7, mfc=PAPER, mew=1.4)
         for x, y, other in zip(places, whole, balanced, strict=True):
-            below = other > y
-            axes.annotate(
-                short(score, y / times),
-                (x, y),
-                (0, -8 if below else 8),
-                textcoords="offset points",
-                ha="center",
-                va="top" if below else "bottom",
-                fontsize=10,
-            )
+            _write(axes, short(score, y / times), (x, y), below=other > y)
         low, high = min(low, *whole, *balanced), max(high, *whole, *balanced)
     axes.set_xlim(-0.55, len(names) - 0.45)
-    room = 0.5 if times > 1 else 0.02 * max(abs(low), abs(high)) or 0.5
-    axes.set_ylim(low - 0.06 * (high - low) - room, high + 0.14 * (high - low) + room)
+    axes.set_ylim(*_ends(low, high, score))
     axes.set_xticks(range(len(names)), names)
     axes.grid(axis="x", visible=False)
     axes.set_xlabel(
@@ -63,3 +55,22 @@ def draw_expected(axes: Axes, methods: Methods, first: int = 0) -> None:
     axes.set_ylabel(axis(score))
     if len(methods) > 1:
         add_legend(axes)
+
+
+def _ends(low: float, high: float, score: Score) -> tuple[float, float]:
+    """Of an axis, with room for the numbers beside the points."""
+    room = 0.5 if score.unit == "%" else 0.02 * max(abs(low), abs(high)) or 0.5
+    return low - 0.06 * (high - low) - room, high + 0.14 * (high - low) + room
+
+
+def _write(axes: Axes, text: str, point: tuple[float, float], *, below: bool) -> None:
+    """A number beside a point."""
+    axes.annotate(
+        text,
+        point,
+        (0, -8 if below else 8),
+        textcoords="offset points",
+        ha="center",
+        va="top" if below else "bottom",
+        fontsize=10,
+    )
