@@ -191,14 +191,8 @@ def train(
     from ..training.recipe import Recipe
     from ..training.training import train as train_model
 
-    recipe = Recipe(
-        epochs=epochs,
-        batch_size=batch_size,
-        repeats=repeats,
-        learning_rate=learning_rate,
-        freeze=freeze,
-        **variation(augment, graph),
-    )
+    varied = variation(augment, graph)
+    recipe = Recipe(epochs, batch_size, learning_rate, repeats=repeats, freeze=freeze, **varied)
     change: Change | None = None
     models: list[str] = []
     reports: list[Report] = []

@@ -279,6 +279,8 @@ def _loss_of(loss: Any, place: int, name: str, several: bool) -> Any:
         return loss.get(name)
     if several and isinstance(loss, (list, tuple)):
         return loss[place] if place < len(loss) else None
+    if isinstance(loss, Mapping) and len(loss) == 1:  # by the name of the only output
+        return next(iter(loss.values()))
     return loss[0] if isinstance(loss, (list, tuple)) and len(loss) == 1 else loss
 
 

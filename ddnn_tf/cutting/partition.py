@@ -78,6 +78,28 @@ class Partition:
     training_only: tuple[str, ...]
     portable: Portable
 
+    @classmethod
+    def of(
+        cls,
+        model: ResilientModel,
+        heads: tuple[Head, ...],
+        cuts: Cuts,
+        error: float,
+        changed: Portable,
+    ) -> Partition:
+        """A cut that was made, compared with the original and converted."""
+        calls = cuts.graph.calls
+        return cls(
+            model=model,
+            heads=heads,
+            cuts=tuple(cuts.names),
+            link_bytes=cuts.link_bytes,
+            shares=cuts.shares,
+            max_relative_error=error,
+            training_only=tuple(dict.fromkeys(c.name for c in calls if _only_trains(c))),
+            portable=changed,
+        )
+
     def __str__(self) -> str:
         order = self.model.topology.order
         ends = dict(
@@ -189,34 +211,26 @@ def partition(
     known = getattr(model, "loss", None) if loss is None else loss
     said = _said_by(data, task, classes)
     heads = heads_of(graph, probe.outputs, loss=known, task=said, numbers=head, names=classes)
-    if at is None:
-        cuts = min_traffic_cuts(graph, topology, sensors, balance)
-    else:
-        cuts = named_cuts(graph, topology, _ends(at, topology), sensors)
-    maker = _Maker(cuts, sensors, merge, byte_range, heads)
-    made = build(
-        topology,
-        dict.fromkeys(topology.order, maker),
-        task=task_of(heads),
-        dropout=dropout,
-        multiplex=merge == "multiplexer",
-        seed=seed,
-    )
-    maker.set_weights()
+    cuts = _cuts(graph, topology, sensors, at, balance)
+    made = _Maker(cuts, sensors, merge, byte_range, heads).model(dropout, seed)
     if prior is not None:
         made.prior = tuple(prior)
     error, made.original = compare(probe, made, cuts, heads)
     check_convertible(split(made, topology), topology.exits)
-    return Partition(
-        model=made,
-        heads=heads,
-        cuts=tuple(cuts.names),
-        link_bytes=cuts.link_bytes,
-        shares=cuts.shares,
-        max_relative_error=error,
-        training_only=tuple(dict.fromkeys(c.name for c in graph.calls if _only_trains(c))),
-        portable=changed,
-    )
+    return Partition.of(made, heads, cuts, error, changed)
+
+
+def _cuts(
+    graph: Graph,
+    topology: Topology,
+    sensors: Mapping[Value, str],
+    at: Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]] | None,
+    balance: float | None,
+) -> Cuts:
+    """Where it was said, or where the fewest bytes cross."""
+    if at is None:
+        return min_traffic_cuts(graph, topology, sensors, balance)
+    return named_cuts(graph, topology, _ends(at, topology), sensors)
 
 
 # -- data ----------------------------------------------------------------------------------------
@@ -476,6 +490,20 @@ class _Maker:
                 answer = layers.Identity(name=f"{prefix}relay")(answer)
             found.append(answer)
         return found
+
+    def model(self, dropout: Sequence[Survival] | None, seed: int) -> ResilientModel:
+        """The whole cut model, with the weights of the original."""
+        topology = self.cuts.topology
+        made = build(
+            topology,
+            dict.fromkeys(topology.order, self),
+            task=task_of(self.heads),
+            dropout=dropout,
+            multiplex=self.merge == "multiplexer",
+            seed=seed,
+        )
+        self.set_weights()
+        return made
 
     def set_weights(self) -> None:
         """Give every layer of the sections the weights of the model's own."""
