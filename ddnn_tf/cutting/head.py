@@ -333,7 +333,7 @@ class _Seen:
     @property
     def of_labels(self) -> bool:
         """Whether the numbers may be probabilities of labels, each of which may be right."""
-        return self.within_0_1 and self.activations <= SIGMOIDS | SOFTMAXES | UNSEEN
+        return self.within_0_1 and self.activations <= SIGMOIDS | SOFTMAXES
 
     @property
     def sigmoids(self) -> bool:

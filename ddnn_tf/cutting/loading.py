@@ -139,6 +139,12 @@ def _refusal(path: Path, said: _File, error: Exception) -> InputError:
             f"{path}: not a Keras model that this version reads{by}: {words[:300]}; train it again"
         )
     layers = _layers_of(said.config, kind)
+    operations = {name.replace("_", "") for name in vars(keras.ops)}
+    if said.suffix == ".h5" and kind.lower() in operations and not hasattr(keras.layers, kind):
+        return InputError(
+            f"{path}: {layers}, is an operation of keras.ops ({kind}), which Keras writes to HDF5 "
+            "and does not read from there; save the model as .keras from the program that made it"
+        )
     return InputError(
         f"{path}: {layers} of class {kind}, which a file does not hold; write a layer class of "
         "your own, register it with @keras.saving.register_keras_serializable(), and name the "

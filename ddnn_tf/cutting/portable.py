@@ -74,7 +74,9 @@ def portable(model: keras.Model, seed: int = 0) -> Portable:
     ]
     unrolled = tuple(dict.fromkeys(name for name, config in configs if _unrolls(config)))
     full = tuple(dict.fromkeys(name for name, config in configs if _widens(config)))
-    if not (unrolled or full):
+    # Keras makes a Sequential model that was only ever called for the samples of that call.
+    fixed = isinstance(model, keras.Sequential) and any(x.shape[0] for x in whole.inputs)
+    if not (unrolled or full or fixed):
         return Portable(model)
     made = remade(whole, edit=_edited)
     return Portable(made, unrolled, full, _difference(whole, made, seed) if full else 0.0)

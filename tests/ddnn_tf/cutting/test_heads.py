@@ -347,26 +347,28 @@ def check(seed: int, folder: Path) -> None:
 def _asked(drawn: Drawn, model: Any, loss: Any) -> tuple[list[str], dict[str, Any]]:
     """The kind of each output, and what has to be said: found by being refused without it."""
     rng = np.random.default_rng([13, drawn.seed])
-    kinds: list[str] = []
+    kinds: dict[str, str] = {}
     tasks: dict[str, str] = {}
     numbers: dict[str, str] = {}
-    for head in drawn.heads:
+    # The first that is open is asked for first; Keras sorts what is in a mapping.
+    by_name = drawn.by_name and len(drawn.heads) > 1
+    for head in sorted(drawn.heads, key=lambda h: h.name) if by_name else drawn.heads:
         if head.known is not None:
-            kinds.append(head.known)
+            kinds[head.name] = head.known
             continue
         fitting = {"softmax": ["classification"]}.get(
             head.activation, ["classification", "multi-label"]
         )
         if head.activation in SIGMOIDS and head.count > 1:
             fitting = ["multi-label"]
-        kinds.append([*fitting, "regression"][int(rng.integers(len(fitting) + 1))])
+        kind = kinds[head.name] = [*fitting, "regression"][int(rng.integers(len(fitting) + 1))]
         _refused(drawn, model, loss, tasks, numbers, "--task")
-        tasks[head.name] = kinds[-1]
+        tasks[head.name] = kind
         linear = head.activation == "linear" and head.loss not in REGRESSIONS
-        if kinds[-1] != "regression" and head.are_logits and not linear:
+        if kind != "regression" and head.are_logits and not linear:
             _refused(drawn, model, loss, tasks, numbers, "--head")
             numbers[head.name] = "logits"
-    return kinds, _said(drawn, tasks, numbers)
+    return [kinds[head.name] for head in drawn.heads], _said(drawn, tasks, numbers)
 
 
 def _said(drawn: Drawn, tasks: dict[str, str], numbers: dict[str, str]) -> dict[str, Any]:
@@ -487,6 +489,8 @@ def test_looks_do_not_deceive(
         # Within 0 and 1 on what the check draws, and not elsewhere.
         (lambda: behind(dense(1), bias=[0.5]), {"loss": "binary_crossentropy"}, "--task"),
         (lambda: behind(dense(3, "relu"), bias=[1, 0, 0]), {"loss": "binary_crossentropy"},
+         "--task"),
+        (lambda: behind(lambda x: ops.abs(ops.tanh(dense(3)(x)))), {"loss": "binary_crossentropy"},
          "--task"),
         (lambda: behind(dense(1)), {"loss": SCCE_LOGITS()}, "--task"),
         (lambda: behind(dense(2, "sigmoid")), {"loss": "categorical_crossentropy"}, "--task"),
