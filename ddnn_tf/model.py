@@ -273,6 +273,9 @@ def _task(topology: Topology, classes: Sequence[str] | None, task: Task | None) 
     if (classes is None) == (task is None):
         raise InputError("expected either class names or a task, and one of the two")
     found = Classification(tuple(classes or ())) if task is None else task
+    for own in found.outputs.values() if isinstance(found, Several) else [found]:
+        if isinstance(own, Classification) and own.width < 2:
+            raise InputError(f"expected two or more class names, got {list(own.class_names)}")
     if topology.exits and isinstance(found, Several):
         raise InputError(
             f"exits answer for one output, and this task has {len(found.outputs)}: "

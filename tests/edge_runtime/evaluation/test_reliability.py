@@ -567,8 +567,8 @@ def test_the_printed_object_has_the_agreed_keys_and_is_plain_json(small: Any) ->
     [
         ({"labels": np.array([0, 1])}, "as there are labels (2)"),
         ({"labels": np.array([], int), "inputs": {}}, "no data for sensor cam0, cam1"),
-        ({"labels": np.array([0, 1, 3])}, "labels from 0 to 2, got 0 to 3"),
-        ({"labels": np.array([0, 1, -1])}, "labels from 0 to 2, got -1 to 1"),
+        ({"labels": np.array([0, 1, 3])}, "label 3 of sample 2 is out of range: expected 0 to 2"),
+        ({"labels": np.array([0, 1, -1])}, "label -1 of sample 2 is out of range"),
         ({"prior": (0.5, 0.5)}, "a prior for each of 3 names, got 2"),
     ],
 )
