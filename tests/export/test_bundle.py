@@ -197,7 +197,7 @@ def test_validation_data_that_do_not_fit_are_refused_before_the_work(
     monkeypatch.setattr(export.artifact, "convert", failing(0, AssertionError("lost work")))
     data = exported.validation
     for inputs, labels, said in (
-        (data.inputs, data.labels + 1, "expected labels from 0 to 2, got 1 to 3"),
+        (data.inputs, data.labels + 1, "label 3 of sample 0 is out of range: expected 0 to 2"),
         (data.inputs, data.labels[1:], "as many samples"),
         ({"cam0": data.inputs["cam0"]}, data.labels, "no data for sensor 'cam1'"),
     ):
