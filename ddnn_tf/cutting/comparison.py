@@ -24,6 +24,9 @@ from .places import Cuts
 #: Of each kind of input that the two are compared on, normal and like bytes: what lies outside a
 #: model's own range may saturate it.
 CHECKED = 3
+#: By how much an answer may differ between a sample alone and among others, relative: kernels sum
+#: in another order, which for a sample of small numbers can show.
+ALONE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,14 @@ class Probe:
         """Run the model on inputs drawn at random, and on some samples of data by sensor.
 
         Raises `InputError` where its layers, one after the other, give another output than it
-        does, and where one gives another output for the same input each time.
+        does, and where one gives another output for the same input each time, or for a sample alone.
         """
         given, taken = _inputs(graph, sensors, byte_range, np.random.default_rng(seed), samples)
         tensors = {v: keras.ops.convert_to_tensor(x) for v, x in taken.items()}
         sent = graph.run(tensors)
         outputs = _outputs(model, graph, taken)
         _check_repeatable(graph, taken, sent)
+        _check_alone(model, graph, taken, outputs)
         for value, output in outputs.items():
             _check(np.asarray(sent[value]), output, f"the output of {model.name!r}")
         return cls(given, taken, sent, outputs)
@@ -104,6 +108,22 @@ def _outputs(model: keras.Model, graph: Graph, taken: Mapping[Value, Array]) -> 
     whole = model(keras.tree.map_structure(lambda x: by_id[id(x)], structure), training=False)
     found = [np.asarray(x) for x in keras.tree.flatten(whole)]
     return dict(zip(graph.outputs, found, strict=True))
+
+
+def _check_alone(
+    model: keras.Model,
+    graph: Graph,
+    taken: Mapping[Value, Array],
+    outputs: Mapping[Value, Array],
+) -> None:
+    """Refuse a model that answers a sample otherwise alone than among others: a frame is alone."""
+    for value, alone in _outputs(model, graph, {v: x[:1] for v, x in taken.items()}).items():
+        if relative_to_each(alone, outputs[value][:1]) > ALONE:
+            raise InputError(
+                f"the output of {model.name!r}, of layer {value.name!r}, is another for a sample "
+                "alone than for the same one among others; a layer mixes the samples of a batch, "
+                "such as a softmax over axis 0: let it work on each sample by itself"
+            )
 
 
 def _check_repeatable(

@@ -465,6 +465,14 @@ def test_what_cannot_be_cut_is_named(model: Callable[[], Any], at: str, said: st
         partition(model(), ["edge", "cloud"], at=[at], task="classification")
 
 
+def test_samples_that_mix_are_refused() -> None:
+    image = keras.Input((8,), name="image")
+    x = keras.ops.softmax(layers.Dense(3, name="first")(image), axis=0)
+    model = keras.Model(image, layers.Identity(name="mixed")(x))
+    with pytest.raises(InputError, match="another for a sample alone than for the same one among"):
+        partition(model, ["edge", "cloud"], at=["first"], task="regression")
+
+
 def test_scores_of_no_class_are_refused() -> None:
     image = keras.Input((8, 8, 3), name="image")
     boxes = keras.Model(image, layers.Conv2D(4, 3, name="boxes")(image), name="detector")
@@ -481,7 +489,7 @@ def test_nested_models_are_opened_up_and_a_subclass_is_kept_whole() -> None:
     )
     model = randomized(_bad(inner))
     with pytest.raises(InputError, match=r"no layer 'inner/third'; did you mean"):
-        partition(model, ["edge", "cloud"], at=["inner/third"])
+        partition(model, ["edge", "cloud"], at=["inner/third"], task="classification")
     for at, cut_at in (
         ("inner/first", "inner/first"),
         ("second", "inner/second"),
