@@ -55,7 +55,7 @@ class Probe:
         """Run the model on inputs drawn at random, and on some samples of data by sensor.
 
         Raises `InputError` where its layers, one after the other, give another output than it
-        does, and where one gives another output for the same input each time, or for a sample alone.
+        does, and where it gives another for the same input each time, or for a sample alone.
         """
         given, taken = _inputs(graph, sensors, byte_range, np.random.default_rng(seed), samples)
         tensors = {v: keras.ops.convert_to_tensor(x) for v, x in taken.items()}
