@@ -82,6 +82,8 @@ def deployed(bundle: Path, node: str) -> tuple[float, float, float]:
             try:
                 assert process.stdout is not None
                 line = process.stdout.readline()
+                if "computed by" in line:  # by what, before it is ready
+                    line = process.stdout.readline()
                 seconds = time.perf_counter() - start
                 if "ready" not in line:
                     raise RuntimeError(f"{node} did not become ready: {line!r}")

@@ -193,6 +193,9 @@ def test_run_tells_of_itself_and_its_peers_and_ends_when_told_to(
     ):
         assert fog2.stdout is not None
         assert fog3.stdout is not None
+        computed = json.loads(fog3.stdout.readline())
+        assert (computed["node"], computed["event"]) == ("fog3", "computed")
+        assert computed["name"].startswith("XNNPACK on 1 thread")
         assert json.loads(fog3.stdout.readline()) == {
             "node": "fog3",
             "event": "named",
@@ -253,6 +256,7 @@ def test_run_serves_metrics(it: Deployed, tmp_path: Path) -> None:
         command("run", nodes / "fog1", *where, "--json") as fog1,
     ):
         assert edge2.stdout is not None
+        assert json.loads(edge2.stdout.readline())["event"] == "computed"
         url = str(json.loads(edge2.stdout.readline())["name"])
         assert url.startswith("http://127.0.0.1:")
 
@@ -300,9 +304,10 @@ def test_watch_prints_answers_until_it_is_interrupted(
     # One that was waited for comes after its successors.
     assert len(set(frames)) == len(frames)
     expected = {
-        *("frame", "answer", "probabilities", "node", "state", "nodes"),
-        *("age_ms", "accuracy", "fallback", "waited", "exit", "model", "early", "smoothed"),
+        *("frame", "answer", "probabilities", "confidence", "score", "score_name", "units"),
+        *("node", "state", "nodes", "age_ms", "fallback", "waited", "exit", "model", "early"),
+        *("smoothed", "others"),
     }
     assert all(set(answer) == expected for answer in answers)
     assert {answer["node"] for answer in answers} == {"cloud"}
-    assert any(answer["accuracy"] is not None for answer in answers)
+    assert any(answer["score"] is not None for answer in answers)

@@ -28,6 +28,7 @@ def test_a_cut_model_answers_live_as_its_replay_does(tmp_path: Path) -> None:
     for weight in cut.model.trainable_weights:
         if "skip" in weight.path:
             weight.assign(rng.normal(0, 0.3, weight.shape))
+    cut.model.original = None
     pictures = rng.normal(size=(16, 8, 8, 3)).astype(np.float32)
     labels = np.arange(16, dtype=np.int64) % len(CLASSES)
     Samples({"image": pictures}, labels, CLASSES).save_npz(tmp_path / "data.npz")

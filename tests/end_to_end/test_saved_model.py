@@ -25,6 +25,7 @@ def test_a_saved_model_gives_the_answers_of_its_artifact(
             "run", top, "--deployment", deployment.nodes.path, *options, *source
         ) as process:
             assert process.stdout is not None
+            assert process.stdout.readline() == "top: computed by TensorFlow (as --backend asks)\n"
             assert process.stdout.readline() == "top: ready\n"
             deployment.answers(1)
             record, verdict = deployment.during(lambda: deployment.answers(20))

@@ -50,7 +50,7 @@ def some(seed: int, groups: list[Any] | None = None, **changes: Any) -> Samples:
     count = 6 if groups is None else len(groups)
     rng = np.random.default_rng(seed)
     inputs = {"a": rng.normal(size=(count, 3)).astype(np.float32), "b": np.ones((count, 2))}
-    given = {"inputs": inputs, "labels": np.arange(count) % 2, "targets": ("x", "y"), **changes}
+    given = {"inputs": inputs, "labels": np.arange(count) % 2, "task": ("x", "y"), **changes}
     return Samples(**given, groups=None if groups is None else np.array(groups))
 
 

@@ -149,14 +149,6 @@ def test_a_bound_is_where_the_score_ends(name: str, end: str) -> None:
     assert all(sign * bounds[s] >= sign * found.expected_score(s) for s in bounds)
 
 
-@pytest.mark.filterwarnings("ignore:You are using a softmax")
-def test_one_class_alone_is_balanced_by_itself() -> None:
-    model = ddnn_tf.build(small_topology(), "fc32", classes=["only"])
-    found = ddnn_tf.expected_score(model, samples(small_topology(), 3), np.zeros(3, int))
-    assert found.to_dict()["balanced_accuracy"] == {"low": 1.0, "high": 1.0}
-    assert "balanced" in str(found)
-
-
 @pytest.mark.parametrize("name", ["several", "value first"])
 def test_several_outputs_have_a_table_each(reports: dict[str, Report], name: str) -> None:
     text = str(reports[name])
