@@ -18,6 +18,7 @@ from ddnn_tf.training.spread import spread
 from ddnn_tf.training.training import train
 from ddnn_tf.training.validation import ExpectedAccuracy
 from edge_runtime.errors import InputError
+from edge_runtime.scoring import ACCURACY
 from edge_runtime.task import Classification
 from tests.commands import CLASSES, files, small_samples
 from tests.reference import small_topology
@@ -32,7 +33,8 @@ def data() -> Batches:
 
 def labeled(*counts: int) -> Any:
     labels = np.repeat(np.arange(len(counts)), counts)
-    return SimpleNamespace(labels=labels, class_names=CLASSES[: len(counts)])
+    names = CLASSES[: len(counts)]
+    return SimpleNamespace(labels=labels, class_names=names, task=Classification(names))
 
 
 class Watch(keras.callbacks.Callback):
@@ -101,7 +103,9 @@ def test_a_training_that_cannot_go_on_is_refused(
     with pytest.raises(InputError, match=said):
         train(given.pop("topology"), data, survival="low", recipe=QUICK, **given)
     start = build(small_topology(), classes=["one", "two"])
-    with pytest.raises(InputError, match="knows one, two, the data have bus, car, person"):
+    with pytest.raises(
+        InputError, match="of one, two, the data for a classification of bus, car, person"
+    ):
         train(small_topology(), data, survival="low", recipe=QUICK, start=start)
 
 
@@ -365,7 +369,9 @@ def test_an_absent_class_weighs_one() -> None:
 
 def report(value: float) -> Any:
     return SimpleNamespace(
-        expected_accuracy=lambda name: value, balanced_accuracy=lambda name: value / 2
+        score=ACCURACY,
+        expected_score=lambda name: value,
+        balanced_accuracy=lambda name: value / 2,
     )
 
 
