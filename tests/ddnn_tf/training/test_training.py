@@ -103,9 +103,7 @@ def test_a_training_that_cannot_go_on_is_refused(
     with pytest.raises(InputError, match=said):
         train(given.pop("topology"), data, survival="low", recipe=QUICK, **given)
     start = build(small_topology(), classes=["one", "two"])
-    with pytest.raises(
-        InputError, match="of one, two, the data for a classification of bus"
-    ):
+    with pytest.raises(InputError, match="of one, two, the data for a classification of bus"):
         train(small_topology(), data, survival="low", recipe=QUICK, start=start)
 
 
