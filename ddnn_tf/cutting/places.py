@@ -317,9 +317,7 @@ def route(graph: Graph, topology: Topology, placement: Homes, inputs: Mapping[Va
     }
     for value in {**graph.consumers, **dict.fromkeys(graph.outputs)}:
         home = inputs[value] if value.call is None else placement[value.call]
-        takers = {placement[c]: c.name for c in reversed(graph.consumers.get(value, ()))}
-        if value in graph.outputs:  # which the output node gives, whoever computes it
-            takers.setdefault(topology.output, value.name)
+        takers = _takers(graph, topology.output, placement, value)
         for node in topology.order:
             if node == home or node not in takers:
                 continue
@@ -330,6 +328,12 @@ def route(graph: Graph, topology: Topology, placement: Homes, inputs: Mapping[Va
                     sends[sender][value] = None
     sends[topology.output] = dict.fromkeys(graph.outputs)
     return Cuts(graph, topology, calls, {n: tuple(v) for n, v in sends.items()}, needs)
+
+
+def _takers(graph: Graph, output: str, placement: Homes, value: Value) -> dict[str, str]:
+    """Which nodes need a tensor, and for which layer; an output the output node always."""
+    takers = {placement[c]: c.name for c in reversed(graph.consumers.get(value, ()))}
+    return takers | ({} if value not in graph.outputs else {output: takers.get(output, value.name)})
 
 
 def _calls_by_node(

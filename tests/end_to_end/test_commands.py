@@ -275,7 +275,8 @@ def test_run_serves_metrics(it: Deployed, tmp_path: Path) -> None:
         port = url.rpartition(":")[2].removesuffix("/metrics")
         with command("run", nodes / "fog2", *where, "--metrics", port) as second:
             out, err = second.communicate(timeout=LIMIT)
-        assert (second.returncode, out) == (2, "")
+        assert (second.returncode, out.count("\n")) == (2, 1)
+        assert out.startswith("fog2: computed by XNNPACK")
         assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in err
         assert err.count("\n") == 1
 
