@@ -106,12 +106,13 @@ class ResilientModel(keras.Model):
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.fit`; remembers what the fallback is made of, such as class frequencies."""
-        known: Task | None = getattr(x, "task", None)
-        targets = _targets(x, y) if known is None else None
-        if targets is not None:
-            known = self.task.learned(_plain(targets, self.task))
+        own, known = self.task, getattr(x, "task", None)
         if known is not None:
-            self.task = known
+            self.task = known  # which is refused where it is another
+        if not isinstance(known, Classification):
+            # Of the model's own task, whose score and units the data need not say.
+            targets = _targets(x, y)
+            self.task = own if targets is None else own.learned(_plain(targets, own))
         self.original = None
         return super().fit(x, y, *args, **kwargs)
 

@@ -16,7 +16,7 @@ def first_failing(section: keras.Model, fails: Callable[[keras.Model], bool]) ->
         fails: whether a model of a section's first operations fails; its inputs are some of the
             section's, its outputs all that nothing within it takes.
     """
-    calls = list(_calls(section)) if hasattr(section, "_nodes_by_depth") else []
+    calls = list(calls_of(section)) if hasattr(section, "_nodes_by_depth") else []
     low, high = 0, len(calls) - 1
     while low < high:
         middle = (low + high) // 2
@@ -27,7 +27,7 @@ def first_failing(section: keras.Model, fails: Callable[[keras.Model], bool]) ->
     return calls[low].operation if calls else None
 
 
-def _calls(model: Any) -> Iterator[Any]:
+def calls_of(model: Any) -> Iterator[Any]:
     """The calls of a functional model, senders first; Keras keeps them under no public name."""
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:

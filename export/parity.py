@@ -16,6 +16,7 @@ from edge_runtime.failures.distribution import Mask
 from edge_runtime.task import Task
 from edge_runtime.topology import Topology
 
+from .culprit import calls_of
 from .split import KerasRunner, in_order
 
 #: `reference(inputs, masks)`: what the whole model answers when sample i fails as `masks[i]` says.
@@ -52,8 +53,7 @@ def check_chain(
     # A nested model's own `input` belongs to its inner graph; what it receives as a part of the
     # whole stands in the whole's graph, which Keras keeps under no public name. Inputs are compared
     # and not outputs, in which a saturated softmax or a dead ReLU would hide a difference.
-    calls = [call for depth in model._nodes_by_depth.values() for call in depth]
-    called = {call.operation.name: call.input_tensors for call in calls}
+    called = {call.operation.name: call.input_tensors for call in calls_of(model)}
     outputs = in_order(model.output, task)
     probe = keras.Model(model.inputs, [*(list(called[node]) for node in nodes), outputs])
     *received, answer = probe([inputs[x.name] for x in model.inputs], training=False)

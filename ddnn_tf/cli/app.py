@@ -205,7 +205,8 @@ def train(
             leaks = leaks_of(source, held_out.name, trained=train_split.name)
         target = out if seeds == 1 else out.with_suffix(f".seed{number}.keras")
         state = checkpoint and checkpoint / f"seed{number}"
-        begun = load_model(start) if start else None
+        if start and number > seed:  # the one before has been trained
+            begun = load_model(start)
         if begun and change is None:
             change = Change(begun, held_out or train_split, wanted, recipe)
         with new_file(target) as temporary, progress_bar(console) as bar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from edge_runtime.errors import InputError
 from edge_runtime.transport.wire import DTYPES
+from export.culprit import calls_of
 
 SENDABLE = frozenset(dtype.name for dtype in DTYPES.values())
 
@@ -280,7 +281,7 @@ class _Opened:
 
         `context`: such as `training=False`, with which the model itself was called.
         """
-        for node in _nodes(model):
+        for node in calls_of(model):
             operation = node.operation
             args, kwargs = node.arguments.fill_in(values)
             kwargs = {k: v for k, v in kwargs.items() if v is not None}
@@ -312,14 +313,6 @@ class _Opened:
         results = self.walk(inner, values, f"{name}/", kwargs)
         self.nested[name] = tuple(results)
         return results
-
-
-def _nodes(model: Any) -> Iterator[Any]:
-    """The calls of a functional model, senders first; Keras keeps them under no public name."""
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.operation and not node.is_input:
-                yield node
 
 
 def functional_of(model: Any) -> Any:

@@ -246,3 +246,14 @@ def test_exits_of_values_answer_in_a_fixed_order_alone() -> None:
     assert found.reach_probability("low") >= alone.reach_probability("low")
     with pytest.raises(InputError, match="exits answer for one output, and this task has 2"):
         build(topology, "fc32", task=BOTH)
+
+
+def test_a_model_keeps_its_score_and_units_whatever_the_data_say() -> None:
+    task = Regression(("count", "size"), ("pieces", "cm"), by="mean squared error")
+    model = build(TOPOLOGY, "fc32", task=task)
+    model.compile("adam", "mse")
+    data = some(VALUES)
+    model.fit(Batches(data), verbose=0)
+    assert model.task == task.learned(data.labels)
+    with pytest.raises(InputError, match="expected a regression of count, size, got a multi-label"):
+        model.fit(Batches(some(LABELS)), verbose=0)
